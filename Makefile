@@ -1,0 +1,39 @@
+# Every target does its own set-up: the virtual environment in .venv is made when it is missing.
+PYTHON := .venv/bin/python
+RUN := .venv/bin/
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run test check format lint types contracts bench prove
+
+help: ## Say what can be made
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup:
+	@./server --prepare dev
+
+run: ## Start everything in one process, on http://127.0.0.1:8080
+	./server server
+
+test: setup ## Run the tests; ARGS="tests/store -k lease" runs some
+	$(PYTHON) -m pytest $(ARGS)
+
+check: format lint types contracts test ## All that must pass before a commit
+
+format: setup ## Is the code formatted?
+	$(RUN)ruff format --check .
+
+lint: setup ## Does the linter find anything?
+	$(RUN)ruff check .
+
+types: setup ## Do the types fit?
+	$(RUN)mypy
+
+contracts: setup ## Do imports point one way?
+	$(RUN)lint-imports
+
+bench: setup ## Measure the product as shipped, in three minutes; `python -m benchmarks` is the full measurement
+	$(PYTHON) -m benchmarks $(or $(ARGS),pure effectful forty claim start --seconds 2 --connections 1 50 --out bench.json)
+
+prove: setup ## The long tests: many seeds of the simulation and of the state machine
+	$(PYTHON) -m pytest -m prove $(ARGS)

@@ -1,0 +1,91 @@
+"""`python -m benchmarks`: measures, prints tables, and writes `benchmarks/results/<name>.json`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import orjson
+import uvloop
+from rich.console import Console
+
+from benchmarks import machine
+from benchmarks.claim import claim
+from benchmarks.outcome import Options
+from benchmarks.report import record, show
+from benchmarks.soak import soak
+from benchmarks.start import start
+from benchmarks.throughput import effectful, forty, pure
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from benchmarks.outcome import Outcome
+
+    Benchmark: TypeAlias = Callable[[Path, Options], Awaitable[Outcome]]
+
+RESULTS = Path(__file__).parent / "results"
+WIDTH = 160  # the tables need it, also when they go to a file
+
+BENCHMARKS: dict[str, Benchmark] = {
+    "pure": pure,
+    "effectful": effectful,
+    "forty": forty,
+    "claim": claim,
+    "soak": soak,
+    "start": start,
+}
+
+
+def main() -> None:
+    """Exits with 1 when a proof fails or an answer is wrong; a goal that is missed is a result, not an error."""
+    given = _arguments()
+    options = Options(given.seconds, tuple(given.connections), given.queued)
+    uvloop.run(_measure(given.names or list(BENCHMARKS), options, given.out))
+
+
+async def _measure(names: list[str], options: Options, out: Path | None) -> None:
+    frame = {
+        "commit": machine.commit(),
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "machine": machine.machine(),
+        "versions": machine.versions(),
+        "options": {"seconds": options.seconds, "connections": options.connections, "queued": options.queued},
+    }
+    records = []
+    for name in names:
+        print(name, file=sys.stderr, flush=True)
+        with tempfile.TemporaryDirectory(prefix="mel-bench-") as folder:
+            outcome = await BENCHMARKS[name](Path(folder), options)
+        show(Console(width=WIDTH), name, outcome)
+        records.append(record(name, outcome))
+        if out is None:
+            _write(RESULTS / f"{name}.json", {**frame, **records[-1]})
+    if out is not None:
+        _write(out, {**frame, "benchmarks": records})
+
+
+def _write(path: Path, content: dict[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(orjson.dumps(content, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="name", help=f"{', '.join(BENCHMARKS)}; all of them by default")
+    parser.add_argument("--seconds", type=float, help="length of one measurement: 5 by default, 60 for the soak")
+    parser.add_argument("--connections", type=int, nargs="+", default=[1, 10, 50, 100], metavar="N")
+    parser.add_argument("--queued", type=int, default=1_000_000, help="length of the long queue for `claim`")
+    parser.add_argument("--out", type=Path, help="one file for all results, instead of benchmarks/results/<name>.json")
+    given = parser.parse_args()
+    if unknown := set(given.names) - set(BENCHMARKS):
+        parser.error(f"there is no benchmark {', '.join(sorted(unknown))}; there are {', '.join(BENCHMARKS)}")
+    return given
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,39 @@
+"""What a benchmark comes to: rows of a table, goals, and the details behind them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How to measure: the length of one measurement, the numbers of connections, the length of the long queue."""
+
+    seconds: float | None
+    connections: tuple[int, ...]
+    queued: int
+
+
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """A figure that should be at least, or at most, so much."""
+
+    name: str
+    measured: float
+    bound: Literal["at least", "at most"]
+    limit: float
+
+    @property
+    def met(self) -> bool:
+        return self.measured >= self.limit if self.bound == "at least" else self.measured <= self.limit
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """`rows` make a table, each with the same columns; `details` are only for the file."""
+
+    rows: list[dict[str, Any]]
+    goals: list[Goal]
+    postgres: dict[str, Any]
+    details: dict[str, Any] = field(default_factory=dict)

@@ -1,0 +1,88 @@
+"""The product as its users start it: `server server` with a data folder of its own, and its API."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+import aiohttp
+
+from benchmarks.processes import Server, free_port, serving
+from melagent import embedded
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from benchmarks.workloads import Workload
+
+
+@dataclass(frozen=True, slots=True)
+class Deployed:
+    """A workflow that is armed: its id, and where it is called."""
+
+    workflow_id: UUID
+    webhook_url: str
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    """A running server. `dsn` is its embedded PostgreSQL, for the floor and for the proofs."""
+
+    server: Server
+    dsn: str
+    key: str
+
+    async def deploy(self, workload: Workload) -> Deployed:
+        """Create the workflow, make a version of it and deploy that, all through the API."""
+        headers = {"Authorization": f"Bearer {self.key}"}
+        async with aiohttp.ClientSession(self.server.url, headers=headers) as api:
+            new = {"name": workload.name, "definition": workload.definition}
+            workflow = await _call(api, "POST", "/api/workflows", new)
+            versions = f"/api/workflows/{workflow['id']}/versions"
+            version = await _call(api, "POST", versions, {"name": workload.name})
+            await _call(api, "POST", f"{versions}/{version['version_number']}/deploy", {})
+            armed = await _call(api, "GET", f"/api/triggers?workflow_id={workflow['id']}")
+        return Deployed(UUID(workflow["id"]), armed["triggers"][0]["webhook_url"])
+
+    async def effects_of(self, node_type: str) -> bool:
+        """Whether a node type declares effects."""
+        async with aiohttp.ClientSession(self.server.url) as api:
+            return bool((await _call(api, "GET", f"/api/node-types/{node_type}"))["effects"])
+
+    async def metric(self, name: str) -> float:
+        """The value of one metric without labels, as `/metrics` shows it."""
+        async with aiohttp.ClientSession(self.server.url) as api, api.get("/metrics") as answer:
+            lines = (await answer.text()).splitlines()
+        return next(float(line.split()[1]) for line in lines if line.startswith(f"{name} "))
+
+
+@asynccontextmanager
+async def running(folder: Path) -> AsyncIterator[Product]:
+    """`server server` with its data in `folder/data`, info logs in `folder/server.log`, and all else by default."""
+    port, data = free_port(), folder / "data"
+    arguments = ("-m", "melagent", "server", "--port", str(port), "--data-dir", str(data))
+    async with serving(port, *arguments, log=folder / "server.log") as server, database(data) as dsn:
+        key = json.loads((data / "cli.json").read_text())["api_key"]
+        yield Product(server, dsn, key)
+
+
+@asynccontextmanager
+async def database(data: Path) -> AsyncIterator[str]:
+    """The embedded PostgreSQL of a data folder, shared with the server that uses it, or started when there is none."""
+    postgres = await asyncio.to_thread(embedded.start, data / "postgres")
+    try:
+        yield postgres.dsn
+    finally:
+        await asyncio.to_thread(postgres.stop)
+
+
+async def _call(api: aiohttp.ClientSession, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
+    async with api.request(method, path, json=body) as answer:
+        if answer.status >= 400:
+            raise RuntimeError(f"{method} {path}: {answer.status} {await answer.text()}")
+        return await answer.json()

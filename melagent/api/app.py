@@ -1,0 +1,98 @@
+"""Builds the application: the routes, and what surrounds every call."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import secrets
+import time
+from functools import partial
+from typing import TYPE_CHECKING
+
+from aiohttp import web
+
+from melagent.api.auth import require
+from melagent.api.bodies import PARSER, read_body, refuse_packed
+from melagent.api.context import KEYS, REQUEST_ID, SERVICES, STARTED, STARTED_AT, STREAM, WEBHOOKS, Services
+from melagent.api.failures import broken_off, failure
+from melagent.api.metrics import GAUGES, Gauges, watch_loop
+from melagent.api.openapi import DOCUMENT, document
+from melagent.api.routes import DEMO_ROUTES, ROUTES
+from melagent.api.wire import MAX_BODY_BYTES, checked_body, checked_query
+from melagent.services.access import Keys, Role
+from melagent.services.webhooks import Webhooks
+
+if TYPE_CHECKING:
+    from aiohttp.typedefs import Handler
+
+    from melagent.api.route import Route
+
+SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+
+
+def build_app(services: Services) -> web.Application:
+    """The API as an application. It owns none of the services: whoever made them closes them."""
+    app = web.Application(
+        middlewares=[_answer_errors], client_max_size=MAX_BODY_BYTES, handler_args={"auto_decompress": False}
+    )
+    routes = (*ROUTES, *DEMO_ROUTES) if services.demo else ROUTES
+    app[SERVICES] = services
+    app[KEYS] = Keys(services.pool, services.bootstrap_key)
+    app[WEBHOOKS] = Webhooks(services.pool, services.registry)
+    app[STARTED_AT] = time.monotonic()
+    app[GAUGES] = Gauges(services.pool)
+    app[PARSER] = asyncio.Lock()
+    app[DOCUMENT] = document(routes, services.version)
+    app.on_response_prepare.append(_mark)
+    app.cleanup_ctx.append(watch_loop)
+    for route in routes:
+        _add(app, route)
+    return app
+
+
+def _add(app: web.Application, route: Route) -> None:
+    """Open GET routes also answer HEAD, which load balancers and health checks like to send."""
+    handler = _guarded(route)
+    app.router.add_route(route.method, route.path, handler)
+    if route.method == "GET" and route.role is Role.OPEN:
+        app.router.add_route("HEAD", route.path, handler)
+
+
+def _guarded(route: Route) -> Handler:
+    """A handler that is reached only by those who may call it, with query and body as the models of its route."""
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        if route.role is not Role.OPEN:
+            await require(request, route.role)
+        given = []
+        if route.query is not None:
+            given.append(checked_query(route.query, request.query))
+        if route.body is not None:
+            given.append(await read_body(request, partial(checked_body, route.body)))
+        return await route.handler(request, *given)
+
+    return handle
+
+
+@web.middleware
+async def _answer_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Give the call its id, and turn every error into the error body."""
+    sent = request.headers.get("X-Request-Id", "")
+    request[REQUEST_ID] = sent if SANE_REQUEST_ID.fullmatch(sent) else secrets.token_hex(8)
+    request[STARTED] = time.perf_counter()
+    try:
+        refuse_packed(request)
+        return await handler(request)
+    except Exception as error:  # noqa: BLE001  # the outermost door: every error leaves in the contract's form
+        return broken_off(request, error) if STREAM in request else failure(request, error)
+
+
+async def _mark(request: web.Request, response: web.StreamResponse) -> None:
+    """The headers of every answer, streams included."""
+    headers = response.headers
+    headers["X-Request-Id"] = request[REQUEST_ID]
+    headers["X-Mel-Instance"] = request.app[SERVICES].instance
+    headers["X-Content-Type-Options"] = "nosniff"
+    if request.headers.get("X-Debug") == "true":
+        milliseconds = (time.perf_counter() - request[STARTED]) * 1000
+        headers["Server-Timing"] = f"total;dur={milliseconds:.2f}"

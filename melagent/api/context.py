@@ -1,0 +1,69 @@
+"""What handlers find in the application and in the request."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+from uuid import UUID
+
+from aiohttp import web
+
+from melagent.errors import NotFound
+from melagent.services.access import Keys, Principal
+from melagent.services.webhooks import Webhooks
+
+if TYPE_CHECKING:
+    from melagent.engine.engine import Engine
+    from melagent.registry import Registry
+    from melagent.store.pool import Pool
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What the API stands on; made once by the program and given to `build_app`.
+
+    `migrations` are the ids that the schema must have. `public_url` is what webhook addresses begin with; null derives
+    it from the request. Setting `draining` turns /ready to 503 and ends streams with a hint to reconnect.
+    """
+
+    pool: Pool
+    engine: Engine
+    registry: Registry
+    instance: str
+    version: str
+    migrations: frozenset[str] = frozenset()
+    demo: bool = False
+    public_url: str | None = None
+    metrics_access: Literal["open", "token"] = "open"
+    bootstrap_key: str | None = None
+    draining: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+SERVICES = web.AppKey("services", Services)
+KEYS = web.AppKey("keys", Keys)
+WEBHOOKS = web.AppKey("webhooks", Webhooks)
+STARTED_AT = web.AppKey("started_at", float)
+"""On the monotonic clock."""
+
+REQUEST_ID = web.RequestKey("request_id", str)
+STARTED = web.RequestKey("started", float)
+PRINCIPAL = web.RequestKey("principal", Principal)
+STREAM = web.RequestKey("stream", web.StreamResponse)
+"""Set once an answer has begun that is sent bit by bit."""
+
+
+def services_of(request: web.Request) -> Services:
+    return request.app[SERVICES]
+
+
+def uuid_in_path(request: web.Request, name: str = "id") -> UUID:
+    """The id in a path. What is not an id names nothing, so it is NotFound."""
+    text = request.match_info[name]
+    try:
+        found = UUID(text)
+    except ValueError:
+        raise NotFound(f"There is nothing with the id {text[:100]!r}.") from None
+    if str(found) != text.lower():
+        raise NotFound(f"There is nothing with the id {text[:100]!r}.")
+    return found

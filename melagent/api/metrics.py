@@ -1,0 +1,94 @@
+"""What Prometheus scrapes: the engine's own counts and times, and the present state of queue and pool."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from aiohttp import web
+from prometheus_client import CollectorRegistry, Gauge, generate_latest
+
+from melagent.api.auth import require
+from melagent.api.context import services_of
+from melagent.domain.ids import time_of
+from melagent.domain.run import FINAL_RUN, RunStatus
+from melagent.engine import metrics as engine_metrics
+from melagent.services.access import Role
+from melagent.services.memory import BriefMemory
+from melagent.store import runs
+from melagent.store.health import pool_numbers
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from melagent.store.pool import Pool
+
+LAG_PROBE_SECONDS = 0.5
+REMEMBERED_SECONDS = 1.0
+
+
+class Gauges:
+    """Values that are read for a scrape. Ended runs are counted by the engine (`mel_runs_ended_total`).
+
+    Counting reads the whole queue and anybody may scrape, so the runs are counted at most once a second.
+    """
+
+    def __init__(self, pool: Pool) -> None:
+        self._source = pool
+        self._counted = BriefMemory(self._count, REMEMBERED_SECONDS)
+        self.registry = CollectorRegistry()
+        self._depth = self._gauge("mel_queue_depth", "Runs that wait for a worker")
+        self._oldest = self._gauge("mel_queue_oldest_age_seconds", "Age of the oldest run that waits for a worker")
+        self._runs = Gauge("mel_runs", "Runs that have not ended, by status", ["status"], registry=self.registry)
+        self._pool = Gauge("mel_pool_connections", "Database connections", ["state"], registry=self.registry)
+
+    def _gauge(self, name: str, text: str) -> Gauge:
+        return Gauge(name, text, registry=self.registry)
+
+    async def refresh(self) -> None:
+        await self._counted.get("runs")
+        for state, count in pool_numbers(self._source).items():
+            self._pool.labels(state).set(count)
+
+    async def _count(self, _what: str) -> None:
+        async with self._source.acquire() as conn:
+            live = await runs.count_live(conn)
+            oldest = await runs.oldest_due(conn)
+        self._depth.set(live.get(RunStatus.PENDING, 0))
+        self._oldest.set((datetime.now(UTC) - time_of(oldest)).total_seconds() if oldest else 0)
+        for status in RunStatus:
+            if status not in FINAL_RUN:
+                self._runs.labels(status).set(live.get(status, 0))
+
+
+GAUGES = web.AppKey("gauges", Gauges)
+
+
+async def scrape(request: web.Request) -> web.Response:
+    """Metrics in the text format of Prometheus."""
+    services = services_of(request)
+    if services.metrics_access == "token":
+        await require(request, Role.VIEWER)
+    gauges = request.app[GAUGES]
+    await gauges.refresh()
+    body = generate_latest(engine_metrics.REGISTRY) + generate_latest(gauges.registry)
+    return web.Response(body=body, headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"})
+
+
+async def watch_loop(_app: web.Application) -> AsyncIterator[None]:
+    """Measure how late the event loop wakes up, for as long as the application runs."""
+    probe = asyncio.create_task(_probe(), name="loop-lag")
+    yield
+    probe.cancel()
+    with suppress(asyncio.CancelledError):
+        await probe
+
+
+async def _probe() -> None:
+    loop = asyncio.get_running_loop()
+    while True:
+        due = loop.time() + LAG_PROBE_SECONDS
+        await asyncio.sleep(LAG_PROBE_SECONDS)
+        engine_metrics.LOOP_LAG_SECONDS.set(max(0.0, loop.time() - due))

@@ -1,0 +1,36 @@
+"""What a route declares: from it come the handler's guard, the reading of the request, and the OpenAPI document."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from aiohttp import web
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+    from melagent.services.access import Role
+
+Handler = Callable[..., Awaitable[web.StreamResponse]]
+"""Takes the request, then the query if the route declares one, then the body if it declares one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One line of the URL table. `role` has no default, so that a route without one cannot exist.
+
+    `answer` describes the body of a good answer: a model, a list of one model, or a media type for anything else. Its
+    status is `status`, or one of `also`. The first line of the handler's docstring is its summary in OpenAPI.
+    """
+
+    method: str
+    path: str
+    handler: Handler
+    role: Role
+    body: type[BaseModel] | None = None
+    query: type[BaseModel] | None = None
+    answer: Any = None
+    status: int = 200
+    also: tuple[int, ...] = ()

@@ -1,0 +1,81 @@
+"""The whole URL table: method, path, handler, who may call, what goes in, what comes out."""
+
+from __future__ import annotations
+
+from melagent.api import (
+    demo,
+    events,
+    health,
+    metrics,
+    node_types,
+    openapi,
+    runs,
+    triggers,
+    versions,
+    webhooks,
+    workflows,
+)
+from melagent.api.route import Route
+from melagent.services.access import Role
+
+OPEN, VIEWER, EDITOR = Role.OPEN, Role.VIEWER, Role.EDITOR
+
+_WORKFLOW = "/api/workflows/{id}"
+_RUN = "/api/workflow-runs/{id}"
+
+# fmt: off
+ROUTES: tuple[Route, ...] = (
+    Route("GET", "/health", health.health, OPEN, answer=health.HealthAnswer),
+    Route("GET", "/api/health", health.health, OPEN, answer=health.HealthAnswer),
+    Route("GET", "/ready", health.ready, OPEN, answer=health.ReadyAnswer, also=(503,)),
+    Route("GET", "/metrics", metrics.scrape, OPEN, answer="text/plain"),
+    Route("GET", "/api/openapi.json", openapi.openapi_json, OPEN, answer="application/json"),
+    Route("GET", "/api/docs", openapi.docs_page, OPEN, answer="text/html"),
+    Route("GET", "/api/node-types", node_types.list_node_types, OPEN, query=node_types.NodeTypesQuery,
+          answer=[node_types.NodeTypeAnswer]),
+    Route("GET", "/api/node-types/{id}", node_types.get_node_type, OPEN, answer=node_types.NodeTypeAnswer),
+
+    Route("GET", "/api/workflows", workflows.list_workflows, VIEWER, query=workflows.PageQuery,
+          answer=workflows.WorkflowsAnswer),
+    Route("POST", "/api/workflows", workflows.create_workflow, EDITOR, body=workflows.NewWorkflow,
+          answer=workflows.WorkflowAnswer, status=201),
+    Route("GET", _WORKFLOW, workflows.get_workflow, VIEWER, answer=workflows.WorkflowAnswer),
+    Route("PUT", _WORKFLOW, workflows.update_workflow, EDITOR, body=workflows.WorkflowChange,
+          answer=workflows.WorkflowAnswer),
+    Route("DELETE", _WORKFLOW, workflows.delete_workflow, EDITOR, query=workflows.DeleteQuery, status=204),
+    Route("GET", f"{_WORKFLOW}/draft", workflows.get_draft, VIEWER, answer=workflows.DraftAnswer),
+    Route("PUT", f"{_WORKFLOW}/draft", workflows.put_draft, EDITOR, body=workflows.DraftBody,
+          answer=workflows.DraftAnswer),
+
+    Route("GET", f"{_WORKFLOW}/versions", versions.list_versions, VIEWER, query=versions.VersionsQuery,
+          answer=versions.VersionsAnswer),
+    Route("POST", f"{_WORKFLOW}/versions", versions.create_version, EDITOR, body=versions.NewVersion,
+          answer=versions.VersionAnswer, status=201),
+    Route("GET", f"{_WORKFLOW}/versions/{{n}}", versions.get_version, VIEWER, answer=versions.VersionAnswer),
+    Route("POST", f"{_WORKFLOW}/versions/{{n}}/deploy", versions.deploy_version, EDITOR,
+          answer=versions.VersionAnswer),
+
+    Route("POST", f"{_WORKFLOW}/execute", runs.execute, EDITOR, body=runs.ExecuteBody,
+          answer=runs.RunAnswer, status=202, also=(200,)),
+    Route("POST", "/api/workflow-runs", runs.start_unlisted, EDITOR, body=runs.UnlistedRunBody,
+          answer=runs.RunAnswer, status=202, also=(200,)),
+    Route("GET", "/api/workflow-runs", runs.list_runs, VIEWER, query=runs.RunsQuery, answer=runs.RunsAnswer),
+    Route("GET", _RUN, runs.get_run, VIEWER, answer=runs.RunAnswer),
+    Route("GET", f"{_RUN}/steps", runs.list_steps, VIEWER, query=runs.StepsQuery, answer=runs.StepsAnswer),
+    Route("POST", f"{_RUN}/cancel", runs.cancel_run, EDITOR, answer=runs.RunAnswer),
+    Route("GET", f"{_RUN}/events", events.run_events, VIEWER, answer="text/event-stream"),
+
+    Route("GET", "/api/triggers", triggers.list_triggers, VIEWER, query=triggers.TriggersQuery,
+          answer=triggers.TriggersAnswer),
+
+    Route("*", "/webhooks/{token}", webhooks.call_webhook, OPEN, answer="*/*", also=(202,)),
+    Route("*", "/webhooks/{token}/{rest:.*}", webhooks.call_webhook, OPEN, answer="*/*", also=(202,)),
+)
+
+DEMO_ROUTES: tuple[Route, ...] = (
+    Route("*", "/demo/echo", demo.echo, OPEN, answer="application/json"),
+    Route("*", "/demo/json", demo.sample, OPEN, answer="application/json"),
+    Route("*", "/demo/status/{code}", demo.status, OPEN, answer="application/json"),
+    Route("*", "/demo/slow/{seconds}", demo.slow, OPEN, answer="application/json"),
+)
+# fmt: on

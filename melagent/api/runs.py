@@ -1,0 +1,191 @@
+"""Runs: start by hand, look at, cancel."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated, Any
+from uuid import UUID
+
+from pydantic import AwareDatetime, Field, PlainValidator, WithJsonSchema
+
+from melagent.api.context import PRINCIPAL, services_of, uuid_in_path
+from melagent.api.wire import Answer, Body, Name, answer
+from melagent.domain.definition import Definition
+from melagent.domain.run import RunStatus, StepStatus
+from melagent.services import runs
+from melagent.services.starts import Start, Starts
+from melagent.store.ids import FIRST_ID, LAST_ID, first_id_at
+from melagent.store.runs import RunFilter
+
+if TYPE_CHECKING:
+    from aiohttp import web
+
+    from melagent.api.context import Services
+
+MAX_NUMBER = 2**31 - 1
+MAX_WAIT_SECONDS = 60
+
+
+def _which_version(value: Any) -> int | str:
+    is_number = isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= MAX_NUMBER
+    if not is_number and value not in ("current", "draft"):
+        raise ValueError('Input should be a version number, "current" or "draft"')
+    return value  # type: ignore[no-any-return]  # one of the two, as just checked
+
+
+WhichVersion = Annotated[
+    int | str,
+    PlainValidator(_which_version),
+    WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 1}, {"enum": ["current", "draft"]}]}),
+]
+
+
+class StartBody(Body):
+    """`entry` names the trigger to start at; a run that ends within `wait_seconds` is answered with its result."""
+
+    input: Any = None
+    entry: str | None = Field(default=None, max_length=100)
+    wait_seconds: float = Field(default=0, ge=0, le=MAX_WAIT_SECONDS)
+    priority: int | None = Field(default=None, ge=0, le=9)
+
+    def start(self) -> Start:
+        return Start(self.input, self.entry, self.priority, self.wait_seconds)
+
+
+class ExecuteBody(StartBody):
+    version: WhichVersion = "current"
+
+
+class UnlistedRunBody(StartBody):
+    name: Name = "unlisted"
+    definition: Definition
+
+
+class RunsQuery(Body):
+    """`since` is included, `until` is not. The cursor is the id of the last run of the page before."""
+
+    workflow_id: UUID | None = None
+    status: RunStatus | None = None
+    trigger_id: UUID | None = None
+    since: AwareDatetime | None = None
+    until: AwareDatetime | None = None
+    limit: int = Field(default=20, ge=1, le=100)
+    cursor: UUID | None = None
+
+    def filter(self) -> RunFilter:
+        until = first_id_at(self.until) if self.until else LAST_ID
+        return RunFilter(
+            since=first_id_at(self.since) if self.since else FIRST_ID,
+            until=min(until, self.cursor or LAST_ID),
+            workflow_id=self.workflow_id,
+            trigger_id=self.trigger_id,
+            status=self.status,
+        )
+
+
+class StepsQuery(Body):
+    limit: int = Field(default=20, ge=1, le=100)
+    cursor: int = Field(default=0, ge=0, le=MAX_NUMBER, description="`next_cursor` of the page before")
+
+
+class TriggerOfRun(Answer):
+    type: str
+    id: UUID | None
+    node_id: str | None
+
+
+class RunAnswer(Answer):
+    """Lists leave out `input` and `output`: both are null there."""
+
+    id: UUID
+    workflow_id: UUID | None
+    version_id: UUID
+    version: int | None
+    status: RunStatus
+    trigger: TriggerOfRun
+    input: Any
+    output: Any
+    error: dict[str, Any] | None
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    attempt: int
+    worker_id: str | None
+    waiting_for: dict[str, Any] | None
+    parent_run_id: UUID | None
+    retry_of: UUID | None
+
+
+class RunsAnswer(Answer):
+    runs: list[RunAnswer]
+    next_cursor: UUID | None
+
+
+class StepAnswer(Answer):
+    step_key: str
+    node_id: str
+    node_type: str
+    status: StepStatus
+    attempt: int
+    handle: str | None
+    started_at: datetime | None
+    finished_at: datetime | None
+    input: Any
+    output: Any
+    error: dict[str, Any] | None
+    logs: list[dict[str, Any]]
+    seq: int
+
+
+class StepsAnswer(Answer):
+    steps: list[StepAnswer]
+    next_cursor: int | None
+
+
+async def execute(request: web.Request, body: ExecuteBody) -> web.Response:
+    """Start a workflow by hand: 202 with the run, or 200 when it ended within `wait_seconds`."""
+    services, workflow_id, caller = services_of(request), uuid_in_path(request), request[PRINCIPAL].name
+    run_id = await _starts(services).workflow(workflow_id, body.version, body.start(), caller)
+    return await _started(services, run_id)
+
+
+async def start_unlisted(request: web.Request, body: UnlistedRunBody) -> web.Response:
+    """Start a definition that belongs to no workflow. It is kept as an unlisted version and arms no trigger."""
+    services, caller = services_of(request), request[PRINCIPAL].name
+    run_id = await _starts(services).unlisted(body.name, body.definition, body.start(), caller)
+    return await _started(services, run_id)
+
+
+def _starts(services: Services) -> Starts:
+    return Starts(services.pool, services.engine, services.registry)
+
+
+async def _started(services: Services, run_id: UUID) -> web.Response:
+    run = await runs.get(services.pool, run_id)
+    return answer(run, 200 if run.status.final else 202)
+
+
+async def list_runs(request: web.Request, query: RunsQuery) -> web.Response:
+    """Runs, newest first, without their input and output."""
+    found = await runs.page(services_of(request).pool, query.filter(), query.limit + 1)
+    page = found[: query.limit]
+    return answer({"runs": page, "next_cursor": page[-1].id if len(found) > len(page) else None})
+
+
+async def get_run(request: web.Request) -> web.Response:
+    """One run with its input and output."""
+    return answer(await runs.get(services_of(request).pool, uuid_in_path(request)))
+
+
+async def list_steps(request: web.Request, query: StepsQuery) -> web.Response:
+    """The steps of a run in the order they were recorded. A page ends early when its values are large."""
+    pool, run_id = services_of(request).pool, uuid_in_path(request)
+    steps, next_cursor = await runs.steps_page(pool, run_id, query.cursor, query.limit)
+    return answer({"steps": steps, "next_cursor": next_cursor})
+
+
+async def cancel_run(request: web.Request) -> web.Response:
+    """End a run in whatever state it is. A run that has ended already is a conflict."""
+    services, run_id = services_of(request), uuid_in_path(request)
+    await services.engine.cancel(run_id)
+    return answer(await runs.get(services.pool, run_id))

@@ -1,0 +1,136 @@
+"""Workflows and their drafts."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from aiohttp import web
+from pydantic import Field
+
+from melagent.api.context import WEBHOOKS, services_of, uuid_in_path
+from melagent.api.wire import Answer, Body, Description, Name, answer
+from melagent.domain.definition import Definition
+from melagent.services import workflows
+from melagent.services.definitions import decode
+from melagent.services.problems import problems
+from melagent.store.ids import LAST_ID
+
+if TYPE_CHECKING:
+    from melagent.api.context import Services
+    from melagent.store.rows import Draft
+
+
+class PageQuery(Body):
+    limit: int = Field(default=20, ge=1, le=100)
+    cursor: UUID = Field(default=LAST_ID, description="`next_cursor` of the page before")
+
+
+class NewWorkflow(Body):
+    name: Name
+    description: Description = ""
+    definition: Definition = Definition()
+
+
+class WorkflowChange(Body):
+    """A description or definition that is left out stays as it is."""
+
+    name: Name
+    description: Description | None = None
+    definition: Definition | None = None
+
+
+class DeleteQuery(Body):
+    cancel_runs: bool = False
+
+
+class DraftBody(Body):
+    definition: Definition
+    revision: int = Field(ge=0, le=2**63 - 1, description="The revision that the caller has seen")
+
+
+class WorkflowAnswer(Answer):
+    id: UUID
+    name: str
+    description: str
+    definition: Definition
+    current_version: int | None
+    has_changes: bool
+    created_at: datetime
+    updated_at: datetime
+
+
+class WorkflowsAnswer(Answer):
+    workflows: list[WorkflowAnswer]
+    total: int
+    next_cursor: UUID | None
+
+
+class ProblemAnswer(Answer):
+    field: str
+    problem: str
+
+
+class DraftAnswer(Answer):
+    workflow_id: UUID
+    definition: Definition
+    revision: int
+    problems: list[ProblemAnswer]
+    updated_at: datetime
+
+
+async def list_workflows(request: web.Request, query: PageQuery) -> web.Response:
+    """Workflows, newest first."""
+    found, total = await workflows.page(services_of(request).pool, query.cursor, query.limit + 1)
+    page = found[: query.limit]
+    more = len(found) > len(page)
+    return answer({"workflows": page, "total": total, "next_cursor": page[-1].id if more else None})
+
+
+async def create_workflow(request: web.Request, body: NewWorkflow) -> web.Response:
+    """Make a workflow. The definition becomes its draft; nothing is deployed."""
+    made = await workflows.create(services_of(request).pool, body.name, body.description, body.definition)
+    return answer(made, 201)
+
+
+async def get_workflow(request: web.Request) -> web.Response:
+    """A workflow with the definition of its draft."""
+    return answer(await workflows.get(services_of(request).pool, uuid_in_path(request)))
+
+
+async def update_workflow(request: web.Request, body: WorkflowChange) -> web.Response:
+    """Change a workflow. A definition replaces that of the draft."""
+    pool, workflow_id = services_of(request).pool, uuid_in_path(request)
+    return answer(await workflows.update(pool, workflow_id, body.name, body.description, body.definition))
+
+
+async def delete_workflow(request: web.Request, query: DeleteQuery) -> web.Response:
+    """Delete a workflow and disarm its triggers. Runs in flight are a conflict unless they are to be cancelled."""
+    services = services_of(request)
+    await workflows.delete(services.pool, services.engine, uuid_in_path(request), cancel_runs=query.cancel_runs)
+    request.app[WEBHOOKS].forget()
+    return web.Response(status=204)
+
+
+async def get_draft(request: web.Request) -> web.Response:
+    """The draft with its revision, and what would keep it from being deployed."""
+    services = services_of(request)
+    return answer(_draft(await workflows.get_draft(services.pool, uuid_in_path(request)), services))
+
+
+async def put_draft(request: web.Request, body: DraftBody) -> web.Response:
+    """Replace the draft. A revision that is no longer the latest is a conflict."""
+    services, workflow_id = services_of(request), uuid_in_path(request)
+    draft = await workflows.put_draft(services.pool, workflow_id, body.definition, body.revision)
+    return answer(_draft(draft, services))
+
+
+def _draft(draft: Draft, services: Services) -> dict[str, Any]:
+    return {
+        "workflow_id": draft.workflow_id,
+        "definition": draft.definition,
+        "revision": draft.revision,
+        "problems": problems(decode(draft.definition), services.registry),
+        "updated_at": draft.updated_at,
+    }

@@ -1,0 +1,194 @@
+"""Builds the parts of a server process, starts them in order and stops them in reverse."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import socket
+from contextlib import AsyncExitStack
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Literal
+from uuid import uuid4
+
+import structlog
+from aiohttp import web
+
+from melagent import __version__, migrate
+from melagent.api.app import build_app
+from melagent.api.context import Services
+from melagent.broker.postgres import PostgresBroker
+from melagent.engine.context import World
+from melagent.engine.engine import Engine
+from melagent.maintenance.partitioner import Partitioner
+from melagent.maintenance.poolkeeper import PoolKeeper
+from melagent.maintenance.rescuer import Rescuer
+from melagent.maintenance.unparker import Unparker
+from melagent.net import guarded_session
+from melagent.registry import Registry
+from melagent.store.pool import Pool, PoolLimits, create_pool
+from melagent.worker.database import DatabaseSource
+from melagent.worker.worker import Worker, WorkerOptions
+
+if TYPE_CHECKING:
+    import aiohttp
+
+    from melagent.settings import Settings
+
+Role = Literal["server", "api-server"]
+
+CALLERS_SHARE_OF_GRACE = 0.3
+"""Of the grace time, how long callers who wait for a run may still get its answer; then they are told its id."""
+
+REQUESTS_SHARE_OF_GRACE = 0.35
+"""Of the grace time, how long requests may take to end. aiohttp waits once more as long for those it had to cancel."""
+
+WORKER_SHARE_OF_GRACE = 0.2
+"""Of the grace time, what is left for running nodes after the requests have ended."""
+
+log = structlog.get_logger()
+
+
+class Server:
+    """One process: API and loops, with the role `server` also a worker. Made by `open_server`."""
+
+    def __init__(self, settings: Settings, services: Services, url: str, worker: Worker | None) -> None:
+        self.url = url
+        self.services = services
+        self._worker = worker
+        self._grace = settings.engine.shutdown_grace_seconds
+        self._stack = AsyncExitStack()
+
+    async def drain(self) -> None:
+        """Turn not ready, let open requests and running nodes finish within the grace time, and let everything go."""
+        log.info("draining")
+        self.services.draining.set()
+        if self._worker is not None:
+            await self._worker.stop_claiming()
+        patience = self._grace * CALLERS_SHARE_OF_GRACE
+        dismissal = asyncio.get_running_loop().call_later(patience, self.services.engine.dismiss_callers)
+        await self._stack.aclose()
+        dismissal.cancel()
+        log.info("drained")
+
+
+async def open_server(settings: Settings, dsn: str, role: Role) -> Server:
+    """Start everything that the role asks for; requests are answered when this returns. Raises Unavailable."""
+    async with AsyncExitStack() as stack:
+        limits = _limits(settings)
+        pool = await create_pool(dsn, limits)
+        stack.push_async_callback(_close_pool, pool)
+        log.info("Database connected", max_open=limits.max_open, max_idle=limits.max_idle)
+        registry = Registry.installed()
+        engine = await _open_engine(settings, pool, settings.database.direct_url or dsn, registry, stack)
+        for part in (Rescuer(engine), Unparker(engine), Partitioner(pool), PoolKeeper(pool, limits)):
+            part.loop.start()
+            stack.push_async_callback(part.loop.stop)
+        listening = _listen(settings)
+        port = listening.getsockname()[1]
+        worker = await _open_worker(settings, engine, registry, port, stack) if role == "server" else None
+        services = _services(settings, pool, engine, registry, role)
+        await _serve(settings, services, listening, stack)
+        server = Server(settings, services, f"http://{_reachable(settings.server.host)}:{port}", worker)
+        log.info("API server listening", url=server.url, role=role)
+        server._stack = stack.pop_all()  # noqa: SLF001  # nothing failed: from now on the server owns what was opened
+    _calm_garbage_collection()
+    return server
+
+
+def _calm_garbage_collection() -> None:
+    """What is there now stays, so collections need not look at it; and short runs make many objects but no cycles."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 50)
+
+
+async def _open_engine(settings: Settings, pool: Pool, dsn: str, registry: Registry, stack: AsyncExitStack) -> Engine:
+    broker = PostgresBroker(dsn)
+    answering = [node_type.node.id for node_type in registry.all() if node_type.answers]
+    engine = Engine(pool, broker, answering=answering, lease_seconds=settings.engine.lease_seconds)
+    await broker.start()
+    stack.push_async_callback(broker.stop)
+    await engine.open()
+    stack.push_async_callback(engine.close)
+    return engine
+
+
+async def _open_worker(
+    settings: Settings, engine: Engine, registry: Registry, port: int, stack: AsyncExitStack
+) -> Worker:
+    """The embedded worker. Its nodes may call the demo endpoint of this very process, which the examples use."""
+    host = _reachable(settings.server.host)
+    session = guarded_session((*settings.security.http_allow, f"{host}:{port}"))
+    stack.push_async_callback(session.close)
+
+    def http() -> aiohttp.ClientSession:
+        return session
+
+    world = World(clock=lambda: datetime.now(UTC), http=http, demo_url=f"http://{host}:{port}/demo")
+    options = WorkerOptions(
+        worker_id=f"embedded-{uuid4().hex[:8]}",
+        concurrency=settings.worker.embedded_concurrency,
+        lease_seconds=settings.engine.lease_seconds,
+        heartbeat_seconds=settings.engine.heartbeat_seconds,
+        grace_seconds=settings.engine.shutdown_grace_seconds * WORKER_SHARE_OF_GRACE,
+    )
+    worker = Worker(DatabaseSource(engine, options.worker_id), registry, world, options)
+    engine.use_slots(worker)
+    worker.start()
+    stack.push_async_callback(worker.drain)
+    return worker
+
+
+async def _serve(settings: Settings, services: Services, listening: socket.socket, stack: AsyncExitStack) -> None:
+    grace = settings.engine.shutdown_grace_seconds * REQUESTS_SHARE_OF_GRACE
+    runner = web.AppRunner(build_app(services), access_log=None, handle_signals=False, shutdown_timeout=grace)
+    await runner.setup()
+    stack.push_async_callback(runner.cleanup)
+    await web.SockSite(runner, listening, backlog=1024).start()
+
+
+def _services(settings: Settings, pool: Pool, engine: Engine, registry: Registry, role: Role) -> Services:
+    return Services(
+        pool=pool,
+        engine=engine,
+        registry=registry,
+        instance=f"{socket.gethostname()}-{uuid4().hex[:6]}",
+        version=__version__,
+        migrations=frozenset(migrate.known_ids()),
+        demo=role == "server",
+        public_url=settings.server.public_url,
+        metrics_access=settings.server.metrics_access,
+        bootstrap_key=settings.security.bootstrap_api_key,
+    )
+
+
+def _listen(settings: Settings) -> socket.socket:
+    """Bind before anything is told the port; OSError when it is taken."""
+    family = socket.AF_INET6 if ":" in settings.server.host else socket.AF_INET
+    listening = socket.create_server((settings.server.host, settings.server.port), family=family, backlog=1024)
+    listening.setblocking(False)  # noqa: FBT003  # the standard library takes it by position
+    return listening
+
+
+def _limits(settings: Settings) -> PoolLimits:
+    database = settings.database
+    return PoolLimits(
+        max_open=database.max_open_conns,
+        max_idle=database.max_idle_conns,
+        max_lifetime_seconds=database.conn_max_lifetime,
+        max_idle_seconds=database.conn_max_idle_time,
+        prepared_statements=database.prepared_statements != "off",
+    )
+
+
+def _reachable(host: str) -> str:
+    return "127.0.0.1" if host in {"0.0.0.0", "::", ""} else host  # noqa: S104  # compared, not bound
+
+
+async def _close_pool(pool: Pool) -> None:
+    """Wait for connections in use, but not for ever: a database that is away must not hold up the end."""
+    try:
+        async with asyncio.timeout(10):
+            await pool.close()
+    except TimeoutError:
+        pool.terminate()

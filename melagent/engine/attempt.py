@@ -1,0 +1,195 @@
+"""One attempt at one step: parameters, context, the node itself, and what its outcome means for the journal."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import orjson
+import structlog
+from pydantic import ValidationError
+
+from melagent.domain.definition import Jitter, OnError, Retry
+from melagent.domain.run import RunStatus, StepRecord, StepStatus
+from melagent.domain.work import Settle
+from melagent.engine.patience import Begun
+from melagent.engine.values import encode, storable
+from melagent.sandbox.expressions import ExpressionError
+from melagent.sdk import Finish, NodeError, Sleep, Success
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+
+    from melagent.engine.compiled import CompiledNode
+    from melagent.engine.context import Context, Scope
+    from melagent.registry import NodeType
+    from melagent.sdk import Json, Params
+
+log = structlog.get_logger()
+
+
+class Interrupted(Exception):  # not an error: the worker is draining and the node had to stop
+    """The attempt was broken off by its worker. Nothing is recorded: the step runs again elsewhere."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """An attempt's record, and how the whole run ends when the node decided that."""
+
+    record: StepRecord
+    settle: Settle | None = None
+
+
+@dataclass(slots=True)
+class Attempt:
+    """An attempt under way. `interrupt` stops the node as a time limit would."""
+
+    compiled: CompiledNode
+    context: Context
+    scope: Scope
+    clock: Callable[[], datetime]
+    _limit: asyncio.Timeout | None = None
+    _interrupted: bool = False
+
+    def interrupt(self) -> None:
+        self._interrupted = True
+        if self._limit is not None and not self._limit.expired():
+            self._limit.reschedule(asyncio.get_running_loop().time())
+
+    async def run(self) -> Ended:
+        """Run the node once. Raises nothing but Interrupted: whatever goes wrong in the node becomes its record."""
+        started_at = self.clock()
+        try:
+            return self._succeeded(started_at, await self._outcome())
+        except NodeError as error:
+            return self._failed(started_at, error)
+        except Interrupted:
+            raise
+        except Exception as error:
+            log.exception("node crashed", run_id=self.context.run.id, step_key=self.context.step_key)
+            return self._failed(started_at, NodeError(f"{type(error).__name__}: {error}", code="node_crashed"))
+
+    async def _outcome(self) -> Success | Sleep | Finish:
+        node_type = self._known_type()
+        if self.compiled.node.disabled:
+            return Success(self.context.input)
+        params = self._params(node_type)
+        result = await self._call(node_type, params)
+        outcome = result if isinstance(result, Success | Sleep | Finish) else Success(result)
+        if isinstance(outcome, Success) and outcome.handle not in node_type.node.handles(params):
+            message = f"The node chose the output {outcome.handle!r}, which it does not have."
+            raise NodeError(message, code="invalid_output", retryable=False)
+        return outcome
+
+    async def _call(self, node_type: NodeType, params: Params) -> Json:
+        if self._interrupted:
+            raise Interrupted
+        try:
+            begun = Begun(node_type.node.run(params, self.context))
+            if begun.done:
+                return begun.result
+            async with asyncio.timeout(self.compiled.timeout_seconds) as self._limit:
+                return await begun.rest()
+        except NodeError:
+            raise
+        except asyncio.CancelledError as error:
+            if (task := asyncio.current_task()) is None or task.cancelling():
+                raise
+            raise NodeError("The node was cancelled from within.", code="node_crashed") from error
+        except Exception as error:
+            if self._interrupted:
+                raise Interrupted from error
+            if self._limit is not None and self._limit.expired():
+                message = f"The node took longer than {self.compiled.timeout_seconds:g} s."
+                raise NodeError(message, code="timeout") from error
+            raise
+        finally:
+            self._limit = None  # too late for an interruption: the node has ended
+
+    def _known_type(self) -> NodeType:
+        if self.compiled.type is None:
+            message = f"This worker does not know the node type {self.compiled.node.type!r}."
+            raise NodeError(message, code="unknown_node_type", retryable=False)
+        return self.compiled.type
+
+    def _params(self, node_type: NodeType) -> Params:
+        if self.compiled.params is not None:
+            return self.compiled.params
+        template = self.compiled.template
+        try:
+            config = template.render(self.scope) if template else self.compiled.node.config
+            return node_type.params.model_validate(config)
+        except ExpressionError as error:
+            raise NodeError(error.message, code="expression_error", retryable=False) from error
+        except ValidationError as error:
+            raise NodeError(_describe(error), code="invalid_params", retryable=False) from error
+
+    def _succeeded(self, started_at: datetime, outcome: Success | Sleep | Finish) -> Ended:
+        output = encode(outcome.output)
+        if isinstance(outcome, Sleep) and (seconds := self._seconds_of(outcome)) > 0:
+            return Ended(self._record(started_at, StepStatus.SLEEPING, output=output, due_in=seconds))
+        handle = outcome.handle if isinstance(outcome, Success) else "out"
+        record = self._record(started_at, StepStatus.COMPLETED, output=output, handle=handle)
+        return Ended(record, self._finish(outcome, output) if isinstance(outcome, Finish) else None)
+
+    def _seconds_of(self, sleep: Sleep) -> float:
+        return sleep.seconds if sleep.until is None else (sleep.until - self.clock()).total_seconds()
+
+    def _finish(self, outcome: Finish, output: bytes) -> Settle:
+        if outcome.error is None:
+            return Settle(RunStatus.COMPLETED, output=output)
+        error = {"code": "stopped", "message": storable(outcome.error), "node_id": self.compiled.node.id}
+        return Settle(RunStatus.FAILED, output=output, error=error)
+
+    def _failed(self, started_at: datetime, failure: NodeError) -> Ended:
+        node, attempt = self.compiled.node, self.context.attempt
+        error = _error(failure, node.id)
+        if failure.retryable and failure.code not in node.retry.non_retryable and attempt < node.retry.max_attempts:
+            delay = retry_delay(node.retry, attempt, seed=self.context.idempotency_key)
+            return Ended(self._record(started_at, StepStatus.PENDING, error=error, due_in=delay))
+        if node.on_error is OnError.FAIL:
+            settle = Settle(RunStatus.FAILED, error=error)
+            return Ended(self._record(started_at, StepStatus.FAILED, error=error), settle)
+        handle = "out" if node.on_error is OnError.CONTINUE else "error"
+        output = orjson.dumps({"error": error})
+        return Ended(self._record(started_at, StepStatus.FAILED, error=error, output=output, handle=handle))
+
+    def _record(self, started_at: datetime, status: StepStatus, **fields: Any) -> StepRecord:
+        node = self.compiled.node
+        return StepRecord(
+            step_key=self.context.step_key,
+            node_id=node.id,
+            node_type=node.type,
+            status=status,
+            attempt=self.context.attempt,
+            started_at=started_at,
+            finished_at=max(self.clock(), started_at) if status.final else None,
+            logs=self.context.lines.recorded(),
+            **fields,
+        )
+
+
+def retry_delay(retry: Retry, attempt: int, *, seed: str) -> float:
+    """Seconds before the next attempt: exponential back-off with full jitter (AWS Architecture Blog, 2015).
+
+    The jitter is seeded by step and attempt, so a delay can be computed again.
+    """
+    delay_ms = min(retry.max_delay_ms, retry.initial_delay_ms * retry.backoff_multiplier ** min(attempt - 1, 64))
+    if retry.jitter is Jitter.FULL:
+        delay_ms *= random.Random(f"{seed}:{attempt}").random()  # noqa: S311  # spreads load; not a secret
+    return delay_ms / 1000
+
+
+def _error(failure: NodeError, node_id: str) -> dict[str, Any]:
+    error: dict[str, Any] = {"code": failure.code, "message": storable(failure.message), "node_id": node_id}
+    if failure.details is None:
+        return error
+    return error | {"details": storable(failure.details)}
+
+
+def _describe(error: ValidationError) -> str:
+    problems = (f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_url=False))
+    return "Parameters are not valid: " + "; ".join(problems)

@@ -1,0 +1,93 @@
+"""A version made ready to run: graph, node types and parameters prepared once, shared by all its runs in a process."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pydantic import ValidationError
+
+from melagent.domain.graph import Graph
+from melagent.sandbox.expressions import compile_config
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from melagent.domain.definition import Definition, Node
+    from melagent.registry import NodeType, Registry
+    from melagent.sandbox.expressions import Template
+    from melagent.sdk import Params
+
+DEFAULT_TIMEOUT_SECONDS = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class CompiledNode:
+    """A node with its type. `params` is set when no parameter holds an expression, `template` otherwise.
+
+    `type` is null when this process does not know the node type: the step then fails and says so. A node with `effects`
+    starts only when all before it is durable; the outcome of a `prompt` one is written at once, because somebody
+    outside has noticed it or waits for its answer.
+    """
+
+    node: Node
+    type: NodeType | None
+    params: Params | None
+    template: Template | None
+    effects: bool
+    prompt: bool
+    timeout_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class CompiledVersion:
+    id: UUID
+    definition: Definition
+    graph: Graph
+    nodes: tuple[CompiledNode, ...]
+    _ancestors: dict[int, tuple[int, ...]]
+
+    def ancestors(self, node: int) -> tuple[int, ...]:
+        """The nodes upstream of a node; remembered, because each of its runs may ask."""
+        known = self._ancestors.get(node)
+        if known is None:
+            ids = self.graph.ancestors(self.graph.node_ids[node])
+            known = self._ancestors[node] = tuple(self.graph.index[node_id] for node_id in ids)
+        return known
+
+
+def compile_version(version_id: UUID, definition: Definition, registry: Registry) -> CompiledVersion:
+    """Prepare a valid definition. Nodes that cannot be prepared (a type not installed here) fail only when reached."""
+    return CompiledVersion(
+        id=version_id,
+        definition=definition,
+        graph=Graph.of(definition),
+        nodes=tuple(_compile_node(node, registry.get(node.type)) for node in definition.nodes),
+        _ancestors={},
+    )
+
+
+def _compile_node(node: Node, node_type: NodeType | None) -> CompiledNode:
+    if node_type is None:
+        return CompiledNode(
+            node, None, None, None, effects=False, prompt=False, timeout_seconds=DEFAULT_TIMEOUT_SECONDS
+        )
+    template = compile_config(node.config, node_type.raw_fields)
+    effects = node_type.effects and not node.disabled
+    return CompiledNode(
+        node=node,
+        type=node_type,
+        params=None if template else _static_params(node, node_type),
+        template=template,
+        effects=effects,
+        prompt=effects or node_type.answers,
+        timeout_seconds=node.timeout_seconds or node_type.node.timeout_seconds,
+    )
+
+
+def _static_params(node: Node, node_type: NodeType) -> Params | None:
+    """Parameters that are the same in every run; null when they are not valid, which the step then reports."""
+    try:
+        return node_type.params.model_validate(node.config)
+    except ValidationError:
+        return None

@@ -1,0 +1,230 @@
+"""What a node sees of the world during one attempt; built by the executor, typed for authors in `sdk.NodeContext`."""
+
+from __future__ import annotations
+
+import random
+from collections import ChainMap
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+import structlog
+
+from melagent.domain.ids import time_of
+from melagent.engine.values import decode, storable
+from melagent.sandbox.expressions import ExpressionError, evaluate, render
+from melagent.sdk import Json, LogLevel, NodeError, RunInfo
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+
+    import aiohttp
+
+    from melagent.domain.work import WorkItem
+    from melagent.engine.compiled import CompiledVersion
+    from melagent.engine.planner import Plan
+
+LEVELS: dict[LogLevel, int] = {"debug": 10, "info": 20, "warn": 30, "error": 40}
+MAX_LOG_LINES = 1_000
+MAX_LOG_TEXT = 10_000
+_UNREAD = object()
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """What the executor takes from outside, so that a simulation can give it a clock and a network of its own."""
+
+    clock: Callable[[], datetime]
+    http: Callable[[], aiohttp.ClientSession]
+    demo_url: str | None = None
+
+
+class Outputs(Protocol):
+    """Decoded outputs of finished steps, each decoded once for all expressions of a run, which cannot change them."""
+
+    def shared(self, node: int) -> Json: ...
+
+
+class Scope(Mapping[str, Json]):
+    """The names that expressions see at one node; each value is made when an expression first asks for it."""
+
+    __slots__ = ("_known", "item", "node", "outputs", "plan", "run", "version")
+
+    NAMES = ("input", "inputs", "steps", "run", "trigger", "workflow")
+
+    def __init__(  # noqa: PLR0917  # the places of a run that the names are about, all of them plain
+        self, plan: Plan, version: CompiledVersion, item: WorkItem, run: RunInfo, node: int, outputs: Outputs
+    ) -> None:
+        self.plan = plan
+        self.version = version
+        self.item = item
+        self.run = run
+        self.node = node
+        self.outputs = outputs
+        self._known: dict[str, Json] = {}
+
+    def __getitem__(self, name: str) -> Json:
+        if name not in self._known:
+            self._known[name] = self._value(name)
+        return self._known[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.NAMES
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.NAMES)
+
+    def __len__(self) -> int:
+        return len(self.NAMES)
+
+    def _value(self, name: str) -> Json:
+        match name:
+            case "input":
+                return self._input()
+            case "inputs":
+                ids = self.version.graph.node_ids
+                return {ids[source]: self.outputs.shared(source) for source in self.plan.live_inputs(self.node)}
+            case "steps":
+                return self._steps()
+            case "run":
+                return {key: getattr(self.run, key) for key in ("id", "workflow_id", "version_id", "demo_url")}
+            case "trigger":
+                trigger = self.item.trigger
+                return {"type": trigger.type, "id": trigger.id and str(trigger.id), "node_id": trigger.node_id}
+            case "workflow":
+                return {"id": self.run.workflow_id}
+        raise KeyError(name)
+
+    def _input(self) -> Json:
+        if self.node == self.plan.entry:
+            return decode(self.item.input)
+        live = self.plan.live_inputs(self.node)
+        if len(live) == 1:
+            return self.outputs.shared(live[0])
+        return [self.outputs.shared(source) for source in live] or None
+
+    def _steps(self) -> dict[str, Json]:
+        ids = self.version.graph.node_ids
+        return {
+            ids[upstream]: {"output": self.outputs.shared(upstream)}
+            for upstream in self.version.ancestors(self.node)
+            if (record := self.plan.done[upstream]) is not None and record.handle is not None
+        }
+
+
+@dataclass(slots=True)
+class Log:
+    """The lines of one attempt, recorded with the step. Long lines are cut, and lines beyond the limit are counted."""
+
+    lines: list[dict[str, Json]] = field(default_factory=list)
+    dropped: int = 0
+
+    def add(self, at: datetime, level: LogLevel, message: str, fields: Mapping[str, Json]) -> dict[str, Json] | None:
+        """The line as it is kept, null when it is dropped."""
+        if len(self.lines) >= MAX_LOG_LINES:
+            self.dropped += 1
+            return None
+        line: dict[str, Json] = {"at": at.isoformat(), "level": level, "message": storable(message[:MAX_LOG_TEXT])}
+        if fields:
+            kept = {name: storable(fields[name]) for name in fields}
+            text = str(kept)
+            line["fields"] = kept if len(text) <= MAX_LOG_TEXT else {"cut": storable(text[:MAX_LOG_TEXT])}
+        self.lines.append(line)
+        return line
+
+    def recorded(self) -> tuple[dict[str, Json], ...]:
+        if self.dropped:
+            note = f"{self.dropped} more lines were dropped"
+            return (*self.lines, {"level": "warn", "message": note})
+        return tuple(self.lines)
+
+
+class Context:
+    """The `sdk.NodeContext` of one attempt at one step."""
+
+    __slots__ = ("_input", "_random", "_scope", "_world", "attempt", "lines", "step_key")
+
+    def __init__(self, scope: Scope, world: World, step_key: str, attempt: int) -> None:
+        self._scope = scope
+        self._world = world
+        self._input: Json = _UNREAD
+        self._random: random.Random | None = None
+        self.step_key = step_key
+        self.attempt = attempt
+        self.lines = Log()
+
+    @property
+    def run(self) -> RunInfo:
+        return self._scope.run
+
+    @property
+    def idempotency_key(self) -> str:
+        return f"{self._scope.run.id}:{self.step_key}"
+
+    @property
+    def now(self) -> datetime:
+        done = self._scope.plan.done
+        records = [done[source] for source in self._scope.plan.live_inputs(self._scope.node)]
+        times = [record.finished_at for record in records if record and record.finished_at]
+        return max(times, default=time_of(self._scope.item.run_id))
+
+    @property
+    def random(self) -> random.Random:
+        if self._random is None:
+            self._random = random.Random(self.idempotency_key)  # noqa: S311  # must repeat on every attempt
+        return self._random
+
+    @property
+    def input(self) -> Json:
+        """A copy of its own: whatever the node does to it, nobody else sees."""
+        if self._input is _UNREAD:
+            self._input = self._decoded_input()
+        return self._input
+
+    def _decoded_input(self) -> Json:
+        scope = self._scope
+        if scope.node == scope.plan.entry:
+            return decode(scope.item.input)
+        live = [self._output(source) for source in scope.plan.live_inputs(scope.node)]
+        return live[0] if len(live) == 1 else live or None
+
+    @property
+    def inputs(self) -> Mapping[str, Json]:
+        ids = self._scope.version.graph.node_ids
+        return {ids[source]: self._output(source) for source in self._scope.plan.live_inputs(self._scope.node)}
+
+    def _output(self, source: int) -> Json:
+        record = self._scope.plan.done[source]
+        return decode(record.output) if record is not None else None
+
+    @property
+    def trigger(self) -> Mapping[str, Json]:
+        return dict(self._scope["trigger"])
+
+    @property
+    def http(self) -> aiohttp.ClientSession:
+        return self._world.http()
+
+    def evaluate(self, expression: str, extra: Mapping[str, Json] | None = None) -> Json:
+        try:
+            return evaluate(expression, self._with(extra))
+        except ExpressionError as error:
+            raise NodeError(error.message, code="expression_error", retryable=False) from error
+
+    def render(self, template: str, extra: Mapping[str, Json] | None = None) -> str:
+        try:
+            return render(template, self._with(extra))
+        except ExpressionError as error:
+            raise NodeError(error.message, code="expression_error", retryable=False) from error
+
+    def _with(self, extra: Mapping[str, Json] | None) -> Mapping[str, Json]:
+        return ChainMap(dict(extra), self._scope) if extra else self._scope  # type: ignore[arg-type]  # only read
+
+    def log(self, level: LogLevel, message: str, **fields: Json) -> None:
+        line = self.lines.add(self._world.clock(), level, message, fields)
+        if line is not None:
+            ids = {"run_id": self._scope.run.id, "step_key": self.step_key}
+            log.log(LEVELS[level], line["message"], **ids, fields=line.get("fields", {}))

@@ -1,0 +1,153 @@
+"""The engine as the rest of the program sees it: start a run, wait for it, watch it, cancel it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+import structlog
+
+from melagent.domain.run import RunStatus, StepStatus
+from melagent.domain.work import Entry, NewRun, RunEnd
+from melagent.engine import metrics
+from melagent.engine.lifecycle.cancel import cancel
+from melagent.engine.lifecycle.record import Recorder
+from melagent.engine.lifecycle.start import Slots, Starter
+from melagent.engine.waiters import Waiters
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+    from contextlib import AbstractContextManager
+
+    from melagent.broker import Broker
+    from melagent.store.pool import Pool
+
+log = structlog.get_logger()
+
+WORK = "work"
+"""Topic: there are free runs."""
+
+RUNS = "runs"
+"""Topic: the run with this id has changed."""
+
+
+class Engine:
+    """One per process. `start` it before use and `stop` it last: it writes what is under way before it returns."""
+
+    def __init__(
+        self, pool: Pool, broker: Broker, *, answering: Iterable[str] = (), lease_seconds: float = 15.0
+    ) -> None:
+        self.pool = pool
+        self.broker = broker
+        self.lease_seconds = lease_seconds
+        self.waiters = Waiters(pool, frozenset(answering))
+        self.recorder = Recorder(pool, lease_seconds=lease_seconds, on_recorded=self._recorded)
+        self._starter = Starter(pool, lease_seconds=lease_seconds, on_queued=self.work_queued)
+        self._work_listeners: list[Callable[[], None]] = []
+        broker.subscribe(WORK, lambda _: self._wake_workers())
+        broker.subscribe(RUNS, lambda run_id: self.waiters.hinted([UUID(run_id)]))
+        broker.on_gap(self._wake_workers)
+        broker.on_gap(self.waiters.loop.wake)
+
+    async def open(self) -> None:
+        self.waiters.loop.start()
+
+    async def close(self) -> None:
+        """Finish the writes under way. Close the worker of this process first."""
+        await self._starter.drain()
+        await self.recorder.drain()
+        await self.waiters.loop.stop()
+
+    def use_slots(self, slots: Slots) -> None:
+        """Start runs right here while this worker has free places and nothing due waits before them."""
+        self._starter.slots = slots
+
+    def on_work(self, listener: Callable[[], None]) -> None:
+        """Call `listener` whenever there may be free runs."""
+        self._work_listeners.append(listener)
+
+    async def start(self, run: NewRun) -> None:
+        """Start a run. It is durable when this returns; Unavailable leaves open whether it is there."""
+        await self._starter.start(run)
+
+    async def start_and_wait(self, run: NewRun, seconds: float, *, until_answer: bool = False) -> RunEnd | None:
+        """Start a run and wait for its end; null when it takes longer, or this process stops, and then it goes on.
+
+        With `until_answer` an answer that a node gives before the end is enough.
+        """
+        with self.waiters.expecting(run.id, until_answer=until_answer) as end:
+            await self.start(run)
+            try:
+                async with asyncio.timeout(seconds):
+                    return await end
+            except TimeoutError:
+                return None
+
+    def dismiss_callers(self) -> None:
+        """Let those who wait for a run go without an answer."""
+        self.waiters.dismiss()
+
+    async def cancel(self, run_id: UUID) -> None:
+        """End a run in whatever state it is. NotFound; Conflict when it has ended already."""
+        await cancel(self.pool, run_id)
+        metrics.RUNS_ENDED.labels(RunStatus.CANCELLED).inc()
+        self.run_ended(RunEnd(run_id, RunStatus.CANCELLED, None, None))
+
+    def changes(self, run_id: UUID) -> AbstractContextManager[asyncio.Event]:
+        """An event that is set whenever the run may have changed, at least once a second."""
+        return self.waiters.changes(run_id)
+
+    def run_ended(self, end: RunEnd) -> None:
+        """Tell everybody, here and elsewhere, that a run has ended."""
+        self.waiters.ended(end)
+        self.runs_changed([end.run_id])
+
+    def runs_changed(self, run_ids: Sequence[UUID]) -> None:
+        self.waiters.changed(run_ids)
+        self._tell_others(run_ids)
+
+    def work_queued(self) -> None:
+        """Tell everybody that there are free runs."""
+        self._wake_workers()
+        self.broker.publish(WORK, "")
+
+    def _tell_others(self, run_ids: Iterable[UUID]) -> None:
+        for run_id in run_ids:
+            self.broker.publish(RUNS, str(run_id))
+
+    def _wake_workers(self) -> None:
+        for listener in self._work_listeners:
+            listener()
+
+    def _recorded(self, entries: Sequence[Entry]) -> None:
+        """Entries have become durable: answer callers, wake streams, and offer runs that were given back.
+
+        A run whose caller waits here is of no interest elsewhere but to streams, and those look once a second.
+        """
+        awaited_here = {entry.run_id for entry in entries if (end := self._end(entry)) and self.waiters.ended(end)}
+        run_ids = [entry.run_id for entry in entries]
+        self.waiters.changed(run_ids)
+        self._tell_others(run_id for run_id in run_ids if run_id not in awaited_here)
+        metrics.STEPS_RECORDED.inc(sum(len(entry.steps) for entry in entries))
+        ended = [str(entry.run_id) for entry in entries if entry.settle and entry.settle.status.final]
+        if ended:
+            log.info("completed work", count=len(ended), runs=ended)
+        if any(entry.settle and entry.settle.status is RunStatus.PENDING for entry in entries):
+            self.work_queued()
+
+    def _end(self, entry: Entry) -> RunEnd | None:
+        """What this entry means for a caller: an answer, an end, both, or nothing."""
+        answer = next(
+            (
+                step.output
+                for step in entry.steps
+                if step.node_type in self.waiters.answering and step.status is StepStatus.COMPLETED
+            ),
+            None,
+        )
+        settle = entry.settle
+        if settle is not None and settle.status.final:
+            metrics.RUNS_ENDED.labels(settle.status).inc()
+            return RunEnd(entry.run_id, settle.status, settle.output, settle.error, answer)
+        return None if answer is None else RunEnd(entry.run_id, RunStatus.RUNNING, None, None, answer)

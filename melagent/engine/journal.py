@@ -1,0 +1,160 @@
+"""The buffer between a running run and its durable journal: at most one write under way, what gathers goes along."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from typing import TYPE_CHECKING, Protocol
+
+from melagent.domain.run import RunStatus, StepRecord, StepStatus
+from melagent.domain.work import Entry, Settle, Verdict, WorkItem
+from melagent.errors import LeaseLost, MelError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from uuid import UUID
+
+FLUSH_SECONDS = 1.0
+"""Recorded steps become durable at the latest after this time, even when nothing waits for them."""
+
+
+class Sink(Protocol):
+    """Where entries go: the database, or an API instance."""
+
+    def submit(self, entry: Entry) -> asyncio.Future[Verdict]:
+        """Write an entry; repeats it as long as the answer is unknown. Raises MelError when it gives up."""
+
+
+class Journal:
+    """The journal of one leased run. Order is kept: what was recorded first is durable first.
+
+    Every method that waits raises LeaseLost once the run has passed to somebody else; nothing is written from then on.
+    """
+
+    def __init__(self, item: WorkItem, sink: Sink, on_lost: Callable[[], None]) -> None:
+        self._run_id: UUID = item.run_id
+        self._lease = item.lease
+        self._sink = sink
+        self._entry_seq = 0
+        self._step_seq = item.next_seq
+        self._on_lost = on_lost
+        self._gathered: dict[str, StepRecord] = {}
+        self._owing = False
+        self._settling = False
+        self._lost: LeaseLost | None = None
+        self._writing: asyncio.Task[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self.size = sum(_size(step) for step in item.journal) + len(item.input)
+
+    def record(self, step: StepRecord, *, derived: bool = False) -> StepRecord:
+        """Take in a step; the record as it will be stored. A later record of the same step replaces an earlier one.
+
+        A `derived` step follows from what is durable already, so nothing has to wait for its own record.
+        """
+        step.seq = self._step_seq
+        self._step_seq += 1
+        self._gathered[step.step_key] = step
+        self._owing = self._owing or not derived
+        self.size += _size(step)
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(FLUSH_SECONDS, self.flush)
+        return step
+
+    def flush(self) -> None:
+        """Begin to write what has gathered, unless a write is under way: then it follows by itself."""
+        self._stop_timer()
+        if self._writing is None and self._gathered and self._lost is None:
+            self._writing = asyncio.create_task(self._write_gathered())
+
+    async def durable(self) -> None:
+        """Return when everything recorded so far is durable, or follows from what is."""
+        while self._owing or self._writing is not None:
+            self.flush()
+            if self._writing is not None:
+                await asyncio.shield(self._writing)
+            self._raise_if_lost()
+
+    async def settle(self, settle: Settle) -> None:
+        """Write what has gathered together with the end of the lease, after the write under way."""
+        self._settling = True
+        if self._writing is not None:
+            await asyncio.shield(self._writing)
+        self._raise_if_lost()
+        await self._write(self._take(), settle)
+
+    def close(self) -> None:
+        """Drop what is not written: for a run whose lease has ended. A write under way ends by itself."""
+        self._gathered.clear()
+        self._stop_timer()
+        self._on_lost = _nobody  # whoever ran this run is done, and need not be kept alive by its journal
+
+    def _take(self) -> tuple[StepRecord, ...]:
+        steps = tuple(self._gathered.values())
+        self._gathered.clear()
+        self._owing = False
+        self._stop_timer()
+        return steps
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _raise_if_lost(self) -> None:
+        if self._lost is not None:
+            raise self._lost
+
+    async def _write_gathered(self) -> None:
+        """Runs as a task of its own: what goes wrong is kept for whoever waits next, and ends the run's nodes."""
+        try:
+            while self._gathered and not self._settling:
+                await self._write(self._take(), None)
+        except LeaseLost as error:
+            self._lost = error
+            self._on_lost()
+        finally:
+            self._writing = None
+
+    async def _write(self, steps: tuple[StepRecord, ...], settle: Settle | None) -> None:
+        verdict = await self._submit(steps, settle)
+        if verdict is Verdict.INVALID:
+            await self._write_one_by_one(steps)
+
+    async def _submit(self, steps: tuple[StepRecord, ...], settle: Settle | None) -> Verdict:
+        self._entry_seq += 1
+        try:
+            verdict = await self._sink.submit(Entry(self._run_id, self._lease, self._entry_seq, steps, settle))
+        except Exception as error:  # whatever it is, what was taken is not durable, so nothing may go on
+            reason = error.message if isinstance(error, MelError) else type(error).__name__
+            raise LeaseLost(f"The journal could not be written: {reason}") from error
+        if verdict is Verdict.LEASE_LOST:
+            raise LeaseLost
+        return verdict
+
+    async def _write_one_by_one(self, steps: tuple[StepRecord, ...]) -> None:
+        """Find the step that the database refuses, record it as failed without its values, and fail the run."""
+        for step in steps:
+            if await self._submit((step,), None) is Verdict.INVALID:
+                await self._fail(step)
+                raise LeaseLost("The run failed: one of its values cannot be stored.")
+        raise LeaseLost("The run cannot be settled; it will be resumed.")
+
+    async def _fail(self, step: StepRecord) -> None:
+        error = {
+            "code": "invalid_value",
+            "message": "The result of this step cannot be stored.",
+            "node_id": step.node_id,
+        }
+        bare = replace(step, status=StepStatus.FAILED, handle=None, output=None, logs=(), error=error)
+        finished = replace(bare, finished_at=step.finished_at or step.started_at, due_in=None)
+        if await self._submit((finished,), Settle(RunStatus.FAILED, error=error)) is Verdict.INVALID:
+            await self._submit((), Settle(RunStatus.FAILED, error=error))
+
+
+def _size(step: StepRecord) -> int:
+    """What a step adds to the values of its run: its output, counted once, when it is final."""
+    return len(step.output or b"") if step.status.final else 0
+
+
+def _nobody() -> None:
+    """Nobody is left to be told that the lease is lost."""

@@ -1,0 +1,103 @@
+"""Which nodes may run: dead-path elimination over the graph, one step at a time. Pure: no I/O, no clock.
+
+An edge is *taken* when its source completed and chose the edge's handle, and *dead* otherwise. A node is ready when
+each of its incoming edges is decided and at least one is taken; when all are dead the node is skipped, and so are its
+own outgoing edges. The fired trigger is the entry; every other node without incoming edges is dead from the start.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from melagent.domain.run import StepRecord, StepStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from melagent.domain.graph import Graph
+
+
+class Plan:
+    """The progress of one run. Each decision costs time proportional to the edges it decides, never to the graph.
+
+    `done[n]` is the final record of node `n`, or null; `open` maps a started but unfinished node (sleeping, or waiting
+    to be tried again) to its latest record. `ready` lists the nodes that may start, in the order they became ready.
+    """
+
+    __slots__ = ("_open_inputs", "_taken", "done", "entry", "graph", "open", "ready", "skipped")
+
+    def __init__(self, graph: Graph, entry: str) -> None:
+        self.graph = graph
+        self.entry = graph.index[entry]
+        self.done: list[StepRecord | None] = [None] * len(graph.node_ids)
+        self.skipped: set[int] = set()
+        self.open: dict[int, StepRecord] = {}
+        self.ready: list[int] = [self.entry]
+        self._open_inputs = [len(edges) for edges in graph.incoming]
+        self._taken = [False] * len(graph.edges)
+        roots = [n for n, edges in enumerate(graph.incoming) if not edges and n != self.entry]
+        for node in roots:
+            self._skip(node)
+
+    def advance(self, node: int, record: StepRecord) -> None:
+        """Take in the final record of a node; nodes that become ready are appended to `ready`."""
+        self.done[node] = record
+        self.open.pop(node, None)
+        for edge in self.graph.outgoing[node]:
+            self._decide(edge, taken=self.graph.edges[edge].source_handle == record.handle)
+
+    def live_inputs(self, node: int) -> list[int]:
+        """The nodes whose output reaches `node`, in edge order; one that is connected twice is listed twice."""
+        return [self.graph.sources[edge] for edge in self.graph.incoming[node] if self._taken[edge]]
+
+    def leaves(self) -> list[int]:
+        """Completed nodes whose output nobody took: together they are the output of the run."""
+        return [
+            node
+            for node, record in enumerate(self.done)
+            if record is not None and record.handle is not None
+            if not any(self._taken[edge] for edge in self.graph.outgoing[node])
+        ]
+
+    def failure(self) -> StepRecord | None:
+        """The record that must fail the run: a node failed and no handle was taken in its stead."""
+        return next((r for r in self.done if r and r.status is StepStatus.FAILED and r.handle is None), None)
+
+    def _decide(self, edge: int, *, taken: bool) -> None:
+        target = self.graph.targets[edge]
+        self._taken[edge] = taken
+        self._open_inputs[target] -= 1
+        if self._open_inputs[target] == 0:
+            if any(self._taken[incoming] for incoming in self.graph.incoming[target]):
+                self.ready.append(target)
+            else:
+                self._skip(target)
+
+    def _skip(self, node: int) -> None:
+        """Skip a node and all that is dead because of it; a worklist, so that long dead paths need no deep stack."""
+        self.skipped.add(node)
+        dead = list(self.graph.outgoing[node])
+        while dead:
+            edge = dead.pop()
+            target = self.graph.targets[edge]
+            self._open_inputs[target] -= 1
+            if self._open_inputs[target]:
+                continue
+            if any(self._taken[incoming] for incoming in self.graph.incoming[target]):
+                self.ready.append(target)
+            else:
+                self.skipped.add(target)
+                dead.extend(self.graph.outgoing[target])
+
+
+def fold(graph: Graph, entry: str, journal: Iterable[StepRecord]) -> Plan:
+    """Where a run stands after the recorded steps: the same plan that the run had when it recorded the last of them."""
+    plan = Plan(graph, entry)
+    for record in sorted(journal, key=lambda step: step.seq):
+        node = graph.index[record.node_id]
+        if record.status.final:
+            plan.advance(node, record)
+        else:
+            plan.open[node] = record
+    plan.ready = [node for node in plan.ready if plan.done[node] is None]
+    return plan

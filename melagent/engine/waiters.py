@@ -1,0 +1,114 @@
+"""Who waits for a run: callers for its end or answer, streams for any change.
+
+The fast path is a call in the same process or a hint from another; the safe path is one statement a second for all
+runs that somebody waits for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+from melagent.engine.lifecycle.persist import persistently
+from melagent.loop import Loop
+from melagent.store.ends import ends
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from uuid import UUID
+
+    from melagent.domain.work import RunEnd
+    from melagent.store.pool import Pool
+
+POLL_SECONDS = 1.0
+POLL_LIMIT_SECONDS = 5.0
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Caller:
+    """Waits for the end of a run; with `until_answer` also for an answer that comes before it."""
+
+    result: asyncio.Future[RunEnd | None]
+    until_answer: bool
+
+
+class Waiters:
+    """Callers and streams by run. `answering` names the node types whose output answers a caller."""
+
+    def __init__(self, pool: Pool, answering: frozenset[str]) -> None:
+        self.answering = answering
+        self.loop = Loop("waiters", self.poll, interval_seconds=POLL_SECONDS)
+        self._pool = pool
+        self._callers: dict[UUID, set[Caller]] = {}
+        self._streams: dict[UUID, set[asyncio.Event]] = {}
+
+    @contextmanager
+    def expecting(self, run_id: UUID, *, until_answer: bool) -> Iterator[asyncio.Future[RunEnd | None]]:
+        """A future for the end of a run. To miss nothing, ask before the run is started."""
+        caller = Caller(asyncio.get_running_loop().create_future(), until_answer)
+        self._callers.setdefault(run_id, set()).add(caller)
+        try:
+            yield caller.result
+        finally:
+            _discard(self._callers, run_id, caller)
+
+    @contextmanager
+    def changes(self, run_id: UUID) -> Iterator[asyncio.Event]:
+        """An event that is set whenever the run may have changed; whoever waits for it clears it."""
+        event = asyncio.Event()
+        self._streams.setdefault(run_id, set()).add(event)
+        try:
+            yield event
+        finally:
+            _discard(self._streams, run_id, event)
+
+    def ended(self, end: RunEnd) -> bool:
+        """Pass on the end, or the answer, of a run to those who wait for it here; whether anybody did."""
+        callers = self._callers.get(end.run_id, ())
+        for caller in callers:
+            if not caller.result.done() and (end.status.final or caller.until_answer):
+                caller.result.set_result(end)
+        return bool(callers)
+
+    def changed(self, run_ids: Iterable[UUID]) -> None:
+        """Wake the streams of these runs."""
+        if self._streams:
+            for run_id in run_ids:
+                for event in self._streams.get(run_id, ()):
+                    event.set()
+
+    def hinted(self, run_ids: Iterable[UUID]) -> None:
+        """Another process says that these runs have changed."""
+        run_ids = list(run_ids)
+        self.changed(run_ids)
+        if any(run_id in self._callers for run_id in run_ids):
+            self.loop.wake()
+
+    async def poll(self) -> float | None:
+        """One pass: read the ends and answers of all awaited runs, and let the streams look again."""
+        self.changed(list(self._streams))
+        run_ids = list(self._callers)
+        if run_ids:
+            answering = list(self.answering)
+            for end in await persistently(
+                self._pool, lambda conn: ends(conn, run_ids, answering), seconds=POLL_LIMIT_SECONDS
+            ):
+                self.ended(end)
+        return None
+
+    def dismiss(self) -> None:
+        """Let all callers go without an answer: this process stops, and their runs go on."""
+        for callers in list(self._callers.values()):
+            for caller in callers:
+                if not caller.result.done():
+                    caller.result.set_result(None)
+
+
+def _discard(index: dict[UUID, set[T]], run_id: UUID, value: T) -> None:
+    index[run_id].discard(value)
+    if not index[run_id]:
+        del index[run_id]

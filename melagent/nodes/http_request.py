@@ -1,0 +1,150 @@
+"""Calls a URL."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, Literal
+
+import aiohttp
+import orjson
+
+from melagent.sdk import Field, Json, Node, NodeContext, NodeError, Params, Result
+
+if TYPE_CHECKING:
+    from pydantic.config import JsonDict
+
+MAX_RESPONSE_BYTES = 16 * 1024 * 1024
+"""The engine's limit for one value; what a compressed response unpacks to counts."""
+
+_BODILESS = ("GET", "HEAD")
+_SAFE = ("GET", "HEAD", "OPTIONS")
+_TRY_AGAIN = (408, 425, 429)
+_ADVANCED: JsonDict = {"x-group": "Advanced"}
+
+
+class HttpRequestParams(Params):
+    url: str = Field(min_length=1, max_length=8_000)
+    method: Literal["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"] = "GET"
+    query: dict[str, Json] = Field(
+        default_factory=dict,
+        description="A list repeats the name, null leaves it out",
+        json_schema_extra={"x-widget": "key-value"},
+    )
+    headers: dict[str, str] = Field(default_factory=dict, json_schema_extra={"x-widget": "key-value"})
+    body: Json = Field(default=None, description="Not sent with GET and HEAD")
+    body_type: Literal["json", "form", "raw"] = Field(
+        default="json", description="json takes a value, or text that is JSON already; form an object; raw a text"
+    )
+    response: Literal["auto", "json", "text"] = Field(default="auto", description="auto goes by the content type")
+    timeout: float = Field(
+        default=30, gt=0, le=300, description="Seconds for the whole call", json_schema_extra=_ADVANCED
+    )
+    follow_redirects: bool = Field(default=True, json_schema_extra=_ADVANCED)
+    verify_ssl: bool = Field(default=True, alias="verifySSL", title="Verify SSL", json_schema_extra=_ADVANCED)
+    fail_on_status: bool = Field(
+        default=True, description="Fail when the answer's status is 400 or more", json_schema_extra=_ADVANCED
+    )
+
+
+class HttpRequest(Node[HttpRequestParams]):
+    id = "http_request"
+    name = "HTTP request"
+    description = "Calls a URL; the output is {status, headers, body, url, duration_ms}"
+    category = "Integrations"
+    icon = "globe"
+    effects = True
+
+    async def run(self, params: HttpRequestParams, ctx: NodeContext) -> Result:
+        begun = time.perf_counter()
+        try:
+            async with ctx.http.request(params.method, params.url, **_arguments(params, ctx)) as response:
+                body = _decode(await _read(response), response, params.response)
+        except TimeoutError as error:
+            raise NodeError(f"No answer within {params.timeout:g} s.", code="timeout") from error
+        except (ValueError, aiohttp.NonHttpUrlClientError, aiohttp.TooManyRedirects) as error:
+            raise NodeError(f"Cannot call the URL: {error}", code="http_error", retryable=False) from error
+        except aiohttp.ClientError as error:
+            retryable = getattr(error, "retryable", True)  # the guard says that a refused address stays refused
+            raise NodeError(f"The call failed: {error}", code="http_error", retryable=retryable) from error
+        output = {
+            "status": response.status,
+            "headers": {name.lower(): value for name, value in response.headers.items()},
+            "body": body,
+            "url": str(response.url),
+            "duration_ms": round((time.perf_counter() - begun) * 1000),
+        }
+        if params.fail_on_status and response.status >= 400:
+            raise _status_error(output)
+        return output
+
+
+def _arguments(params: HttpRequestParams, ctx: NodeContext) -> dict[str, Any]:
+    headers = {name.lower(): value for name, value in params.headers.items()}
+    if params.method not in _SAFE:
+        headers.setdefault("idempotency-key", ctx.idempotency_key)
+    arguments: dict[str, Any] = {
+        "params": _pairs(params.query),
+        "headers": headers,
+        "timeout": aiohttp.ClientTimeout(total=params.timeout),
+        "allow_redirects": params.follow_redirects,
+        "ssl": params.verify_ssl,
+    }
+    if params.body is not None and params.method not in _BODILESS:
+        arguments["data"] = _encode(params, headers)
+    return arguments
+
+
+def _encode(params: HttpRequestParams, headers: dict[str, str]) -> bytes | aiohttp.FormData:
+    """The body as it is sent; names its content type in the headers unless they do."""
+    if params.body_type == "form":
+        if not isinstance(params.body, dict):
+            raise NodeError("A form body must be an object.", code="wrong_input", retryable=False)
+        return aiohttp.FormData(_pairs(params.body))
+    headers.setdefault(
+        "content-type", "application/json" if params.body_type == "json" else "text/plain; charset=utf-8"
+    )
+    return params.body.encode() if isinstance(params.body, str) else orjson.dumps(params.body)
+
+
+def _pairs(values: dict[str, Json]) -> list[tuple[str, str]]:
+    """Names and texts for a query or form: a list repeats its name, null is left out."""
+    lists = {name: value if isinstance(value, list) else [value] for name, value in values.items()}
+    return [(name, _text(item)) for name, items in lists.items() for item in items if item is not None]
+
+
+def _text(value: Json) -> str:
+    return value if isinstance(value, str) else orjson.dumps(value).decode()
+
+
+async def _read(response: aiohttp.ClientResponse) -> bytes:
+    received = bytearray()
+    async for chunk in response.content.iter_any():
+        received += chunk
+        if len(received) > MAX_RESPONSE_BYTES:
+            raise NodeError(
+                f"The response is larger than {MAX_RESPONSE_BYTES:,} bytes.", code="too_large", retryable=False
+            )
+    return bytes(received)
+
+
+def _decode(received: bytes, response: aiohttp.ClientResponse, wanted: str) -> Json:
+    if wanted == "json" or (wanted == "auto" and "json" in response.content_type):
+        try:
+            return orjson.loads(received) if received else None
+        except orjson.JSONDecodeError as error:
+            if wanted == "json":
+                raise NodeError(f"The response is not JSON: {error}", code="not_json", retryable=False) from error
+    try:
+        return received.decode(response.charset or "utf-8", errors="replace")
+    except LookupError:  # a charset that Python does not know
+        return received.decode(errors="replace")
+
+
+def _status_error(output: dict[str, Json]) -> NodeError:
+    status = output["status"]
+    return NodeError(
+        f"The server answered {status}.",
+        code=f"http_{status}",
+        retryable=status >= 500 or status in _TRY_AGAIN,
+        details={**output, "body": _text(output["body"])[:1_000]},
+    )

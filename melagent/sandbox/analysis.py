@@ -1,0 +1,91 @@
+"""What the tokens of an expression tell without evaluating it, and the guard that its multiplications get."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+from melagent.sandbox.lexer import Token, error_at
+
+FACTOR = "|_factor"
+"""The filter that refuses lists and objects; see `guarded`."""
+
+_NOTHING = Token("mark", "", 0, 0)
+_STEP_NAMES = ("steps", "inputs")
+_OPERATORS = ["+", "-", "*", "/", "//", "%", "~", "**", "==", "!=", "<", ">", "<=", ">=", ",", ":", "=", ")", "]", "}"]
+_ENDS_OPERAND = frozenset([*_OPERATORS, "and", "or", "not", "in", "is", "if", "else"])
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """The names in an expression by their use. `steps` are the ids in `steps.<id>`, `inputs["<id>"]` and the like."""
+
+    variables: frozenset[str]
+    steps: frozenset[str]
+    filters: frozenset[str]
+    tests: frozenset[str]
+    functions: frozenset[str]
+
+
+def names_of(tokens: tuple[Token, ...], source: str) -> Names:
+    """Sort the names. Raises ExpressionError when anything but a name is called: values have no methods."""
+    variables, steps, filters, tests, functions = set(), set(), set(), set(), set()
+    for index, token in enumerate(tokens):
+        before, after = _at(tokens, index - 1), _at(tokens, index + 1)
+        if token.text == "(" and (before.text in (")", "]", "}") or before.kind in ("text", "number")):
+            raise error_at("a value cannot be called", source, token.start)
+        if token.kind != "name" or (before.text == "is" and token.text == "not"):
+            continue
+        if before.text == ".":
+            if after.text == "(":
+                raise error_at(f"there is no method `{token.text}`; use a filter: `value | name`", source, token.start)
+        elif before.text == "|":
+            filters.add(token.text)
+        elif before.text == "is" or (before.text == "not" and _at(tokens, index - 2).text == "is"):
+            tests.add(token.text)
+        elif after.text == "(" and token.text not in _ENDS_OPERAND:
+            functions.add(token.text)
+        else:
+            variables.add(token.text)
+            steps.update(_step(token, after, _at(tokens, index + 2)))
+    return Names(*map(frozenset, (variables, steps, filters, tests, functions)))
+
+
+def _at(tokens: tuple[Token, ...], index: int) -> Token:
+    return tokens[index] if 0 <= index < len(tokens) else _NOTHING
+
+
+def _step(token: Token, mark: Token, key: Token) -> set[str]:
+    if token.text in _STEP_NAMES and mark.text == "." and key.kind == "name":
+        return {key.text}
+    if token.text in _STEP_NAMES and mark.text == "[" and key.kind == "text":
+        return {key.text[1:-1]}
+    return set()
+
+
+def guarded(tokens: tuple[Token, ...], source: str) -> str:
+    """The code of the tokens, with `|_factor` behind both operands of each `*`.
+
+    A filter binds closer than any operator: in front of the `*` it checks what stands there, or the last part of it
+    when that is itself a calculation, whose result is a number anyhow.
+    """
+    places = set()
+    for index, token in enumerate(tokens):
+        if token.text == "*":
+            if index in (0, len(tokens) - 1):
+                raise error_at("`*` needs a value on both sides", source, token.start)
+            places |= {tokens[index - 1].end, _operand_end(tokens, index + 1)}
+    edges = [tokens[0].start, *sorted(places), tokens[-1].end]
+    return FACTOR.join(source[start:end] for start, end in pairwise(edges))
+
+
+def _operand_end(tokens: tuple[Token, ...], index: int) -> int:
+    """The place behind the operand that begins at `index`: behind all that binds closer than a multiplication."""
+    while index < len(tokens) - 1 and tokens[index].text == "-":
+        index += 1
+    depth = 0
+    for token, after in pairwise(tokens[index:]):
+        depth += (token.text in ("(", "[", "{")) - (token.text in (")", "]", "}"))
+        if depth == 0 and after.text in _ENDS_OPERAND and token.text not in (".", "|"):
+            return token.end
+    return tokens[-1].end

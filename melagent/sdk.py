@@ -1,0 +1,237 @@
+"""All that the author of a node imports.
+
+A node is one short file: a `Params` model, a class with its declaration, one `run`::
+
+    class GreetParams(Params):
+        name: str = Field(default="world", description="Whom to greet")
+
+    class Greet(Node[GreetParams]):
+        id = "greet"
+        name = "Greet"
+        description = "Says hello"
+        category = "Examples"
+
+        async def run(self, params: GreetParams, ctx: NodeContext) -> Result:
+            return {"text": f"hello {params.name}"}
+
+What `run` returns is the output on the handle `out`; return `Success(output, handle)` to choose another handle, raise
+`NodeError` to fail. Outputs are JSON values. Everything from outside (input, HTTP, time, randomness, log) comes through
+the context, so a node has no state of its own and one instance serves all runs of a process at once.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Protocol, TypeAlias, TypeVar, get_args
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.alias_generators import to_camel
+
+if TYPE_CHECKING:
+    import random
+    from collections.abc import Mapping, Sequence
+    from datetime import datetime
+
+    import aiohttp
+
+__all__ = [
+    "Expression",
+    "Field",
+    "Finish",
+    "Json",
+    "LogLevel",
+    "Node",
+    "NodeContext",
+    "NodeError",
+    "Params",
+    "Raw",
+    "Result",
+    "RunInfo",
+    "Sleep",
+    "Success",
+]
+
+Json: TypeAlias = Any
+"""A JSON value: null, bool, number, text, list, or object with text keys."""
+
+LogLevel = Literal["debug", "info", "warn", "error"]
+
+
+class Params(BaseModel):
+    """Base of all parameter models: camelCase on the wire, unknown parameters refused, defaults applied.
+
+    A number is taken where text is wanted, because `{{ input.id }}` alone keeps the type of its value.
+    """
+
+    model_config = ConfigDict(
+        alias_generator=to_camel, populate_by_name=True, extra="forbid", frozen=True, coerce_numbers_to_str=True
+    )
+
+
+class _NoTemplate:
+    """Marks a parameter whose text is left as it is: no `{{ }}` is replaced in it before `run`."""
+
+
+Raw = _NoTemplate()
+"""Annotation for text that is never a template: `body: Annotated[str, Raw]`."""
+
+
+class _IsExpression(_NoTemplate):
+    """Marks a parameter that is one expression, evaluated by the node through `ctx.evaluate`; checked at deploy."""
+
+
+Expression = _IsExpression()
+"""Annotation for text that is one expression: `condition: Annotated[str, Expression]`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Success:
+    """The node is done. `handle` names the output that is taken; edges from all other handles are dead."""
+
+    output: Json = None
+    handle: str = "out"
+
+
+@dataclass(frozen=True, slots=True)
+class Sleep:
+    """The node is done after so many seconds, or at a moment, with this output.
+
+    From 5 seconds on no worker is held meanwhile.
+    """
+
+    seconds: float = 0.0
+    output: Json = None
+    until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """The whole run ends here: completed with `output`, or failed when `error` is set."""
+
+    output: Json = None
+    error: str | None = None
+
+
+Result: TypeAlias = Success | Sleep | Finish | Json
+"""What `run` may return; anything that is not an outcome is the output on the handle `out`."""
+
+
+class NodeError(Exception):
+    """The node failed. `code` is a stable word that retry rules can name; retried unless `retryable` is false."""
+
+    def __init__(
+        self, message: str, *, code: str = "node_error", retryable: bool = True, details: Json | None = None
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.code = code
+        self.retryable = retryable
+        self.details = details
+
+
+@dataclass(frozen=True, slots=True)
+class RunInfo:
+    """What a node may know of its run; expressions see it as `run`."""
+
+    id: str
+    workflow_id: str | None
+    version_id: str
+    demo_url: str | None
+
+
+class NodeContext(Protocol):
+    """A node's window to the world, made for one attempt at one step."""
+
+    @property
+    def input(self) -> Json:
+        """The one live input, a list of them in edge order when there are several, null when there is none."""
+
+    @property
+    def inputs(self) -> Mapping[str, Json]:
+        """The live inputs by the id of the node they come from, in edge order."""
+
+    @property
+    def run(self) -> RunInfo: ...
+
+    @property
+    def trigger(self) -> Mapping[str, Json]:
+        """What started the run: `{id, type, node_id}`."""
+
+    @property
+    def step_key(self) -> str: ...
+
+    @property
+    def attempt(self) -> int:
+        """1 for the first try."""
+
+    @property
+    def idempotency_key(self) -> str:
+        """`run_id:step_key`, the same on every attempt: send it along with whatever has an effect."""
+
+    @property
+    def now(self) -> datetime:
+        """The latest recorded time upstream, in UTC: the same however often the step is tried."""
+
+    @property
+    def random(self) -> random.Random:
+        """Seeded by run and step: gives the same numbers however often the step is tried."""
+
+    @property
+    def http(self) -> aiohttp.ClientSession:
+        """A guarded client: refuses private and metadata addresses that are not allow-listed, on every redirect."""
+
+    def evaluate(self, expression: str, extra: Mapping[str, Json] | None = None) -> Json:
+        """The value of an expression over `input`, `inputs`, `steps`, `run`, `trigger`, `workflow` and `extra`.
+
+        Raises NodeError (code `expression_error`, not retryable) with the position of the fault.
+        """
+
+    def render(self, template: str, extra: Mapping[str, Json] | None = None) -> str:
+        """The text of a template over the same names as `evaluate`; same errors."""
+
+    def log(self, level: LogLevel, message: str, **fields: Json) -> None:
+        """Write to the step's log, which is recorded with the step, and to the process log."""
+
+
+P = TypeVar("P", bound=Params)
+
+
+class Node(ABC, Generic[P]):
+    """A node type. The class attributes are its declaration, read once by the registry; `params` is found by itself.
+
+    The output of an entry point must follow from its parameters and its input alone: it is not waited for to be
+    recorded. `effects` says that the outside world can notice the node: its step is recorded before anything that
+    follows, and it starts only when all before it is recorded. `answers` says that its output is the answer to a
+    waiting caller, `{statusCode, headers, body}`, passed on as soon as the step is recorded, which is at once.
+    """
+
+    id: ClassVar[str]
+    name: ClassVar[str]
+    description: ClassVar[str]
+    category: ClassVar[str]
+    icon: ClassVar[str] = ""
+    kinds: ClassVar[Sequence[str]] = ("action",)
+    entry_point: ClassVar[bool] = False
+    branching: ClassVar[bool] = False
+    effects: ClassVar[bool] = False
+    answers: ClassVar[bool] = False
+    inputs: ClassVar[Sequence[str]] = ("in",)
+    outputs: ClassVar[Sequence[str]] = ("out",)
+    timeout_seconds: ClassVar[float] = 300.0
+    params: ClassVar[type[Params]] = Params
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        for base in getattr(cls, "__orig_bases__", ()):
+            for argument in get_args(base):
+                if isinstance(argument, type) and issubclass(argument, Params):
+                    cls.params = argument
+
+    def handles(self, params: P) -> Sequence[str]:  # noqa: ARG002  # for types whose handles depend on parameters
+        """The output handles with these parameters. Must not depend on anything but the parameters."""
+        return self.outputs
+
+    @abstractmethod
+    async def run(self, params: P, ctx: NodeContext) -> Result:
+        """Do the work once. May be called again after a crash or a failure, with the same idempotency key."""

@@ -1,0 +1,111 @@
+"""Starting runs by hand: which version, at which node, with what input."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from melagent.domain.work import NewRun
+from melagent.errors import Conflict, Problem, Unprocessable
+from melagent.services.definitions import decode
+from melagent.services.versions import MANUAL, checked, keep_unlisted
+from melagent.services.workflows import found
+from melagent.store import drafts, versions, workflows
+from melagent.store.ids import new_id
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from melagent.domain.definition import Definition
+    from melagent.engine.engine import Engine
+    from melagent.registry import Registry
+    from melagent.store.pool import Pool
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """How a run is started by hand. `input` is any JSON value; the caller waits `wait_seconds` for the end."""
+
+    input: Any = None
+    entry: str | None = None
+    priority: int | None = None
+    wait_seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Starts:
+    """Starts runs. Each method answers the id of a run that is durable."""
+
+    pool: Pool
+    engine: Engine
+    registry: Registry
+
+    async def workflow(self, workflow_id: UUID, which: int | str, start: Start, caller: str) -> UUID:
+        """Start a version of a workflow: its number, `current`, or `draft` for the draft as it is now."""
+        if which == "draft":
+            version_id, definition = await self._draft(workflow_id, caller)
+        else:
+            version_id, definition = await self._listed(workflow_id, which)
+        return await self._start(workflow_id, version_id, definition, start)
+
+    async def unlisted(self, name: str, definition: Definition, start: Start, caller: str) -> UUID:
+        """Start a definition that belongs to no workflow."""
+        entry_of(checked(definition, self.registry), self.registry, start.entry)
+        version_id = await keep_unlisted(self.pool, name, definition, caller)
+        return await self._start(None, version_id, definition, start)
+
+    async def _draft(self, workflow_id: UUID, caller: str) -> tuple[UUID, Definition]:
+        async with self.pool.acquire() as conn:
+            draft = found(await drafts.find(conn, workflow_id), "workflow")
+        definition = checked(decode(draft.definition), self.registry)
+        return await keep_unlisted(self.pool, f"draft {draft.revision}", definition, caller), definition
+
+    async def _listed(self, workflow_id: UUID, which: int | str) -> tuple[UUID, Definition]:
+        async with self.pool.acquire() as conn:
+            found(await workflows.find(conn, workflow_id), "workflow")
+            if isinstance(which, int):
+                version = found(await versions.find(conn, workflow_id, which), "version")
+            elif (current := await versions.find_current(conn, workflow_id)) is not None:
+                version = current
+            else:
+                raise Conflict("No version of this workflow is deployed; deploy one, or name a version or the draft.")
+        return version.id, decode(version.definition)
+
+    async def _start(self, workflow_id: UUID | None, version_id: UUID, definition: Definition, start: Start) -> UUID:
+        settings = definition.settings
+        run = NewRun(
+            id=new_id(),
+            workflow_id=workflow_id,
+            version_id=version_id,
+            entry=entry_of(definition, self.registry, start.entry),
+            input=orjson.dumps(start.input),
+            priority=settings.priority if start.priority is None else start.priority,
+            deadline_in=settings.timeout_seconds,
+        )
+        if start.wait_seconds > 0:
+            await self.engine.start_and_wait(run, start.wait_seconds)
+        else:
+            await self.engine.start(run)
+        return run.id
+
+
+def entry_of(definition: Definition, registry: Registry, wanted: str | None) -> str:
+    """The node at which a start by hand enters: the one asked for, else the manual trigger, else the only trigger.
+
+    Raises Unprocessable when that does not name exactly one node.
+    """
+    triggers = [
+        node
+        for node in definition.nodes
+        if (node_type := registry.get(node.type)) is not None and node_type.entry_point and not node.disabled
+    ]
+    choices = [node for node in triggers if node.type == MANUAL] or triggers
+    if wanted is not None:
+        choices = [node for node in triggers if node.id == wanted]
+    if len(choices) == 1:
+        return choices[0].id
+    names = ", ".join(node.id for node in triggers) or "none"
+    problem = "This is not a trigger of the workflow" if wanted else "Name the trigger to start at"
+    raise Unprocessable("The run cannot be started.", [Problem("entry", f"{problem}; its triggers are: {names}.")])

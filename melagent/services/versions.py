@@ -1,0 +1,129 @@
+"""Versions: made from a draft or a file, deployed by making one current and bringing its triggers in line."""
+
+from __future__ import annotations
+
+import secrets
+from typing import TYPE_CHECKING
+
+import orjson
+
+from melagent.errors import NotFound, Unprocessable
+from melagent.services.definitions import decode, encode, fingerprint
+from melagent.services.problems import problems
+from melagent.services.workflows import found
+from melagent.store import drafts, triggers, versions, workflows
+from melagent.store.ids import new_id
+from melagent.store.pool import transaction
+from melagent.store.triggers import TriggerNode
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from uuid import UUID
+
+    from melagent.domain.definition import Definition
+    from melagent.registry import Registry
+    from melagent.store.pool import Pool
+    from melagent.store.rows import Version
+
+MANUAL = "manual_trigger"
+WEBHOOK = "webhook"
+
+
+async def create(
+    pool: Pool, workflow_id: UUID, *, name: str, description: str, definition: Definition | None, created_by: str
+) -> Version:
+    """Make the next version, from the draft when no definition is given."""
+    async with transaction(pool) as conn:
+        if not await workflows.lock(conn, workflow_id):
+            raise NotFound("There is no such workflow.")
+        if definition is None:
+            text = found(await drafts.find(conn, workflow_id), "workflow").definition
+        else:
+            text = encode(definition)
+        return await versions.insert(
+            conn,
+            new_id(),
+            workflow_id,
+            name=name,
+            description=description,
+            definition=text,
+            definition_hash=fingerprint(text),
+            created_by=created_by,
+        )
+
+
+async def get(pool: Pool, workflow_id: UUID, version_number: int) -> Version:
+    async with pool.acquire() as conn:
+        return found(await versions.find(conn, workflow_id, version_number), "version")
+
+
+async def current(pool: Pool, workflow_id: UUID) -> Version:
+    async with pool.acquire() as conn:
+        found(await workflows.find(conn, workflow_id), "workflow")
+        return found(await versions.find_current(conn, workflow_id), "version: none is deployed")
+
+
+async def latest(pool: Pool, workflow_id: UUID) -> Version:
+    newest, _ = await page(pool, workflow_id, before=2**31 - 1, limit=1)
+    return found(newest[0] if newest else None, "version: none was made yet")
+
+
+async def page(pool: Pool, workflow_id: UUID, before: int, limit: int) -> tuple[list[Version], int]:
+    """The versions with a number below `before`, newest first, and how many there are in all."""
+    async with pool.acquire() as conn:
+        found(await workflows.find(conn, workflow_id), "workflow")
+        return await versions.page(conn, workflow_id, before, limit), await versions.count(conn, workflow_id)
+
+
+async def deploy(pool: Pool, registry: Registry, workflow_id: UUID, version: Version) -> Version:
+    """Make a version current and bring the triggers in line, in one transaction.
+
+    Raises Unprocessable with every problem of the definition. Rolling back is deploying an older version.
+    """
+    definition = checked(decode(version.definition), registry)
+    nodes = list(_trigger_nodes(definition, registry))
+    async with transaction(pool) as conn:
+        if not await workflows.lock(conn, workflow_id):
+            raise NotFound("There is no such workflow.")
+        await workflows.set_current_version(conn, workflow_id, version.id)
+        await triggers.retire(conn, workflow_id, keep=[node.node_id for node in nodes])
+        await triggers.arm(conn, workflow_id, version.id, nodes)
+        return found(await versions.find_current(conn, workflow_id), "version")
+
+
+def checked(definition: Definition, registry: Registry) -> Definition:
+    """The definition if it can be run; Unprocessable with every problem otherwise."""
+    wrong = problems(definition, registry)
+    if wrong:
+        raise Unprocessable("The definition cannot be run as it is.", wrong)
+    return definition
+
+
+def _trigger_nodes(definition: Definition, registry: Registry) -> Iterator[TriggerNode]:
+    """The nodes that start runs by themselves. A start by hand needs no trigger."""
+    for node in definition.nodes:
+        node_type = registry.get(node.type)
+        if node_type is None or not node_type.entry_point or node.type == MANUAL or node.disabled:
+            continue
+        yield TriggerNode(
+            id=new_id(),
+            node_id=node.id,
+            type=node.type,
+            name=node.name or node.id,
+            config=orjson.dumps(node.config),
+            token=secrets.token_urlsafe(32) if node.type == WEBHOOK else None,
+        )
+
+
+async def keep_unlisted(pool: Pool, name: str, definition: Definition, created_by: str) -> UUID:
+    """The id of an unlisted version with this definition; the same definition is stored once."""
+    text = encode(definition)
+    async with pool.acquire() as conn:
+        return await versions.keep_unlisted(
+            conn,
+            new_id(),
+            name=name,
+            definition=text,
+            definition_hash=fingerprint(text),
+            created_by=created_by,
+        )

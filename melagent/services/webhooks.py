@@ -1,0 +1,116 @@
+"""Webhooks: from the token in an address to what a call of it starts.
+
+What a token means is asked of the database at most once a second, so a deploy is seen everywhere within that time, and
+at once on the instance that made it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import orjson
+
+from melagent.domain.run import Trigger
+from melagent.domain.work import NewRun
+from melagent.services.definitions import decode
+from melagent.services.memory import BriefMemory
+from melagent.store import triggers, versions
+from melagent.store.ids import new_id
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from uuid import UUID
+
+    from melagent.domain.definition import WorkflowSettings
+    from melagent.registry import Registry
+    from melagent.store.pool import Connection, Pool
+    from melagent.store.rows import WorkflowTrigger
+
+REMEMBERED_SECONDS = 1.0
+MAX_KNOWN_SETTINGS = 10_000
+ANY_METHOD = ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS")
+
+
+@dataclass(frozen=True, slots=True)
+class Hook:
+    """An armed webhook: how it may be called, how it answers, and the run that a call starts."""
+
+    workflow_id: UUID
+    version_id: UUID
+    trigger: Trigger
+    node_id: str
+    methods: tuple[str, ...]
+    path: str
+    sync: bool
+    answered_by_node: bool
+    status_code: int
+    headers: Mapping[str, str]
+    priority: int
+    deadline_in: float | None
+
+    def run(self, data: bytes) -> NewRun:
+        return NewRun(
+            id=new_id(),
+            workflow_id=self.workflow_id,
+            version_id=self.version_id,
+            entry=self.node_id,
+            input=data,
+            trigger=self.trigger,
+            priority=self.priority,
+            deadline_in=self.deadline_in,
+        )
+
+
+class Webhooks:
+    """Finds what a token stands for."""
+
+    def __init__(self, pool: Pool, registry: Registry) -> None:
+        self._pool = pool
+        self._registry = registry
+        self._hooks = BriefMemory(self._load, REMEMBERED_SECONDS)
+        self._settings: dict[UUID, WorkflowSettings] = {}
+
+    async def find(self, token: str) -> Hook | None:
+        """The armed and enabled webhook with this token."""
+        return await self._hooks.get(token)
+
+    def forget(self) -> None:
+        """A version was deployed or a trigger changed on this instance: ask the database again."""
+        self._hooks.forget()
+
+    async def _load(self, token: str) -> Hook | None:
+        async with self._pool.acquire() as conn:
+            trigger = await triggers.find_by_token(conn, token)
+            if trigger is None:
+                return None
+            if trigger.version_id not in self._settings:
+                await self._learn_settings(conn, trigger.version_id)
+        return self._hook(trigger, self._settings[trigger.version_id])
+
+    async def _learn_settings(self, conn: Connection, version_id: UUID) -> None:
+        """Versions never change, so their settings are read once."""
+        text = await versions.definition_of(conn, version_id)
+        if len(self._settings) >= MAX_KNOWN_SETTINGS:
+            self._settings.clear()
+        self._settings[version_id] = decode(text or b"{}").settings
+
+    def _hook(self, trigger: WorkflowTrigger, settings: WorkflowSettings) -> Hook | None:
+        node_type = self._registry.get(trigger.type)
+        if node_type is None:
+            return None
+        params = node_type.params.model_validate(orjson.loads(trigger.config)).model_dump()
+        return Hook(
+            workflow_id=trigger.workflow_id,
+            version_id=trigger.version_id,
+            trigger=Trigger(trigger.type, trigger.id, trigger.node_id),
+            node_id=trigger.node_id,
+            methods=ANY_METHOD if params["method"] == "ANY" else (params["method"],),
+            path=params["path"].strip("/"),
+            sync=params["mode"] == "sync" and params["respond"] != "at_once",
+            answered_by_node=params["respond"] == "http_response",
+            status_code=params["status_code"],
+            headers=params["headers"],
+            priority=settings.priority,
+            deadline_in=settings.timeout_seconds,
+        )

@@ -1,0 +1,101 @@
+"""Workflows and their drafts."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING, TypeVar
+
+from melagent.errors import Conflict, NotFound
+from melagent.services.definitions import encode
+from melagent.store import drafts, runs, triggers, workflows
+from melagent.store.ids import new_id
+from melagent.store.pool import transaction
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from melagent.domain.definition import Definition
+    from melagent.engine.engine import Engine
+    from melagent.store.pool import Pool
+    from melagent.store.rows import Draft, Workflow
+
+T = TypeVar("T")
+
+
+def found(value: T | None, what: str) -> T:
+    """The value, or NotFound when there is none."""
+    if value is None:
+        raise NotFound(f"There is no such {what}.")
+    return value
+
+
+async def create(pool: Pool, name: str, description: str, definition: Definition) -> Workflow:
+    """Make a workflow whose draft holds the definition."""
+    async with pool.acquire() as conn:
+        return await workflows.insert(conn, new_id(), name, description, encode(definition))
+
+
+async def get(pool: Pool, workflow_id: UUID) -> Workflow:
+    async with pool.acquire() as conn:
+        return found(await workflows.find(conn, workflow_id), "workflow")
+
+
+async def page(pool: Pool, before: UUID, limit: int) -> tuple[list[Workflow], int]:
+    """The newest workflows older than `before`, and how many there are in all."""
+    async with pool.acquire() as conn:
+        return await workflows.page(conn, before, limit), await workflows.count(conn)
+
+
+async def update(
+    pool: Pool, workflow_id: UUID, name: str, description: str | None, definition: Definition | None
+) -> Workflow:
+    """Rename a workflow; a null description or definition is left as it is. A definition goes to the draft."""
+    async with transaction(pool) as conn:
+        if not await workflows.lock(conn, workflow_id):
+            raise NotFound("There is no such workflow.")
+        await workflows.update(conn, workflow_id, name, description)
+        if definition is not None:
+            await drafts.replace(conn, workflow_id, encode(definition), None)
+        return found(await workflows.find(conn, workflow_id), "workflow")
+
+
+async def delete(pool: Pool, engine: Engine, workflow_id: UUID, *, cancel_runs: bool) -> None:
+    """Take a workflow out of sight and disarm its triggers; the history of its runs stays.
+
+    Runs in flight are cancelled when asked for; otherwise they are a Conflict. Another instance may still know a
+    webhook of the workflow for a second: a run that it starts within that time goes on.
+    """
+    if cancel_runs:
+        await _cancel_live(pool, engine, workflow_id)
+    async with transaction(pool) as conn:
+        if not await workflows.lock(conn, workflow_id):
+            raise NotFound("There is no such workflow.")
+        if not cancel_runs and await runs.live_of_workflow(conn, workflow_id):
+            raise Conflict("Runs of this workflow are in flight; wait for them or pass cancel_runs=true.")
+        await workflows.mark_deleted(conn, workflow_id)
+        await triggers.retire(conn, workflow_id)
+    if cancel_runs:
+        await _cancel_live(pool, engine, workflow_id)
+
+
+async def _cancel_live(pool: Pool, engine: Engine, workflow_id: UUID) -> None:
+    async with pool.acquire() as conn:
+        live = await runs.live_of_workflow(conn, workflow_id)
+    for run_id in live:
+        with suppress(Conflict, NotFound):  # it ended by itself in the meantime
+            await engine.cancel(run_id)
+
+
+async def get_draft(pool: Pool, workflow_id: UUID) -> Draft:
+    async with pool.acquire() as conn:
+        return found(await drafts.find(conn, workflow_id), "workflow")
+
+
+async def put_draft(pool: Pool, workflow_id: UUID, definition: Definition, revision: int) -> Draft:
+    """Replace the draft that the caller has seen. Conflict when it has changed since that revision."""
+    async with pool.acquire() as conn:
+        draft = await drafts.replace(conn, workflow_id, encode(definition), revision)
+        if draft is not None:
+            return draft
+        present = found(await drafts.find(conn, workflow_id), "workflow")
+    raise Conflict(f"The draft is at revision {present.revision}, not {revision}: read it again and repeat the change.")

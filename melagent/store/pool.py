@@ -1,0 +1,119 @@
+"""The connection pool, and transactions that cannot hold their locks for ever."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import asyncpg
+from asyncpg.pool import PoolConnectionProxy  # noqa: TC002  # the alias below is read at run time
+
+from melagent.errors import Unavailable
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+Connection: TypeAlias = "asyncpg.Connection[Any] | PoolConnectionProxy[Any]"
+Pool: TypeAlias = "asyncpg.Pool[Any]"
+
+CONNECTION_LOST: tuple[type[BaseException], ...] = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # raised when the server ends the session while a statement is being sent
+    asyncpg.OperatorInterventionError,
+    asyncpg.TooManyConnectionsError,
+    asyncpg.CannotConnectNowError,
+    ConnectionError,
+    OSError,
+    TimeoutError,
+)
+"""What asyncpg raises when the server is away or ends the session; whether a commit took place is then unknown."""
+
+MAY_PASS: tuple[type[BaseException], ...] = (*CONNECTION_LOST, asyncpg.PostgresError)
+"""After these a repeatable statement is tried again: a deadlock, a full disk, a fail-over, a lost connection."""
+
+BAD_DATA: tuple[type[BaseException], ...] = (
+    asyncpg.DataError,
+    asyncpg.IntegrityConstraintViolationError,
+    asyncpg.ProgramLimitExceededError,
+    asyncpg.exceptions.CharacterNotInRepertoireError,
+)
+"""The statement can never succeed with these values."""
+
+
+@dataclass(frozen=True, slots=True)
+class PoolLimits:
+    """Limits of one process. `max_open` counts all its connections, the broker's own one included."""
+
+    max_open: int = 25
+    max_idle: int = 10
+    max_lifetime_seconds: float = 300.0
+    max_idle_seconds: float = 120.0
+    prepared_statements: bool = True
+
+    def __post_init__(self) -> None:
+        if self.max_open < 3:  # the broker's, and two lanes of writes
+            raise ValueError("at least 3 connections are needed")
+
+
+async def trim(pool: Pool, max_idle: int) -> int:
+    """Close idle connections above `max_idle`; how many. asyncpg itself only knows an idle time."""
+    closed = 0
+    while pool.get_idle_size() > max_idle:
+        connection = await pool.acquire()
+        await connection.close()
+        await pool.release(connection)
+        closed += 1
+    return closed
+
+
+async def _no_reset(_connection: Connection) -> None:
+    """Nothing in this program changes a pooled session, so giving a connection back costs no round trip."""
+
+
+async def _keep_plans(connection: Connection) -> None:
+    """Set what keeps statements fast: no JIT for short statements over many partitions, and plans made once."""
+    await connection.execute("SET jit = off; SET plan_cache_mode = force_generic_plan")
+
+
+async def create_pool(dsn: str, limits: PoolLimits | None = None) -> Pool:
+    """Open a pool. Raises Unavailable when the database cannot be reached."""
+    limits = limits or PoolLimits()
+    size = limits.max_open - 1
+    try:
+        return await asyncpg.create_pool(
+            dsn,
+            min_size=min(2, size),
+            max_size=size,
+            max_inactive_connection_lifetime=limits.max_idle_seconds,
+            statement_cache_size=200 if limits.prepared_statements else 0,
+            command_timeout=60,
+            timeout=10,
+            init=_keep_plans,
+            reset=_no_reset,
+        )
+    except CONNECTION_LOST as error:
+        raise Unavailable(f"The database cannot be reached: {error}") from error
+
+
+GUARDS = """
+SET LOCAL lock_timeout = '5s';
+SET LOCAL statement_timeout = '5s';
+SET LOCAL idle_in_transaction_session_timeout = '5s'
+"""
+
+
+@asynccontextmanager
+async def guarded(connection: Connection) -> AsyncIterator[Connection]:
+    """A transaction whose locks end after at most 5 s, even when this process is stopped in the middle of it."""
+    async with connection.transaction():
+        await connection.execute(GUARDS)
+        yield connection
+
+
+@asynccontextmanager
+async def transaction(pool: Pool) -> AsyncIterator[Connection]:
+    """A guarded transaction on a connection of the pool."""
+    async with pool.acquire() as connection, guarded(connection):
+        yield connection

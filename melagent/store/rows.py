@@ -1,0 +1,157 @@
+"""What the tables hold, as values, and the one place that turns rows into them.
+
+JSON columns are read as text and kept as bytes of JSON text: nobody between the table and the answer needs to decode
+them. Statements name their columns like the fields.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import orjson
+
+from melagent.domain.run import Run, RunStatus, StepRecord, StepStatus, Trigger
+
+if TYPE_CHECKING:
+    from datetime import datetime
+    from uuid import UUID
+
+    import asyncpg
+
+T = TypeVar("T")
+
+JSON_TEXT = frozenset({"definition", "config"})
+
+
+@dataclass(frozen=True, slots=True)
+class Workflow:
+    """A workflow with the definition of its draft. `has_changes`: the draft is not what the current version holds."""
+
+    id: UUID
+    name: str
+    description: str
+    definition: bytes
+    current_version: int | None
+    has_changes: bool
+    created_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    workflow_id: UUID
+    definition: bytes
+    revision: int
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """An immutable definition. An unlisted version has neither a workflow nor a number."""
+
+    id: UUID
+    workflow_id: UUID | None
+    version_number: int | None
+    name: str
+    description: str
+    definition: bytes
+    created_by: str
+    created_at: datetime
+    is_current: bool
+
+
+@dataclass(frozen=True, slots=True)
+class WorkflowTrigger:
+    """A trigger of a deployed version. `token` is null unless the trigger is a webhook."""
+
+    id: UUID
+    workflow_id: UUID
+    node_id: str
+    type: str
+    name: str
+    config: bytes
+    token: str | None
+    version_id: UUID
+    enabled: bool
+    created_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A key of the API or of a worker, without the key."""
+
+    id: UUID
+    kind: str
+    role: str | None
+    name: str
+    created_at: datetime
+    expires_at: datetime | None
+    revoked_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRun:
+    """A run, and the names of those of its values that lie in payloads."""
+
+    run: Run
+    entry: str
+    input_hash: bytes | None
+    output_hash: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredStep:
+    """A step of the journal; `output_hash` is set when its output lies in payloads."""
+
+    record: StepRecord
+    output_hash: bytes | None
+
+
+def value_of(kind: type[T], row: asyncpg.Record) -> T:
+    """A row whose columns are named like the fields of `kind`."""
+    return kind(**{name: value.encode() if name in JSON_TEXT else value for name, value in row.items()})
+
+
+def run_of(row: asyncpg.Record) -> StoredRun:
+    run = Run(
+        id=row["id"],
+        workflow_id=row["workflow_id"],
+        version_id=row["version_id"],
+        version=row["version"],
+        status=RunStatus(row["status"]),
+        trigger=Trigger(row["trigger_type"], row["trigger_id"], row["trigger_node"]),
+        input=row["input"],
+        output=row["output"],
+        error=_decoded(row["error"]),
+        created_at=row["created_at"],
+        started_at=row["started_at"],
+        finished_at=row["finished_at"],
+        attempt=row["attempt"],
+        worker_id=row["worker_id"],
+        waiting_for=_decoded(row["waiting_for"]),
+    )
+    return StoredRun(run, row["entry"], row["input_hash"], row["output_hash"])
+
+
+def step_of(row: asyncpg.Record) -> StoredStep:
+    record = StepRecord(
+        step_key=row["step_key"],
+        node_id=row["node_id"],
+        node_type=row["node_type"],
+        status=StepStatus(row["status"]),
+        attempt=row["attempt"],
+        started_at=row["started_at"],
+        finished_at=row["finished_at"],
+        handle=row["handle"],
+        output=row["output"],
+        error=_decoded(row["error"]),
+        logs=tuple(_decoded(row["logs"]) or ()),
+        seq=row["seq"],
+    )
+    return StoredStep(record, row["output_hash"])
+
+
+def _decoded(text: str | None) -> Any:
+    return None if text is None else orjson.loads(text)

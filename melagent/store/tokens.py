@@ -1,0 +1,53 @@
+"""The keys of people, scripts and workers, by the SHA-256 of the key."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from melagent.store.rows import Token, value_of
+
+if TYPE_CHECKING:
+    from datetime import datetime
+    from uuid import UUID
+
+    from melagent.store.pool import Connection
+
+INSERT_KEY = """
+INSERT INTO tokens (id, kind, role, name, hash, expires_at) VALUES ($1, $2, $3, $4, $5, $6)
+RETURNING id, kind, role, name, created_at, expires_at, revoked_at
+"""
+
+
+async def insert(
+    conn: Connection,
+    token_id: UUID,
+    *,
+    kind: str,
+    role: str | None,
+    name: str,
+    key_hash: bytes,
+    expires_at: datetime | None = None,
+) -> Token:
+    row = await conn.fetchrow(INSERT_KEY, token_id, kind, role, name, key_hash, expires_at)
+    return value_of(Token, row)
+
+
+FIND_VALID_KEY = """
+SELECT id, kind, role, name, created_at, expires_at, revoked_at
+  FROM tokens
+ WHERE hash = $1 AND kind = $2 AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now())
+"""
+
+
+async def find_valid(conn: Connection, key_hash: bytes, kind: str) -> Token | None:
+    """The token of this key, unless it has expired or was revoked."""
+    row = await conn.fetchrow(FIND_VALID_KEY, key_hash, kind)
+    return value_of(Token, row) if row else None
+
+
+REVOKE_KEY = "UPDATE tokens SET revoked_at = now() WHERE id = $1 AND revoked_at IS NULL"
+
+
+async def revoke(conn: Connection, token_id: UUID) -> bool:
+    """Take a key back. False when there is no such key or it was revoked before."""
+    return bool(await conn.execute(REVOKE_KEY, token_id) == "UPDATE 1")

@@ -1,0 +1,269 @@
+"""Where each live run is: `work_items` (due: free or leased) or `parked` (not due). Only `engine.lifecycle` calls this.
+
+A run that has not ended has exactly one row in one of the two; a run that has ended has none. A lease is a random token
+on the work item: it is granted to one worker at a time, and every write names it. Lock order: `runs` by id, then
+`work_items` or `parked` by id; a statement that locks several rows does so in that order in a step of its own.
+
+Arrays of run ids are sorted, because PostgreSQL skips partitions at run time by a range of ids (`BETWEEN $1[1] AND
+$1[cardinality($1)]`) but not by `= ANY($1)`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from melagent.domain.run import RunStatus, Trigger
+from melagent.store.payloads import Payloads
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from uuid import UUID
+
+    import asyncpg
+
+    from melagent.domain.work import NewRun
+    from melagent.store.pool import Connection
+
+START = """
+WITH new AS (
+    SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::smallint[], $5::text[], $6::text[], $7::uuid[],
+                         $8::text[], $9::bytea[], $10::bytea[], $11::float8[], $12::uuid[])
+        AS t (id, workflow_id, version_id, priority, entry, trigger_type, trigger_id, trigger_node, input, input_hash,
+              deadline_in, lease)
+), inserted AS (
+    INSERT INTO runs (id, workflow_id, version_id, priority, entry, trigger_type, trigger_id, trigger_node, input,
+                      input_hash, deadline_at)
+    SELECT id, workflow_id, version_id, priority, entry, trigger_type, trigger_id, trigger_node, input, input_hash,
+           now() + make_interval(secs => deadline_in)
+      FROM new
+    ON CONFLICT (id) DO NOTHING
+    RETURNING id, deadline_at
+), stored AS (
+    INSERT INTO payloads (run_id, hash, size, data)
+    SELECT * FROM unnest($15::uuid[], $16::bytea[], $17::integer[], $18::bytea[])
+    ON CONFLICT DO NOTHING
+), queue AS MATERIALIZED (
+    SELECT NOT EXISTS (SELECT FROM work_items WHERE lease IS NULL) AS empty
+), granted AS (
+    SELECT n.id, n.priority, i.deadline_at, CASE WHEN q.empty THEN n.lease END AS lease
+      FROM new n JOIN inserted i ON i.id = n.id CROSS JOIN queue q
+)
+INSERT INTO work_items (run_id, priority, lease, worker_id, lease_expires_at, attempt, started_at, deadline_at)
+SELECT id, priority, lease,
+       CASE WHEN lease IS NOT NULL THEN $13::text END,
+       CASE WHEN lease IS NOT NULL THEN now() + make_interval(secs => $14) END,
+       CASE WHEN lease IS NOT NULL THEN 1 ELSE 0 END,
+       CASE WHEN lease IS NOT NULL THEN now() END,
+       deadline_at
+  FROM granted
+RETURNING run_id, lease IS NOT NULL AS leased
+"""
+
+
+async def start(
+    conn: Connection, runs: Sequence[NewRun], leases: Sequence[UUID | None], worker_id: str, lease_seconds: float
+) -> set[UUID]:
+    """Insert runs and their work items in one statement; the ids of those that were leased to `worker_id` at once.
+
+    A lease is granted only where one is offered and while no free item waits. A run that is there already is left as
+    it is, so the call may be repeated when its outcome is unknown.
+    """
+    payloads = Payloads()
+    inputs = [await payloads.put(run.id, run.input) for run in runs]
+    rows = await conn.fetch(
+        START,
+        [run.id for run in runs],
+        [run.workflow_id for run in runs],
+        [run.version_id for run in runs],
+        [run.priority for run in runs],
+        [run.entry for run in runs],
+        [run.trigger.type for run in runs],
+        [run.trigger.id for run in runs],
+        [run.trigger.node_id for run in runs],
+        [inline for inline, _ in inputs],
+        [digest for _, digest in inputs],
+        [run.deadline_in for run in runs],
+        leases,
+        worker_id,
+        lease_seconds,
+        payloads.run_ids,
+        payloads.hashes,
+        payloads.sizes,
+        payloads.data,
+    )
+    return {row["run_id"] for row in rows if row["leased"]}
+
+
+LEASED = "SELECT run_id FROM work_items WHERE run_id = ANY($1::uuid[]) AND lease = ANY($2::uuid[])"
+
+
+async def leased(conn: Connection, runs: Sequence[NewRun], leases: Sequence[UUID | None]) -> set[UUID]:
+    """Those of the runs that hold one of these leases: what an earlier `start` did whose answer was lost."""
+    rows = await conn.fetch(LEASED, [run.id for run in runs], [lease for lease in leases if lease])
+    return {row["run_id"] for row in rows}
+
+
+CLAIM = """
+UPDATE work_items
+   SET lease = gen_random_uuid(), worker_id = $1, lease_expires_at = now() + make_interval(secs => $3), lease_seq = 0,
+       attempt = attempt + 1, started_at = coalesce(started_at, now())
+ WHERE run_id = ANY(ARRAY(
+        SELECT run_id FROM work_items WHERE lease IS NULL ORDER BY priority, run_id LIMIT $2 FOR UPDATE SKIP LOCKED))
+RETURNING run_id, lease, attempt, extract(epoch FROM deadline_at - now())::float8 AS deadline_in
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """A lease that was granted: the run, its token, and how many leases the run has had with this one."""
+
+    run_id: UUID
+    lease: UUID
+    attempt: int
+    deadline_in: float | None
+
+
+async def claim(conn: Connection, worker_id: str, limit: int, lease_seconds: float) -> list[Grant]:
+    """Lease up to `limit` free items: the lowest priority number first, then the oldest run. Never waits for a lock."""
+    rows = await conn.fetch(CLAIM, worker_id, limit, lease_seconds)
+    return [Grant(row["run_id"], row["lease"], row["attempt"], row["deadline_in"]) for row in rows]
+
+
+HEADS = """
+SELECT id, workflow_id, version_id, entry, input, input_hash, trigger_type, trigger_id, trigger_node
+  FROM runs WHERE id = ANY($1::uuid[]) AND id BETWEEN $1[1] AND $1[cardinality($1)]
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """What a worker must know of a run besides its journal; `input` is null when `input_hash` names a payload."""
+
+    run_id: UUID
+    workflow_id: UUID | None
+    version_id: UUID
+    entry: str
+    input: bytes | None
+    input_hash: bytes | None
+    trigger: Trigger
+
+
+async def heads(conn: Connection, run_ids: Sequence[UUID]) -> dict[UUID, Head]:
+    return {row["id"]: _head(row) for row in await conn.fetch(HEADS, sorted(run_ids))}
+
+
+def _head(row: asyncpg.Record) -> Head:
+    return Head(
+        run_id=row["id"],
+        workflow_id=row["workflow_id"],
+        version_id=row["version_id"],
+        entry=row["entry"],
+        input=row["input"],
+        input_hash=row["input_hash"],
+        trigger=Trigger(row["trigger_type"], row["trigger_id"], row["trigger_node"]),
+    )
+
+
+EXTEND = """
+WITH held AS (
+    SELECT w.run_id FROM work_items w JOIN unnest($1::uuid[], $2::uuid[]) AS h (run_id, lease) ON h.run_id = w.run_id
+     WHERE w.run_id = ANY($1::uuid[]) AND w.lease = h.lease
+     ORDER BY w.run_id FOR UPDATE OF w
+)
+UPDATE work_items SET lease_expires_at = now() + make_interval(secs => $3)
+ WHERE run_id = ANY(ARRAY(SELECT run_id FROM held))
+RETURNING lease
+"""
+
+
+async def extend(conn: Connection, run_ids: Sequence[UUID], leases: Sequence[UUID], lease_seconds: float) -> set[UUID]:
+    """Extend leases; the tokens that are still good. An expired lease that nobody has taken back is good again."""
+    return {row["lease"] for row in await conn.fetch(EXTEND, run_ids, leases, lease_seconds)}
+
+
+TAKE_BACK = """
+UPDATE work_items
+   SET lease = NULL, worker_id = NULL, lease_expires_at = NULL, expiries = expiries + 1
+ WHERE run_id = ANY(ARRAY(
+        SELECT run_id FROM work_items WHERE lease IS NOT NULL AND lease_expires_at < now()
+         ORDER BY run_id LIMIT $1 FOR UPDATE SKIP LOCKED))
+RETURNING run_id, expiries
+"""
+
+
+async def take_back(conn: Connection, limit: int) -> list[tuple[UUID, int]]:
+    """End expired leases, by the database's clock. Each run with its expiries since a step was last recorded."""
+    return [(row["run_id"], row["expiries"]) for row in await conn.fetch(TAKE_BACK, limit)]
+
+
+OVERDUE = "SELECT run_id FROM work_items WHERE deadline_at < now() ORDER BY deadline_at LIMIT $1"
+
+
+async def overdue(conn: Connection, limit: int) -> list[UUID]:
+    """Due runs whose deadline has passed."""
+    return [row["run_id"] for row in await conn.fetch(OVERDUE, limit)]
+
+
+DUE = "SELECT run_id FROM parked WHERE wake_at <= now() ORDER BY wake_at LIMIT $1"
+UNPARK = """
+WITH locked AS (
+    SELECT id FROM runs WHERE id = ANY($1::uuid[]) AND id BETWEEN $1[1] AND $1[cardinality($1)]
+     ORDER BY id FOR NO KEY UPDATE SKIP LOCKED
+), moved AS (
+    DELETE FROM parked WHERE run_id = ANY(ARRAY(SELECT id FROM locked)) AND wake_at <= now()
+    RETURNING run_id, priority, attempt, started_at, deadline_at
+), shown AS (
+    UPDATE runs SET status = 'pending'
+     WHERE id = ANY(ARRAY(SELECT run_id FROM moved)) AND id BETWEEN $1[1] AND $1[cardinality($1)]
+)
+INSERT INTO work_items (run_id, priority, attempt, started_at, deadline_at)
+SELECT run_id, priority, attempt, started_at, deadline_at FROM moved
+RETURNING run_id
+"""
+
+
+async def unpark(conn: Connection, limit: int) -> list[UUID]:
+    """Make parked runs due whose time has come. Whoever holds a run's row is moving it already: it is passed over."""
+    due = sorted(row["run_id"] for row in await conn.fetch(DUE, limit))
+    return [row["run_id"] for row in await conn.fetch(UNPARK, due)] if due else []
+
+
+NEXT_WAKE = "SELECT extract(epoch FROM min(wake_at) - now())::float8 FROM parked WHERE wake_at IS NOT NULL"
+
+
+async def next_wake_in(conn: Connection) -> float | None:
+    """Seconds until the next parked run is due; null when none has a time."""
+    value = await conn.fetchval(NEXT_WAKE)
+    return None if value is None else float(value)
+
+
+LOCK_RUN = "SELECT status FROM runs WHERE id = $1 FOR NO KEY UPDATE"
+DROP_ITEM = "DELETE FROM work_items WHERE run_id = $1 RETURNING attempt, started_at"
+DROP_PARKED = "DELETE FROM parked WHERE run_id = $1 RETURNING attempt, started_at"
+END_RUN = """
+UPDATE runs SET status = $2, error = $3::text::json, finished_at = now(), attempt = $4, started_at = $5 WHERE id = $1
+"""
+END_STEPS = """
+UPDATE steps SET status = 'cancelled', finished_at = greatest(now(), started_at), wake_at = NULL
+ WHERE run_id = $1 AND status IN ('pending', 'running', 'sleeping', 'waiting')
+"""
+
+
+async def end(conn: Connection, run_id: UUID, status: RunStatus, error: dict[str, Any] | None) -> RunStatus | None:
+    """End a live run from outside, and its lease with it. Must be called in a transaction.
+
+    Answers the stored status that the run had before; null when there is no such run. A final run is left as it is.
+    """
+    before = await conn.fetchval(LOCK_RUN, run_id)
+    if before is None or RunStatus(before).final:
+        return None if before is None else RunStatus(before)
+    live = await conn.fetchrow(DROP_ITEM, run_id) or await conn.fetchrow(DROP_PARKED, run_id)
+    if live is None:
+        raise AssertionError(f"run {run_id} has not ended and has neither a work item nor is it parked")
+    text = orjson.dumps(error).decode() if error else None
+    await conn.execute(END_RUN, run_id, status, text, live["attempt"], live["started_at"])
+    await conn.execute(END_STEPS, run_id)
+    return RunStatus(before)

@@ -1,0 +1,30 @@
+"""Where a worker gets its work from; it does not know whether that is a database or an API instance."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from melagent.engine.journal import Sink
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from uuid import UUID
+
+    from melagent.domain.definition import Definition
+    from melagent.domain.work import WorkItem
+
+
+class WorkSource(Sink, Protocol):
+    """Work for one worker. Calls that fail raise MelError; all of them may be repeated."""
+
+    def on_work(self, listener: Callable[[], None]) -> None:
+        """Call `listener` whenever there may be work. A hint only: the worker also asks by itself."""
+
+    async def claim(self, limit: int) -> list[WorkItem]:
+        """Lease up to `limit` runs."""
+
+    async def extend(self, leases: Mapping[UUID, UUID]) -> set[UUID]:
+        """Keep leases, given by run, for another lease time; the leases that are lost."""
+
+    async def definition(self, version_id: UUID) -> Definition:
+        """The definition of a version, which never changes."""

@@ -1,0 +1,223 @@
+"""A worker: a number of places, the leased runs that fill them, and the three loops that keep both.
+
+Claiming asks for as many runs as there are free places; the heartbeat keeps the leases; the watchdog stops runs whose
+lease may have run out, by this machine's monotonic clock, counted from before the call that granted or extended it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+import structlog
+
+from melagent.domain.run import RunStatus
+from melagent.domain.work import Entry, Settle
+from melagent.engine.compiled import CompiledVersion, compile_version
+from melagent.engine.executor import Executor
+from melagent.errors import MelError
+from melagent.loop import Loop
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from uuid import UUID
+
+    from melagent.domain.work import WorkItem
+    from melagent.engine.context import World
+    from melagent.registry import Registry
+    from melagent.worker.source import WorkSource
+
+CLAIM_SECONDS = 1.0
+WATCHDOG_SECONDS = 0.25
+WATCHDOG_MARGIN_SECONDS = 0.5
+CACHED_VERSIONS = 500
+LAST_SEQ = 2**31 - 1
+"""Comes after whatever the executor wrote."""
+
+log = structlog.get_logger()
+
+
+@dataclass(slots=True)
+class Held:
+    """A leased run in its place. `until` is when the lease may have run out, on the event loop's clock."""
+
+    item: WorkItem
+    until: float
+    task: asyncio.Task[None] | None = None
+    executor: Executor | None = None
+    dropped: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerOptions:
+    worker_id: str
+    concurrency: int = 100
+    lease_seconds: float = 15.0
+    heartbeat_seconds: float = 5.0
+    grace_seconds: float = 30.0
+
+
+class Worker:
+    """Runs work from a source. Its free places also serve eager starts (see `engine.lifecycle.start.Slots`)."""
+
+    def __init__(self, source: WorkSource, registry: Registry, world: World, options: WorkerOptions) -> None:
+        self.worker_id = options.worker_id
+        self._source = source
+        self._registry = registry
+        self._world = world
+        self._options = options
+        self._free = options.concurrency
+        self._held: dict[UUID, Held] = {}
+        self._versions: OrderedDict[UUID, CompiledVersion] = OrderedDict()
+        self._accepting = False
+        self._more_waits = False
+        self._claiming = Loop("claim", self._claim, interval_seconds=CLAIM_SECONDS)
+        self._heartbeat = Loop("heartbeat", self._extend, interval_seconds=0.9 * options.heartbeat_seconds)
+        self._watchdog = Loop("watchdog", self._stop_expired, interval_seconds=WATCHDOG_SECONDS)
+        source.on_work(self._claiming.wake)
+
+    @property
+    def busy(self) -> int:
+        """Runs in hand."""
+        return len(self._held)
+
+    def start(self) -> None:
+        self._accepting = True
+        for loop in (self._claiming, self._heartbeat, self._watchdog):
+            loop.start()
+
+    async def stop_claiming(self) -> None:
+        """Take no more work but what is started in this very process."""
+        await self._claiming.stop()
+
+    async def drain(self) -> None:
+        """Take no more work at all, let running nodes finish within the grace time, and give the runs back."""
+        self._accepting = False
+        await self._claiming.stop()
+        for held in list(self._held.values()):
+            if held.executor is not None:
+                held.executor.drain()
+        await self._idle_within(self._options.grace_seconds)
+        for held in list(self._held.values()):
+            if held.executor is not None:
+                held.executor.interrupt()
+        await self._idle_within(self._options.heartbeat_seconds)
+        for held in list(self._held.values()):
+            self._drop(held)
+        await self._idle_within(self._options.heartbeat_seconds)
+        await self._heartbeat.stop()
+        await self._watchdog.stop()
+
+    def reserve(self, wanted: int) -> int:
+        count = min(wanted, self._free) if self._accepting else 0
+        self._free -= count
+        return count
+
+    def release(self, count: int) -> None:
+        self._free += count
+        if count and self._more_waits:
+            self._claiming.wake()
+
+    def run(self, items: Sequence[WorkItem], held_from: float) -> None:
+        log.info("claimed work", worker_id=self.worker_id, count=len(items), runs=[str(i.run_id) for i in items])
+        for item in items:
+            if earlier := self._held.get(item.run_id):
+                self._drop(earlier)  # its lease was taken back, or the run would not have been granted again
+            held = self._held[item.run_id] = Held(item, held_from + self._options.lease_seconds)
+            held.task = asyncio.create_task(self._execute(held))
+            held.task.add_done_callback(partial(self._put_down, held))
+
+    async def _claim(self) -> float | None:
+        """Fill the free places; again at once when there was work for all of them."""
+        places = self.reserve(self._options.concurrency)
+        self._more_waits = True  # until a claim finds less than it asked for, a place that falls free asks again
+        if not places:
+            return None
+        held_from = asyncio.get_running_loop().time()
+        items: list[WorkItem] = []
+        try:
+            items = await self._source.claim(places)
+        finally:
+            self._more_waits = len(items) == places
+            self.release(places - len(items))
+        if items:
+            self.run(items, held_from)
+        return None
+
+    async def _execute(self, held: Held) -> None:
+        item = held.item
+        try:
+            version = await self._version(item.version_id)
+            held.executor = Executor(item, version, self._source, self._world, lambda: self._still_holds(held))
+            if not self._accepting:
+                held.executor.drain()
+            await held.executor.run()
+        except MelError as error:
+            log.warning("run dropped", run_id=str(item.run_id), error=error.message)
+        except Exception as error:
+            log.exception("run crashed", run_id=str(item.run_id))
+            await self._fail(item, error)
+
+    async def _fail(self, item: WorkItem, error: Exception) -> None:
+        """End a run that the engine itself cannot execute: four more workers would fare no better."""
+        details = {"code": "engine_error", "message": f"The run cannot be executed: {type(error).__name__}."}
+        settle = Settle(RunStatus.FAILED, error=details)
+        try:
+            await self._source.submit(Entry(item.run_id, item.lease, LAST_SEQ, (), settle))
+        except MelError as failure:
+            log.warning("run dropped", run_id=str(item.run_id), error=failure.message)
+
+    def _put_down(self, held: Held, _task: asyncio.Task[None]) -> None:
+        """Free the place. The task cannot do that itself: cancelled before it has begun, it does nothing at all."""
+        if self._held.get(held.item.run_id) is held:
+            del self._held[held.item.run_id]
+        held.executor = None  # the two point at each other; without this they would wait for a collection
+        self.release(1)
+
+    async def _version(self, version_id: UUID) -> CompiledVersion:
+        version = self._versions.get(version_id)
+        if version is None:
+            version = compile_version(version_id, await self._source.definition(version_id), self._registry)
+            self._versions[version_id] = version
+            if len(self._versions) > CACHED_VERSIONS:
+                self._versions.popitem(last=False)
+        return version
+
+    async def _extend(self) -> float | None:
+        leases = {run_id: held.item.lease for run_id, held in self._held.items()}
+        if leases:
+            asked_at = asyncio.get_running_loop().time()
+            lost = await self._source.extend(leases)
+            for run_id, lease in leases.items():
+                held = self._held.get(run_id)
+                if held is None or held.item.lease != lease:
+                    continue
+                if lease in lost:
+                    self._drop(held)
+                else:
+                    held.until = asked_at + self._options.lease_seconds
+        return None
+
+    async def _stop_expired(self) -> float | None:
+        for held in list(self._held.values()):
+            if not self._still_holds(held):
+                self._drop(held)
+        return None
+
+    def _still_holds(self, held: Held) -> bool:
+        return asyncio.get_running_loop().time() < held.until - WATCHDOG_MARGIN_SECONDS
+
+    def _drop(self, held: Held) -> None:
+        """Stop working on a run that is, or may be, somebody else's."""
+        if held.task is not None and not held.task.done() and not held.dropped:
+            held.dropped = True  # a second cancellation would break off the cleaning up after the first
+            log.info("run dropped", run_id=str(held.item.run_id), worker_id=self.worker_id)
+            held.task.cancel()
+
+    async def _idle_within(self, seconds: float) -> None:
+        tasks = [held.task for held in self._held.values() if held.task is not None]
+        if tasks:
+            await asyncio.wait(tasks, timeout=seconds)

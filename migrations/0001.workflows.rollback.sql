@@ -1,0 +1,4 @@
+DROP TABLE triggers;
+DROP TABLE versions;
+DROP TABLE drafts;
+DROP TABLE workflows;

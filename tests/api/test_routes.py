@@ -1,0 +1,78 @@
+"""The URL table as a whole: who may call what, and that the table says what the handlers take."""
+
+import re
+
+import pytest
+
+from melagent.api.openapi import PARAMETER, document
+from melagent.api.routes import DEMO_ROUTES, ROUTES
+from melagent.services.access import Role
+from melagent.store.ids import new_id
+
+ALL = (*ROUTES, *DEMO_ROUTES)
+
+OPEN_PATHS = {
+    "/health", "/ready", "/metrics", "/api/health", "/api/node-types", "/api/node-types/{id}", "/api/openapi.json",
+    "/api/docs", "/webhooks/{token}", "/webhooks/{token}/{rest:.*}", "/demo/echo", "/demo/json", "/demo/status/{code}",
+    "/demo/slow/{seconds}",
+}  # fmt: skip
+
+
+def test_only_the_routes_of_the_contract_are_open():
+    assert {route.path for route in ALL if route.role is Role.OPEN} == OPEN_PATHS
+
+
+def test_whatever_is_not_a_get_needs_an_editor_unless_it_is_open():
+    assert not [route for route in ALL if route.method not in ("GET", "*") and route.role is Role.VIEWER]
+
+
+def test_no_two_routes_have_the_same_method_and_path():
+    lines = [(route.method, route.path) for route in ALL]
+    assert len(set(lines)) == len(lines)
+
+
+@pytest.mark.parametrize("route", ALL, ids=lambda route: f"{route.method} {route.path}")
+def test_a_handler_takes_what_its_route_declares(route):
+    declared = {name: model.__name__ for name, model in (("query", route.query), ("body", route.body)) if model}
+    taken = {name: kind for name, kind in route.handler.__annotations__.items() if name in ("query", "body")}
+    assert taken == declared
+    assert route.handler.__doc__
+
+
+async def test_every_route_is_refused_to_every_role_below_its_own_and_to_no_other(serve, services, keys):
+    async with serve(services, key=None) as client:
+        for route in ALL:
+            path = PARAMETER.sub(str(new_id()), route.path).replace("/slow/", "/slow/x")
+            method = "POST" if route.method == "*" else route.method
+            for role, key in keys.items():
+                headers = {"Authorization": f"Bearer {key}"} if key else {}
+                answer = await client.request(method, path, headers=headers, json={})
+                expected = refusal(role, route.role)
+                assert (answer.status in (401, 403)) == bool(expected), (route.path, role, answer.status)
+                assert expected in (None, answer.status), (route.path, role)
+
+
+def refusal(role, needed):
+    if needed is Role.OPEN or (role is not Role.OPEN and role >= needed):
+        return None
+    return 401 if role is Role.OPEN else 403
+
+
+def test_every_route_is_in_the_openapi_document():
+    described = document(ALL, "1")["paths"]
+    for route in ALL:
+        operations = described[PARAMETER.sub(r"{\1}", route.path)]
+        assert route.method == "*" or route.method.lower() in operations
+
+
+def test_operations_of_the_document_have_names_of_their_own():
+    paths = document(ALL, "1")["paths"]
+    names = [operation["operationId"] for calls in paths.values() for operation in calls.values()]
+    assert len(set(names)) == len(names)
+
+
+def test_every_reference_of_the_document_leads_somewhere():
+    api = document(ALL, "1")
+    references = set(re.findall(r'"\$ref": "#/components/schemas/([^"]+)"', str(api).replace("'", '"')))
+    assert references <= set(api["components"]["schemas"])
+    assert references

@@ -1,0 +1,198 @@
+"""PostgreSQL and the model side by side: the same calls to both, and the same form for what they answer and hold."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from melagent.domain.run import RunStatus, StepRecord
+from melagent.engine.lifecycle.cancel import cancel
+from melagent.engine.lifecycle.record import Recorder
+from melagent.engine.lifecycle.start import Starter
+from melagent.errors import Conflict, NotFound
+from melagent.store import journal, payloads, pool
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Iterable, Sequence
+
+    from melagent.domain.work import Entry, NewRun, WorkItem
+    from tests.model.model import ModelRun
+
+LEASE = 1000.0
+NOBODY = UUID(int=7)
+
+
+class Slots:
+    """Free places for eager starts: as many as the test says."""
+
+    worker_id = "eager"
+
+    def __init__(self) -> None:
+        self.free = 0
+        self.items: list[WorkItem] = []
+
+    def reserve(self, wanted: int) -> int:
+        return min(wanted, self.free)
+
+    def release(self, count: int) -> None:
+        pass
+
+    def run(self, items: Sequence[WorkItem], held_from: float) -> None:
+        self.items.extend(items)
+
+
+class Database:
+    """The lifecycle on PostgreSQL, called from plain functions."""
+
+    def __init__(self, runner: asyncio.Runner, url: str) -> None:
+        self._runner = runner
+        self.pool = self.wait(pool.create_pool(url))
+        self.slots = Slots()
+        self.recorder = Recorder(self.pool, lease_seconds=LEASE, on_recorded=lambda _: None)
+        self.starter = Starter(self.pool, lease_seconds=LEASE, on_queued=lambda: None, slots=self.slots)
+
+    def wait(self, call: Awaitable[Any]) -> Any:
+        async def called() -> Any:
+            return await call
+
+        return self._runner.run(called())
+
+    def close(self) -> None:
+        self.wait(self.pool.close())
+
+    def start(self, runs: Sequence[NewRun], eager: int) -> list[WorkItem]:
+        """Start all runs in one statement; those that were leased to this process at once."""
+        self.slots.free, self.slots.items = eager, []
+
+        async def together() -> None:
+            await asyncio.gather(*(self.starter.start(run) for run in runs))
+
+        self.wait(together())
+        return self.slots.items
+
+    def write(self, entries: Sequence[Entry]) -> list[Any]:
+        async def together() -> list[Any]:
+            return await asyncio.gather(*[self.recorder.submit(entry) for entry in entries])
+
+        return self.wait(together())
+
+    def cancel(self, run_id: UUID) -> str:
+        try:
+            self.wait(cancel(self.pool, run_id))
+        except (Conflict, NotFound) as error:
+            return error.code
+        return "cancelled"
+
+    def let_pass(self, seconds: float, run_ids: Iterable[UUID]) -> None:
+        self.wait(
+            self.pool.execute(
+                f"UPDATE work_items SET lease_expires_at = lease_expires_at - interval '{seconds} s',"
+                f" deadline_at = deadline_at - interval '{seconds} s';"
+                f"UPDATE parked SET wake_at = wake_at - interval '{seconds} s',"
+                f" deadline_at = deadline_at - interval '{seconds} s'"
+            )
+        )
+        self.wait(
+            self.pool.execute(
+                f"UPDATE steps SET wake_at = wake_at - interval '{seconds} s' WHERE run_id = ANY($1::uuid[])",
+                list(run_ids),
+            )
+        )
+
+    def forget(self) -> None:
+        self.wait(self.pool.execute("DELETE FROM work_items; DELETE FROM parked; DELETE FROM runs"))
+
+
+def comparable(item: WorkItem) -> WorkItem:
+    """What both must agree on: all but the token and what depends on the clock."""
+    journal = tuple(sorted((plain(step) for step in item.journal), key=lambda step: (step.seq, step.step_key)))
+    return replace(item, lease=NOBODY, deadline_in=None, journal=journal)
+
+
+def plain(step: StepRecord) -> StepRecord:
+    return replace(step, due_in=None, logs=())
+
+
+def durations(item: WorkItem) -> dict[str, float | None]:
+    return {"deadline": item.deadline_in} | {step.step_key: step.due_in for step in item.journal}
+
+
+STATE = """
+SELECT r.id, r.status, r.output, r.output_hash, r.error, r.settled_lease, r.settled_seq,
+       r.finished_at IS NOT NULL AS ended, coalesce(w.attempt, p.attempt, r.attempt) AS attempt,
+       coalesce(w.priority, p.priority, r.priority) AS priority, w.lease, w.lease_seq, w.expiries, p.reason,
+       extract(epoch FROM w.lease_expires_at - now())::float8 AS expires_in,
+       extract(epoch FROM p.wake_at - now())::float8 AS wake_in,
+       extract(epoch FROM coalesce(w.deadline_at, p.deadline_at) - now())::float8 AS deadline_in
+  FROM runs r LEFT JOIN work_items w ON w.run_id = r.id LEFT JOIN parked p ON p.run_id = r.id
+ WHERE r.id = ANY($1::uuid[])
+"""
+
+
+async def stored_states(pool: Any, run_ids: list[UUID]) -> dict[UUID, dict[str, Any]]:
+    """What the tables hold of each run, with its steps and large values."""
+    async with pool.acquire() as conn:
+        found = {}
+        for row in await conn.fetch(STATE, run_ids):
+            output = row["output"]
+            if row["output_hash"]:
+                output = (await payloads.load(conn, row["id"], [row["output_hash"]]))[row["output_hash"]]
+            steps = await journal.journal(conn, row["id"])
+            found[row["id"]] = dict(row) | {"output": output, "steps": {step.step_key: plain(step) for step in steps}}
+        return found
+
+
+def state_of_row(stored: dict[str, Any], tokens: dict[UUID, UUID]) -> dict[str, Any]:
+    """The stored state, with the model's tokens in place of the database's."""
+    settled = (tokens[stored["settled_lease"]], stored["settled_seq"]) if stored["settled_lease"] else None
+    return {
+        "status": stored["status"],
+        "ended": stored["ended"],
+        "output": stored["output"],
+        "failed": stored["error"] is not None,
+        "attempt": stored["attempt"],
+        "priority": stored["priority"],
+        "lease": tokens[stored["lease"]] if stored["lease"] else None,
+        "lease_seq": stored["lease_seq"] if stored["lease"] else None,
+        "expiries": stored["expiries"] or 0,
+        "settled": settled,
+        "reason": stored["reason"],
+        "steps": {key: without_times(step) for key, step in stored["steps"].items()},
+    }
+
+
+def state_of_model(run: ModelRun) -> dict[str, Any]:
+    parked = run.status in (RunStatus.SLEEPING, RunStatus.WAITING)
+    return {
+        "status": run.status,
+        "ended": run.status.final,
+        "output": run.output,
+        "failed": run.error is not None,
+        "attempt": run.attempt,
+        "priority": run.new.priority,
+        "lease": run.lease,
+        "lease_seq": run.lease_seq if run.lease else None,
+        "expiries": 0 if run.status.final else run.expiries,
+        "settled": run.settled,
+        "reason": run.status if parked else None,
+        "steps": {key: without_times(step) for key, step in run.steps.items()},
+    }
+
+
+def without_times(step: StepRecord) -> StepRecord:
+    return replace(plain(step), finished_at=None)
+
+
+def moments_of_row(stored: dict[str, Any]) -> dict[str, float | None]:
+    return {name: stored[name] for name in ("expires_in", "wake_in", "deadline_in")}
+
+
+def moments_of_model(run: ModelRun, now: float) -> dict[str, float | None]:
+    deadline = None if run.status.final or run.deadline_at is None else run.deadline_at - now
+    return {
+        "expires_in": run.expires_at - now if run.lease else None,
+        "wake_in": None if run.wake_at is None else run.wake_at - now,
+        "deadline_in": deadline,
+    }

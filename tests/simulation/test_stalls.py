@@ -1,0 +1,67 @@
+"""A worker whose whole process stands still, in the moment that hurts."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from melagent.domain.definition import Definition
+from melagent.domain.work import Trigger, Verdict, WorkItem
+from melagent.engine.context import World
+from melagent.registry import Registry
+from melagent.worker.worker import Worker, WorkerOptions
+from tests.simulation.loop import Process, VirtualLoop
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from melagent.domain.work import Entry
+
+LEASE_SECONDS = 15.0
+
+
+class OneRun:
+    """A source with a single run, leased a little after it was asked for. Nothing of it is ever settled."""
+
+    def __init__(self) -> None:
+        self.given = 0
+
+    def on_work(self, listener: Callable[[], None]) -> None:
+        pass
+
+    async def claim(self, limit: int) -> list[WorkItem]:
+        await asyncio.sleep(0.1)
+        self.given += 1
+        if self.given > 1:
+            return []
+        return [WorkItem(UUID(int=1), UUID(int=2), None, UUID(int=3), "start", b"null", Trigger(), attempt=1)]
+
+    def submit(self, entry: Entry) -> asyncio.Future[Verdict]:
+        return asyncio.get_running_loop().create_future()
+
+    async def extend(self, leases: Mapping[UUID, UUID]) -> set[UUID]:
+        return set(leases.values())
+
+    async def definition(self, version_id: UUID) -> Definition:
+        return Definition()
+
+
+def test_a_run_that_is_dropped_before_it_begins_gives_its_place_back():
+    """The process stands still while a claim is under way, and for longer than the lease that it brings."""
+    loop, process, source = VirtualLoop(), Process("worker"), OneRun()
+    options = WorkerOptions("worker", concurrency=1, lease_seconds=LEASE_SECONDS)
+    worker = Worker(source, Registry([]), World(clock=lambda: None, http=lambda: None), options)
+
+    async def stall() -> None:
+        process.context.run(worker.start)
+        await asyncio.sleep(0.05)
+        loop.freeze(process)
+        await asyncio.sleep(LEASE_SECONDS + 5)
+        loop.thaw(process)
+        await asyncio.sleep(2)
+        assert worker.busy == 0
+        assert source.given > 1, "the place was free again, and asked for more"
+        await loop.create_task(worker.drain(), context=process.context.copy())
+
+    loop.run_until_complete(stall())

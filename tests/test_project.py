@@ -1,0 +1,119 @@
+"""What holds for the project as a whole: imports, the environment, examples, the README, the package."""
+
+import ast
+import importlib.metadata
+import json
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+SOURCES = sorted((ROOT / "melagent").rglob("*.py"))
+MODULES = sorted(
+    ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+    for path in SOURCES
+    if path.name != "__main__.py"
+)
+EXAMPLES = sorted((ROOT / "examples").glob("*.yaml"))
+IMPORT_EACH_ALONE = """
+import importlib, json, os, sys
+import aiohttp.web, asyncpg, minijinja, orjson, prometheus_client, psycopg, pydantic, structlog, typer, yaml  # not ours
+failures = {}
+for name in json.loads(sys.argv[1]):
+    pid = os.fork()
+    if pid == 0:
+        try:
+            importlib.import_module(name)
+        except BaseException as error:
+            print(f"{name}: {error!r}", flush=True)
+            os._exit(1)
+        os._exit(0)
+    os.waitpid(pid, 0)
+"""
+
+
+def names_of_environment(tree):
+    """Whatever a module takes of the environment: `os.environ`, `os.getenv` and their like."""
+    reading = {"environ", "environb", "getenv", "getenvb"}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and node.attr in reading:
+            yield node.attr
+        if isinstance(node, ast.ImportFrom) and node.module == "os":
+            yield from (alias.name for alias in node.names if alias.name in reading)
+
+
+def test_environment_is_read_in_settings_only():
+    readers = {
+        path.relative_to(ROOT).as_posix() for path in SOURCES if [*names_of_environment(ast.parse(path.read_text()))]
+    }
+    assert readers == {"melagent/settings.py"}
+
+
+def test_every_module_can_be_imported_on_its_own():
+    ran = subprocess.run(
+        [sys.executable, "-W", "error", "-c", IMPORT_EACH_ALONE, json.dumps(MODULES)],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    )  # fmt: skip  # the command, then how it is run
+    assert ran.stdout.splitlines() == []
+
+
+def test_imports_point_one_way():
+    program = "import sys; from importlinter.cli import lint_imports_command; sys.exit(lint_imports_command())"
+    ran = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stdout
+
+
+def test_every_suppressed_finding_names_its_rule_and_its_reason():
+    bare = re.compile(r"#\s*(type:\s*ignore|noqa)(?!\S*\[[\w, -]+\]\s+[#-]|:\s*[A-Z]+\d+(,\s*[A-Z]+\d+)*\s+[#-])")
+    found = [
+        f"{path.relative_to(ROOT)}:{number}"
+        for path in SOURCES
+        for number, line in enumerate(path.read_text().splitlines(), 1)
+        if bare.search(line)
+    ]
+    assert found == []
+
+
+def test_no_module_is_longer_than_400_lines():
+    assert [path.name for path in SOURCES if len(path.read_text().splitlines()) > 400] == []
+
+
+def test_there_are_examples_and_each_says_what_it_shows():
+    assert len(EXAMPLES) >= 5
+    assert [path.name for path in EXAMPLES if not path.read_text().startswith("# ")] == []
+
+
+@pytest.mark.parametrize("path", [Path("server"), Path(".ci/run")], ids=str)
+def test_script_can_be_run_and_its_shell_finds_no_fault(path):
+    script = ROOT / path
+    assert script.stat().st_mode & 0o111 == 0o111
+    shell = script.read_text().splitlines()[0].rpartition("/")[2].removeprefix("env ")
+    subprocess.run([shell, "-n", script], check=True)
+
+
+def test_every_library_is_explained():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = [*project["dependencies"], *project["optional-dependencies"]["embedded"]]
+    explained = (ROOT / "docs" / "dependencies.md").read_text().lower()
+    names = [re.match(r"[\w-]+", line).group() for line in wanted]
+    assert [name for name in names if name not in explained] == []
+
+
+def test_wheel_carries_the_migrations():
+    build = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
+    assert build["force-include"] == {"migrations": "melagent/migrations"}
+
+
+def test_version_is_that_of_pyproject():
+    from melagent import __version__
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    try:
+        installed = importlib.metadata.version("mel-agent")
+    except importlib.metadata.PackageNotFoundError:
+        pytest.skip("the package is not installed here")
+    assert project["version"] == installed == __version__
