@@ -102,9 +102,9 @@ class Floor:
         return RunEnd(run.id, RunStatus.COMPLETED, steps[-1].output, None, answer)
 
     async def _start(self, starts: list[tuple[NewRun, UUID]]) -> None:
-        runs, leases = [run for run, _ in starts], [lease for _, lease in starts]
+        runs, offers = [run for run, _ in starts], [work.Offer(lease, "floor") for _, lease in starts]
         async with self._pool.acquire() as conn:
-            leased = await work.start(conn, runs, leases, "floor", LEASE_SECONDS)
+            leased = await work.start(conn, runs, offers, LEASE_SECONDS)
         if len(leased) != len(starts):
             raise RuntimeError("a run was not leased")
 

@@ -67,6 +67,11 @@ class NodeType:
         return self.node.id
 
     @property
+    def built_in(self) -> bool:
+        """Whether every worker of this version has it."""
+        return type(self.node).__module__.startswith(f"{nodes.__name__}.")
+
+    @property
     def effects(self) -> bool:
         return self.node.effects
 
@@ -184,6 +189,10 @@ class Registry:
     def all(self) -> tuple[NodeType, ...]:
         """All types, ordered by id."""
         return tuple(self._types.values())
+
+    def added(self) -> tuple[str, ...]:
+        """The ids of types that are not built in: only workers that have them can run them."""
+        return tuple(node_type.id for node_type in self._types.values() if not node_type.built_in)
 
 
 def _node_classes(module_name: str) -> Iterator[type[sdk.Node[Any]]]:

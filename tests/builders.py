@@ -11,14 +11,17 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
 from melagent.domain.definition import Definition
+from melagent.domain.requirement import ANY_WORKER
 from melagent.domain.run import RunStatus, StepRecord, StepStatus
-from melagent.domain.work import Entry, NewRun, Settle
+from melagent.domain.work import Entry, NewRun, Settle, WorkItem
+from melagent.engine.lifecycle.claim import claim, load
+from melagent.engine.lifecycle.hold import Holder
 from melagent.services.definitions import encode, fingerprint
 from melagent.store import versions, work
 from melagent.store.ids import new_id
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 VERSION = UUID("00000000-0000-7000-8000-000000000001")
 """A version that nobody looks up."""
@@ -66,7 +69,7 @@ async def stored(pool: Any, definition: Definition) -> UUID:
 async def free_run(conn: Any, **changes: Any) -> NewRun:
     """A run that waits for a worker."""
     run = new_run(**changes)
-    await work.start(conn, [run], [None], "", 15.0)
+    await work.start(conn, [run], [None], 15.0)
     return run
 
 
@@ -80,6 +83,17 @@ async def leased_run(conn: Any, worker_id: str = "worker", **changes: Any) -> wo
         run.id, lease, worker_id,
     )  # fmt: skip
     return work.Grant(run.id, lease, 1, None)
+
+
+async def claimed(pool: Any, worker_id: str, limit: int, lease_seconds: float = 15.0) -> list[WorkItem]:
+    """Up to `limit` free runs without requirements, leased to a worker, loaded."""
+    items = await claim(pool, [worker_id] * limit, [ANY_WORKER], lease_seconds)
+    return [await load(pool, item) for _, item in items]
+
+
+async def extended(pool: Any, leases: Mapping[UUID, UUID], lease_seconds: float = 15.0) -> frozenset[UUID]:
+    """Keep leases, given by run; those that are lost."""
+    return (await Holder(pool, lease_seconds=lease_seconds).extend(leases)).lost
 
 
 async def expire(conn: Any, *run_ids: UUID) -> None:

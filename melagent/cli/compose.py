@@ -17,6 +17,7 @@ from melagent import __version__, migrate
 from melagent.api.app import build_app
 from melagent.api.context import Services
 from melagent.broker.postgres import PostgresBroker
+from melagent.domain.requirement import capabilities
 from melagent.engine.context import World
 from melagent.engine.engine import Engine
 from melagent.maintenance.partitioner import Partitioner
@@ -131,8 +132,10 @@ async def _open_worker(
         lease_seconds=settings.engine.lease_seconds,
         heartbeat_seconds=settings.engine.heartbeat_seconds,
         grace_seconds=settings.engine.shutdown_grace_seconds * WORKER_SHARE_OF_GRACE,
+        offered=capabilities((), registry.added()),
     )
-    worker = Worker(DatabaseSource(engine, options.worker_id), registry, world, options)
+    source = DatabaseSource(engine, options.worker_id, options.offered)
+    worker = Worker(source, registry, world, options)
     engine.use_slots(worker)
     worker.start()
     stack.push_async_callback(worker.drain)

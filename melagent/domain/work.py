@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
+from melagent.domain.requirement import ANY_WORKER
 from melagent.domain.run import RunStatus, StepRecord, Trigger
 
 if TYPE_CHECKING:
@@ -28,15 +29,17 @@ class NewRun:
     trigger: Trigger = field(default_factory=Trigger)
     priority: int = 5
     deadline_in: float | None = None
+    requires: str = ANY_WORKER
 
 
 @dataclass(frozen=True, slots=True)
 class WorkItem:
     """A leased run: all that a worker needs to go on from the last recorded step.
 
-    The worker may work until `lease_seconds` after it asked for the item, or after its last successful extension.
-    `attempt` counts the leases granted on this run so far, this one included. `journal` is complete when `attempt` is
-    1.
+    The worker may work until `lease_seconds` after the lease was granted, which is `granted_after` seconds after it
+    asked, or after its last successful extension. `attempt` counts the leases granted on this run so far, this one
+    included. What takes long to load is null until `WorkSource.load` has filled it in: `journal`, and `input` when
+    `input_hash` names it.
     """
 
     run_id: UUID
@@ -44,12 +47,22 @@ class WorkItem:
     workflow_id: UUID | None
     version_id: UUID
     entry: str
-    input: bytes
+    input: bytes | None
     trigger: Trigger
     attempt: int
-    next_seq: int = 1
+    input_hash: bytes | None = None
+    granted_after: float = 0.0
     deadline_in: float | None = None
-    journal: tuple[StepRecord, ...] = ()
+    journal: tuple[StepRecord, ...] | None = ()
+
+    @property
+    def next_seq(self) -> int:
+        """The number of the next step that is recorded."""
+        return self.journal[-1].seq + 1 if self.journal else 1
+
+    @property
+    def loaded(self) -> bool:
+        return self.input is not None and self.journal is not None
 
 
 @dataclass(frozen=True, slots=True)

@@ -100,7 +100,7 @@ class Scope(Mapping[str, Json]):
 
     def _input(self) -> Json:
         if self.node == self.plan.entry:
-            return decode(self.item.input)
+            return decode(self.item.input or b"null")
         live = self.plan.live_inputs(self.node)
         if len(live) == 1:
             return self.outputs.shared(live[0])
@@ -187,7 +187,7 @@ class Context:
     def _decoded_input(self) -> Json:
         scope = self._scope
         if scope.node == scope.plan.entry:
-            return decode(scope.item.input)
+            return decode(scope.item.input or b"null")
         live = [self._output(source) for source in scope.plan.live_inputs(scope.node)]
         return live[0] if len(live) == 1 else live or None
 

@@ -11,22 +11,33 @@ import structlog
 from melagent.domain.run import RunStatus, StepStatus
 from melagent.domain.work import Entry, NewRun, RunEnd
 from melagent.engine import metrics
+from melagent.engine.desk import Desk
 from melagent.engine.lifecycle.cancel import cancel
+from melagent.engine.lifecycle.claim import claim, load, steps_after
+from melagent.engine.lifecycle.hold import Extended, Holder, give_back, release_worker
 from melagent.engine.lifecycle.record import Recorder
-from melagent.engine.lifecycle.start import Slots, Starter
+from melagent.engine.lifecycle.start import Starter
 from melagent.engine.waiters import Waiters
+from melagent.errors import MelError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
     from contextlib import AbstractContextManager
+    from datetime import datetime
 
     from melagent.broker import Broker
+    from melagent.domain.run import StepRecord
+    from melagent.domain.work import WorkItem
+    from melagent.engine.slots import Slots
     from melagent.store.pool import Pool
 
 log = structlog.get_logger()
 
 WORK = "work"
-"""Topic: there are free runs."""
+"""Topic: there are free runs with this requirement."""
+
+UNKNOWN = "?"
+"""In place of a requirement: whoever hears it looks."""
 
 RUNS = "runs"
 """Topic: the run with this id has changed."""
@@ -43,25 +54,34 @@ class Engine:
         self.lease_seconds = lease_seconds
         self.waiters = Waiters(pool, frozenset(answering))
         self.recorder = Recorder(pool, lease_seconds=lease_seconds, on_recorded=self._recorded)
-        self._starter = Starter(pool, lease_seconds=lease_seconds, on_queued=self.work_queued)
+        self.desk = Desk(pool, lease_seconds=lease_seconds, give_back=self._give_back_soon)
+        self._starter = Starter(pool, lease_seconds=lease_seconds, offer=self._offer, on_queued=self.work_queued)
+        self._holder = Holder(pool, lease_seconds=lease_seconds)
+        self._slots: Slots | None = None
         self._work_listeners: list[Callable[[], None]] = []
-        broker.subscribe(WORK, lambda _: self._wake_workers())
+        self._giving_back: set[asyncio.Task[None]] = set()
+        broker.subscribe(WORK, lambda required: self._hint(None if required == UNKNOWN else [required]))
         broker.subscribe(RUNS, lambda run_id: self.waiters.hinted([UUID(run_id)]))
-        broker.on_gap(self._wake_workers)
+        broker.on_gap(lambda: self._hint(None))
         broker.on_gap(self.waiters.loop.wake)
 
     async def open(self) -> None:
         self.waiters.loop.start()
+        self.desk.loop.start()
 
     async def close(self) -> None:
         """Finish the writes under way. Close the worker of this process first."""
+        self.desk.dismiss()
+        await self.desk.loop.stop()
         await self._starter.drain()
         await self.recorder.drain()
+        await self._holder.drain()
+        await asyncio.gather(*self._giving_back)
         await self.waiters.loop.stop()
 
     def use_slots(self, slots: Slots) -> None:
         """Start runs right here while this worker has free places and nothing due waits before them."""
-        self._starter.slots = slots
+        self._slots = slots
 
     def on_work(self, listener: Callable[[], None]) -> None:
         """Call `listener` whenever there may be free runs."""
@@ -107,18 +127,69 @@ class Engine:
         self.waiters.changed(run_ids)
         self._tell_others(run_ids)
 
-    def work_queued(self) -> None:
-        """Tell everybody that there are free runs."""
-        self._wake_workers()
-        self.broker.publish(WORK, "")
+    async def claim(self, worker_id: str, offered: frozenset[str], limit: int) -> list[WorkItem]:
+        """Lease up to `limit` free runs to a worker of this process."""
+        wanted = self.desk.wanted(offered)
+        return [item for _, item in await claim(self.pool, [worker_id] * limit, wanted, self.lease_seconds)]
+
+    async def load(self, item: WorkItem) -> WorkItem:
+        """The item with its journal and its input."""
+        return await load(self.pool, item)
+
+    async def steps_after(self, run_id: UUID, seq: int, limit: int) -> list[tuple[StepRecord, bytes | None]]:
+        """Recorded steps after a `seq`; where an output is a large value, its hash stands for it."""
+        return await steps_after(self.pool, run_id, seq, limit)
+
+    async def extend(self, leases: Mapping[UUID, UUID]) -> Extended:
+        """Keep leases, given by run, for another lease time; calls of many workers share a statement."""
+        return await self._holder.extend(leases)
+
+    async def give_back(self, leases: Mapping[UUID, UUID]) -> None:
+        """Free runs, given with their leases, that nobody has begun."""
+        if await give_back(self.pool, leases):
+            self.work_queued(None)
+
+    async def release_worker(
+        self, worker_id: str, kept: Collection[UUID] = (), granted_before: datetime | None = None
+    ) -> int:
+        """Free the runs that a worker has let go: all but those under `kept` leases, or granted since a moment."""
+        count = await release_worker(self.pool, worker_id, kept, granted_before)
+        if count:
+            self.work_queued(None)
+        return count
+
+    def work_queued(self, requirements: Iterable[str] | None) -> None:
+        """Tell everybody that there are free runs, and what they require if that is known."""
+        self._hint(requirements)
+        for required in [UNKNOWN] if requirements is None else requirements:
+            self.broker.publish(WORK, required)
 
     def _tell_others(self, run_ids: Iterable[UUID]) -> None:
         for run_id in run_ids:
             self.broker.publish(RUNS, str(run_id))
 
-    def _wake_workers(self) -> None:
+    def _hint(self, requirements: Iterable[str] | None) -> None:
+        self.desk.hint(requirements)
         for listener in self._work_listeners:
             listener()
+
+    def _offer(self, required: str) -> Slots | None:
+        """A reserved place for a run that starts here: with the worker of this process, else with one that waits."""
+        if self._slots is not None and self._slots.meets(required) and self._slots.reserve(1):
+            return self._slots
+        return self.desk.offer(required)
+
+    def _give_back_soon(self, leases: Mapping[UUID, UUID]) -> None:
+        """For those who cannot wait. When it fails the leases simply run out."""
+        task = asyncio.create_task(self._give_back_or_log(leases))
+        self._giving_back.add(task)
+        task.add_done_callback(self._giving_back.discard)
+
+    async def _give_back_or_log(self, leases: Mapping[UUID, UUID]) -> None:
+        try:
+            await self.give_back(leases)
+        except MelError as error:
+            log.warning("leases not given back", count=len(leases), error=error.message)
 
     def _recorded(self, entries: Sequence[Entry]) -> None:
         """Entries have become durable: answer callers, wake streams, and offer runs that were given back.
@@ -134,7 +205,7 @@ class Engine:
         if ended:
             log.info("completed work", count=len(ended), runs=ended)
         if any(entry.settle and entry.settle.status is RunStatus.PENDING for entry in entries):
-            self.work_queued()
+            self.work_queued(None)
 
     def _end(self, entry: Entry) -> RunEnd | None:
         """What this entry means for a caller: an answer, an end, both, or nothing."""

@@ -37,7 +37,7 @@ log = structlog.get_logger()
 
 
 class Executor:
-    """One leased run. `run` may be called once; whoever cancels it loses nothing that was durable.
+    """One leased run, loaded. `run` may be called once; whoever cancels it loses nothing that was durable.
 
     `still_held` is asked before each node: false once the lease may have run out by the worker's own clock.
     """
@@ -54,7 +54,7 @@ class Executor:
         self._item = item
         self._version = version
         self._world = world
-        self._plan = fold(version.graph, item.entry, item.journal)
+        self._plan = fold(version.graph, item.entry, item.journal or ())
         self._journal = Journal(item, sink, on_lost=self._lost)
         self._info = RunInfo(
             id=str(item.run_id),

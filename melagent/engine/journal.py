@@ -44,7 +44,7 @@ class Journal:
         self._lost: LeaseLost | None = None
         self._writing: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self.size = sum(_size(step) for step in item.journal) + len(item.input)
+        self.size = sum(_size(step) for step in item.journal or ()) + len(item.input or b"")
 
     def record(self, step: StepRecord, *, derived: bool = False) -> StepRecord:
         """Take in a step; the record as it will be stored. A later record of the same step replaces an earlier one.

@@ -33,7 +33,7 @@ class Rescuer:
         if freed:
             log.info("rescued runs", count=len(freed), runs=[str(run_id) for run_id in freed])
             metrics.RUNS_RESCUED.inc(len(freed))
-            self._engine.work_queued()
+            self._engine.work_queued(None)
         for run_id in failed:
             self._engine.run_ended(RunEnd(run_id, RunStatus.FAILED, None, rescue.WORKER_LOST))
         for run_id in overdue:

@@ -26,7 +26,7 @@ class Unparker:
         woken = await unpark.unpark_due(self._engine.pool)
         if woken:
             self._engine.runs_changed(woken)
-            self._engine.work_queued()
+            self._engine.work_queued(None)
         if len(woken) >= unpark.BATCH:
             return 0.0
         next_wake = await unpark.next_wake_in(self._engine.pool)

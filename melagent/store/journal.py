@@ -29,12 +29,12 @@ WITH entry AS (
     SELECT id FROM runs WHERE id = ANY($10::uuid[]) AND id BETWEEN $10[1] AND $10[cardinality($10)]
      ORDER BY id FOR NO KEY UPDATE
 ), held AS (
-    SELECT w.run_id, w.lease_seq, w.priority, w.attempt, w.started_at, w.deadline_at
+    SELECT w.run_id, w.lease_seq, w.priority, w.requires, w.attempt, w.started_at, w.deadline_at
       FROM work_items w JOIN entry e ON e.run_id = w.run_id LEFT JOIN locked l ON l.id = w.run_id
      WHERE w.run_id = ANY($1::uuid[]) AND w.lease = e.lease
      ORDER BY w.run_id FOR UPDATE OF w
 ), fresh AS MATERIALIZED (
-    SELECT e.*, h.priority, h.attempt, h.started_at, h.deadline_at
+    SELECT e.*, h.priority, h.requires, h.attempt, h.started_at, h.deadline_at
       FROM entry e JOIN held h ON h.run_id = e.run_id WHERE e.seq > h.lease_seq
 ), stored AS (
     INSERT INTO payloads (run_id, hash, size, data)
@@ -70,9 +70,9 @@ WITH entry AS (
     DELETE FROM work_items w USING fresh f
      WHERE w.run_id = f.run_id AND w.run_id = ANY($1::uuid[]) AND f.status <> 'pending'
 ), put_aside AS (
-    INSERT INTO parked (run_id, priority, wake_at, reason, waiting_for, attempt, started_at, deadline_at)
-    SELECT run_id, priority, least(now() + make_interval(secs => wake_in), deadline_at), status, waiting_for::json,
-           attempt, started_at, deadline_at
+    INSERT INTO parked (run_id, priority, requires, wake_at, reason, waiting_for, attempt, started_at, deadline_at)
+    SELECT run_id, priority, requires, least(now() + make_interval(secs => wake_in), deadline_at), status,
+           waiting_for::json, attempt, started_at, deadline_at
       FROM fresh WHERE status IN ('sleeping', 'waiting', 'paused')
 ), settled AS (
     UPDATE runs r
@@ -171,10 +171,23 @@ async def journal(conn: Connection, run_id: UUID) -> tuple[StepRecord, ...]:
     """All recorded steps of a run in the order of their recording, large values loaded."""
     rows = await conn.fetch(JOURNAL, run_id)
     values = await load(conn, run_id, {row["output_hash"] for row in rows if row["output_hash"]})
-    return tuple(_step(row, values) for row in rows)
+    return tuple(_step(row, values[row["output_hash"]] if row["output_hash"] else row["output"]) for row in rows)
 
 
-def _step(row: asyncpg.Record, values: dict[bytes, bytes]) -> StepRecord:
+JOURNAL_PAGE = """
+SELECT step_key, node_id, node_type, status, attempt, started_at, finished_at, handle, output, output_hash, error, seq,
+       extract(epoch FROM wake_at - now())::float8 AS due_in
+  FROM steps WHERE run_id = $1 AND seq > $2 ORDER BY seq LIMIT $3
+"""
+
+
+async def page(conn: Connection, run_id: UUID, after: int, limit: int) -> list[tuple[StepRecord, bytes | None]]:
+    """Recorded steps after a `seq`, each with the hash of its output where that is a large value, left out here."""
+    rows = await conn.fetch(JOURNAL_PAGE, run_id, after, limit)
+    return [(_step(row, row["output"]), row["output_hash"]) for row in rows]
+
+
+def _step(row: asyncpg.Record, output: bytes | None) -> StepRecord:
     return StepRecord(
         step_key=row["step_key"],
         node_id=row["node_id"],
@@ -184,7 +197,7 @@ def _step(row: asyncpg.Record, values: dict[bytes, bytes]) -> StepRecord:
         started_at=row["started_at"],
         finished_at=row["finished_at"],
         handle=row["handle"],
-        output=values[row["output_hash"]] if row["output_hash"] else row["output"],
+        output=output,
         error=orjson.loads(row["error"]) if row["error"] else None,
         due_in=row["due_in"],
         seq=row["seq"],

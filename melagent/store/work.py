@@ -11,6 +11,7 @@ $1[cardinality($1)]`) but not by `= ANY($1)`.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -19,7 +20,8 @@ from melagent.domain.run import RunStatus, Trigger
 from melagent.store.payloads import Payloads
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
+    from datetime import datetime
     from uuid import UUID
 
     import asyncpg
@@ -30,9 +32,9 @@ if TYPE_CHECKING:
 START = """
 WITH new AS (
     SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::smallint[], $5::text[], $6::text[], $7::uuid[],
-                         $8::text[], $9::bytea[], $10::bytea[], $11::float8[], $12::uuid[])
+                         $8::text[], $9::bytea[], $10::bytea[], $11::float8[], $12::text[], $13::uuid[], $14::text[])
         AS t (id, workflow_id, version_id, priority, entry, trigger_type, trigger_id, trigger_node, input, input_hash,
-              deadline_in, lease)
+              deadline_in, requires, lease, worker_id)
 ), inserted AS (
     INSERT INTO runs (id, workflow_id, version_id, priority, entry, trigger_type, trigger_id, trigger_node, input,
                       input_hash, deadline_at)
@@ -43,18 +45,20 @@ WITH new AS (
     RETURNING id, deadline_at
 ), stored AS (
     INSERT INTO payloads (run_id, hash, size, data)
-    SELECT * FROM unnest($15::uuid[], $16::bytea[], $17::integer[], $18::bytea[])
+    SELECT * FROM unnest($16::uuid[], $17::bytea[], $18::integer[], $19::bytea[])
     ON CONFLICT DO NOTHING
-), queue AS MATERIALIZED (
-    SELECT NOT EXISTS (SELECT FROM work_items WHERE lease IS NULL) AS empty
-), granted AS (
-    SELECT n.id, n.priority, i.deadline_at, CASE WHEN q.empty THEN n.lease END AS lease
-      FROM new n JOIN inserted i ON i.id = n.id CROSS JOIN queue q
+), granted AS MATERIALIZED (
+    SELECT n.id, n.priority, n.requires, n.worker_id, i.deadline_at,
+           CASE WHEN NOT EXISTS (SELECT FROM work_items w WHERE w.lease IS NULL AND w.requires = n.requires)
+                THEN n.lease END AS lease
+      FROM new n JOIN inserted i ON i.id = n.id
 )
-INSERT INTO work_items (run_id, priority, lease, worker_id, lease_expires_at, attempt, started_at, deadline_at)
-SELECT id, priority, lease,
-       CASE WHEN lease IS NOT NULL THEN $13::text END,
-       CASE WHEN lease IS NOT NULL THEN now() + make_interval(secs => $14) END,
+INSERT INTO work_items (run_id, priority, requires, lease, worker_id, lease_expires_at, granted_at, attempt, started_at,
+                        deadline_at)
+SELECT id, priority, requires, lease,
+       CASE WHEN lease IS NOT NULL THEN worker_id END,
+       CASE WHEN lease IS NOT NULL THEN now() + make_interval(secs => $15) END,
+       CASE WHEN lease IS NOT NULL THEN now() END,
        CASE WHEN lease IS NOT NULL THEN 1 ELSE 0 END,
        CASE WHEN lease IS NOT NULL THEN now() END,
        deadline_at
@@ -63,13 +67,21 @@ RETURNING run_id, lease IS NOT NULL AS leased
 """
 
 
-async def start(
-    conn: Connection, runs: Sequence[NewRun], leases: Sequence[UUID | None], worker_id: str, lease_seconds: float
-) -> set[UUID]:
-    """Insert runs and their work items in one statement; the ids of those that were leased to `worker_id` at once.
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """A place for a run that is about to start: the lease that it gets there, and whose place it is."""
 
-    A lease is granted only where one is offered and while no free item waits. A run that is there already is left as
-    it is, so the call may be repeated when its outcome is unknown.
+    lease: UUID
+    worker_id: str
+
+
+async def start(
+    conn: Connection, runs: Sequence[NewRun], offers: Sequence[Offer | None], lease_seconds: float
+) -> set[UUID]:
+    """Insert runs and their work items in one statement; the ids of those that were leased at once.
+
+    A lease is granted only where one is offered and while no free item with the same requirement waits. A run that is
+    there already is left as it is, so the call may be repeated when its outcome is unknown.
     """
     payloads = Payloads()
     inputs = [await payloads.put(run.id, run.input) for run in runs]
@@ -86,8 +98,9 @@ async def start(
         [inline for inline, _ in inputs],
         [digest for _, digest in inputs],
         [run.deadline_in for run in runs],
-        leases,
-        worker_id,
+        [run.requires for run in runs],
+        [offer and offer.lease for offer in offers],
+        [offer and offer.worker_id for offer in offers],
         lease_seconds,
         payloads.run_ids,
         payloads.hashes,
@@ -100,36 +113,72 @@ async def start(
 LEASED = "SELECT run_id FROM work_items WHERE run_id = ANY($1::uuid[]) AND lease = ANY($2::uuid[])"
 
 
-async def leased(conn: Connection, runs: Sequence[NewRun], leases: Sequence[UUID | None]) -> set[UUID]:
+async def leased(conn: Connection, runs: Sequence[NewRun], offers: Sequence[Offer | None]) -> set[UUID]:
     """Those of the runs that hold one of these leases: what an earlier `start` did whose answer was lost."""
-    rows = await conn.fetch(LEASED, [run.id for run in runs], [lease for lease in leases if lease])
+    rows = await conn.fetch(LEASED, [run.id for run in runs], [offer.lease for offer in offers if offer])
     return {row["run_id"] for row in rows}
 
 
+FREE_REQUIREMENTS = """
+WITH RECURSIVE found AS (
+    (SELECT requires FROM work_items WHERE lease IS NULL ORDER BY requires LIMIT 1)
+    UNION ALL
+    SELECT (SELECT w.requires FROM work_items w WHERE w.lease IS NULL AND w.requires > found.requires
+             ORDER BY w.requires LIMIT 1)
+      FROM found WHERE found.requires IS NOT NULL
+)
+SELECT requires FROM found WHERE requires IS NOT NULL
+"""
+
+
+async def free_requirements(conn: Connection) -> set[str]:
+    """The requirements that free runs have, one index probe for each."""
+    return {row["requires"] for row in await conn.fetch(FREE_REQUIREMENTS)}
+
+
 CLAIM = """
-UPDATE work_items
-   SET lease = gen_random_uuid(), worker_id = $1, lease_expires_at = now() + make_interval(secs => $3), lease_seq = 0,
-       attempt = attempt + 1, started_at = coalesce(started_at, now())
- WHERE run_id = ANY(ARRAY(
-        SELECT run_id FROM work_items WHERE lease IS NULL ORDER BY priority, run_id LIMIT $2 FOR UPDATE SKIP LOCKED))
-RETURNING run_id, lease, attempt, extract(epoch FROM deadline_at - now())::float8 AS deadline_in
+WITH free AS MATERIALIZED (
+    SELECT chosen.run_id, row_number() OVER (ORDER BY chosen.priority, chosen.run_id) AS place
+      FROM (SELECT waiting.run_id, waiting.priority
+              FROM unnest($2::text[]) AS wanted (requires) CROSS JOIN LATERAL (
+                   SELECT run_id, priority FROM work_items WHERE lease IS NULL AND requires = wanted.requires
+                    ORDER BY priority, run_id LIMIT cardinality($1::text[]) FOR UPDATE SKIP LOCKED) AS waiting
+             ORDER BY waiting.priority, waiting.run_id LIMIT cardinality($1::text[])) AS chosen
+)
+UPDATE work_items w
+   SET lease = gen_random_uuid(), worker_id = ($1::text[])[free.place], granted_at = now(),
+       lease_expires_at = now() + make_interval(secs => $3), lease_seq = 0, attempt = attempt + 1,
+       started_at = coalesce(started_at, now())
+  FROM free
+ WHERE w.run_id = free.run_id AND w.run_id = ANY(ARRAY(SELECT run_id FROM free))
+RETURNING w.run_id, w.lease, w.attempt, extract(epoch FROM w.deadline_at - now())::float8 AS deadline_in, free.place
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """A lease that was granted: the run, its token, and how many leases the run has had with this one."""
+    """A lease that was granted: the run, its token, how many leases it has had with this one, and in which place."""
 
     run_id: UUID
     lease: UUID
     attempt: int
     deadline_in: float | None
+    place: int = 0
 
 
-async def claim(conn: Connection, worker_id: str, limit: int, lease_seconds: float) -> list[Grant]:
-    """Lease up to `limit` free items: the lowest priority number first, then the oldest run. Never waits for a lock."""
-    rows = await conn.fetch(CLAIM, worker_id, limit, lease_seconds)
-    return [Grant(row["run_id"], row["lease"], row["attempt"], row["deadline_in"]) for row in rows]
+async def claim(
+    conn: Connection, places: Sequence[str], requirements: Collection[str], lease_seconds: float
+) -> list[Grant]:
+    """Lease free runs with these requirements to free places, each given as the id of the worker that has it.
+
+    The lowest priority number comes first, then the oldest run; runs fill the places in their order. Never waits for a
+    lock.
+    """
+    rows = await conn.fetch(CLAIM, places, list(requirements), lease_seconds)
+    return [
+        Grant(row["run_id"], row["lease"], row["attempt"], row["deadline_in"], row["place"] - 1)
+        for row in sorted(rows, key=itemgetter("place"))
+    ]
 
 
 HEADS = """
@@ -184,6 +233,52 @@ async def extend(conn: Connection, run_ids: Sequence[UUID], leases: Sequence[UUI
     return {row["lease"] for row in await conn.fetch(EXTEND, run_ids, leases, lease_seconds)}
 
 
+CANCELLED = """
+SELECT id FROM runs WHERE id = ANY($1::uuid[]) AND id BETWEEN $1[1] AND $1[cardinality($1)] AND status = 'cancelled'
+"""
+
+
+async def cancelled(conn: Connection, run_ids: Sequence[UUID]) -> set[UUID]:
+    return {row["id"] for row in await conn.fetch(CANCELLED, sorted(run_ids))}
+
+
+GIVE_BACK = """
+WITH held AS (
+    SELECT w.run_id FROM work_items w JOIN unnest($1::uuid[], $2::uuid[]) AS h (run_id, lease) ON h.run_id = w.run_id
+     WHERE w.run_id = ANY($1::uuid[]) AND w.lease = h.lease
+     ORDER BY w.run_id FOR UPDATE OF w
+)
+UPDATE work_items SET lease = NULL, worker_id = NULL, lease_expires_at = NULL
+ WHERE run_id = ANY(ARRAY(SELECT run_id FROM held))
+RETURNING run_id
+"""
+
+
+async def give_back(conn: Connection, run_ids: Sequence[UUID], leases: Sequence[UUID]) -> int:
+    """Free runs that nobody has begun to work on under these leases; how many there were."""
+    return len(await conn.fetch(GIVE_BACK, run_ids, leases))
+
+
+RELEASE_WORKER = """
+WITH held AS (
+    SELECT run_id FROM work_items
+     WHERE lease IS NOT NULL AND worker_id = $1 AND lease <> ALL($2::uuid[])
+       AND ($3::timestamptz IS NULL OR granted_at < $3)
+     ORDER BY run_id FOR UPDATE
+)
+UPDATE work_items SET lease = NULL, worker_id = NULL, lease_expires_at = NULL
+ WHERE run_id = ANY(ARRAY(SELECT run_id FROM held))
+RETURNING run_id
+"""
+
+
+async def release_worker(
+    conn: Connection, worker_id: str, kept: Sequence[UUID], granted_before: datetime | None
+) -> int:
+    """Free all runs of a worker but those under the leases `kept`, or granted at `granted_before` or later."""
+    return len(await conn.fetch(RELEASE_WORKER, worker_id, kept, granted_before))
+
+
 TAKE_BACK = """
 UPDATE work_items
    SET lease = NULL, worker_id = NULL, lease_expires_at = NULL, expiries = expiries + 1
@@ -214,13 +309,13 @@ WITH locked AS (
      ORDER BY id FOR NO KEY UPDATE SKIP LOCKED
 ), moved AS (
     DELETE FROM parked WHERE run_id = ANY(ARRAY(SELECT id FROM locked)) AND wake_at <= now()
-    RETURNING run_id, priority, attempt, started_at, deadline_at
+    RETURNING run_id, priority, requires, attempt, started_at, deadline_at
 ), shown AS (
     UPDATE runs SET status = 'pending'
      WHERE id = ANY(ARRAY(SELECT run_id FROM moved)) AND id BETWEEN $1[1] AND $1[cardinality($1)]
 )
-INSERT INTO work_items (run_id, priority, attempt, started_at, deadline_at)
-SELECT run_id, priority, attempt, started_at, deadline_at FROM moved
+INSERT INTO work_items (run_id, priority, requires, attempt, started_at, deadline_at)
+SELECT run_id, priority, requires, attempt, started_at, deadline_at FROM moved
 RETURNING run_id
 """
 

@@ -5,9 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from melagent.domain.definition import Definition
-from melagent.engine import metrics
-from melagent.engine.lifecycle.claim import claim
-from melagent.engine.lifecycle.hold import extend
 from melagent.engine.lifecycle.persist import persistently
 from melagent.errors import NotFound
 from melagent.store import versions
@@ -24,22 +21,25 @@ if TYPE_CHECKING:
 class DatabaseSource:
     """A `WorkSource` over the engine of this process: its journal writes share the engine's statements."""
 
-    def __init__(self, engine: Engine, worker_id: str) -> None:
+    def __init__(self, engine: Engine, worker_id: str, offered: frozenset[str] = frozenset()) -> None:
         self._engine = engine
         self._worker_id = worker_id
+        self._offered = offered
 
     def on_work(self, listener: Callable[[], None]) -> None:
         self._engine.on_work(listener)
 
     async def claim(self, limit: int) -> list[WorkItem]:
-        with metrics.CLAIM_SECONDS.time():
-            return await claim(self._engine.pool, self._worker_id, limit, self._engine.lease_seconds)
+        return await self._engine.claim(self._worker_id, self._offered, limit)
+
+    async def load(self, item: WorkItem) -> WorkItem:
+        return await self._engine.load(item)
 
     def submit(self, entry: Entry) -> asyncio.Future[Verdict]:
         return self._engine.recorder.submit(entry)
 
-    async def extend(self, leases: Mapping[UUID, UUID]) -> set[UUID]:
-        return await extend(self._engine.pool, leases, self._engine.lease_seconds)
+    async def extend(self, leases: Mapping[UUID, UUID]) -> frozenset[UUID]:
+        return (await self._engine.extend(leases)).lost
 
     async def definition(self, version_id: UUID) -> Definition:
         text = await persistently(

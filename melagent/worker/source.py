@@ -21,9 +21,12 @@ class WorkSource(Sink, Protocol):
         """Call `listener` whenever there may be work. A hint only: the worker also asks by itself."""
 
     async def claim(self, limit: int) -> list[WorkItem]:
-        """Lease up to `limit` runs."""
+        """Lease up to `limit` runs; waits for them or not, as the source sees fit."""
 
-    async def extend(self, leases: Mapping[UUID, UUID]) -> set[UUID]:
+    async def load(self, item: WorkItem) -> WorkItem:
+        """The item with its journal and its input, which a claim may leave out."""
+
+    async def extend(self, leases: Mapping[UUID, UUID]) -> frozenset[UUID]:
         """Keep leases, given by run, for another lease time; the leases that are lost."""
 
     async def definition(self, version_id: UUID) -> Definition:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from melagent.domain.requirement import meets
 from melagent.domain.run import RunStatus
 from melagent.domain.work import Entry, Settle
 from melagent.engine.compiled import CompiledVersion, compile_version
@@ -58,10 +59,12 @@ class WorkerOptions:
     lease_seconds: float = 15.0
     heartbeat_seconds: float = 5.0
     grace_seconds: float = 30.0
+    offered: frozenset[str] = frozenset()
+    """Labels and node types, see `domain.requirement`."""
 
 
 class Worker:
-    """Runs work from a source. Its free places also serve eager starts (see `engine.lifecycle.start.Slots`)."""
+    """Runs work from a source. Its free places also serve eager starts (see `engine.slots`)."""
 
     def __init__(self, source: WorkSource, registry: Registry, world: World, options: WorkerOptions) -> None:
         self.worker_id = options.worker_id
@@ -111,6 +114,9 @@ class Worker:
         await self._heartbeat.stop()
         await self._watchdog.stop()
 
+    def meets(self, required: str) -> bool:
+        return meets(self._options.offered, required)
+
     def reserve(self, wanted: int) -> int:
         count = min(wanted, self._free) if self._accepting else 0
         self._free -= count
@@ -126,7 +132,8 @@ class Worker:
         for item in items:
             if earlier := self._held.get(item.run_id):
                 self._drop(earlier)  # its lease was taken back, or the run would not have been granted again
-            held = self._held[item.run_id] = Held(item, held_from + self._options.lease_seconds)
+            until = held_from + item.granted_after + self._options.lease_seconds
+            held = self._held[item.run_id] = Held(item, until)
             held.task = asyncio.create_task(self._execute(held))
             held.task.add_done_callback(partial(self._put_down, held))
 
@@ -151,7 +158,8 @@ class Worker:
         item = held.item
         try:
             version = await self._version(item.version_id)
-            held.executor = Executor(item, version, self._source, self._world, lambda: self._still_holds(held))
+            loaded = await self._source.load(item)
+            held.executor = Executor(loaded, version, self._source, self._world, lambda: self._still_holds(held))
             if not self._accepting:
                 held.executor.drain()
             await held.executor.run()

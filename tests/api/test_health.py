@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from melagent.store import runs
+from melagent.store.ids import new_id
 from melagent.store.health import applied_migrations
 
 
@@ -71,7 +72,7 @@ async def test_while_it_drains_an_instance_is_not_ready(client, services):
 
 
 async def test_metrics_count_the_queue_and_the_pool(client, pool):
-    await pool.execute("INSERT INTO work_items (run_id, priority) VALUES (gen_random_uuid(), 5)")
+    await pool.execute("INSERT INTO work_items (run_id, priority) VALUES ($1, 5)", new_id())
     text = await (await client.get("/metrics")).text()
     assert "mel_queue_depth 1.0" in text
     assert 'mel_runs{status="pending"} 1.0' in text
@@ -93,7 +94,7 @@ async def test_many_scrapes_count_the_queue_once_a_second(client, pool, monkeypa
     answers = await asyncio.gather(*(client.get("/metrics") for _ in range(50)))
     assert {answer.status for answer in answers} == {200}
     assert 1 <= len(counted) < 5
-    await pool.execute("INSERT INTO work_items (run_id, priority) VALUES (gen_random_uuid(), 5)")
+    await pool.execute("INSERT INTO work_items (run_id, priority) VALUES ($1, 5)", new_id())
 
     async def is_seen():
         return "mel_queue_depth 1.0" in await (await client.get("/metrics")).text()

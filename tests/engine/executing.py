@@ -212,7 +212,7 @@ def item(journal: Sequence[StepRecord] = (), **changes: Any) -> WorkItem:
     new = WorkItem(
         run_id=uuid7(int(START.timestamp() * 1000), bytes(10)), lease=UUID(int=2), workflow_id=None,
         version_id=UUID(int=1), entry="start", input=b'{"a":1}', trigger=Trigger(), attempt=2 if journal else 1,
-        next_seq=journal[-1].seq + 1 if journal else 1, journal=journal,
+        journal=journal,
     )  # fmt: skip  # in the order of the fields
     return replace(new, **changes)
 

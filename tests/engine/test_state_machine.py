@@ -30,10 +30,8 @@ from melagent.domain.ids import uuid7
 from melagent.domain.run import RunStatus, StepRecord, StepStatus
 from melagent.domain.work import Entry, NewRun, Settle, WorkItem
 from melagent.engine.lifecycle import rescue, unpark
-from melagent.engine.lifecycle.claim import claim
-from melagent.engine.lifecycle.hold import extend
 from melagent.store import journal
-from tests.builders import VERSION, misplaced
+from tests.builders import VERSION, claimed, extended, misplaced
 from tests.model.model import PARKED, Model
 from tests.model.postgres import (
     LEASE,
@@ -140,7 +138,7 @@ class Lifecycle(RuleBasedStateMachine):
 
     @rule(limit=st.integers(1, 3))
     def claim(self, limit: int) -> None:
-        self._note(self.model.claim(limit), self.database.wait(claim(self.database.pool, "worker", limit, LEASE)))
+        self._note(self.model.claim(limit), self.database.wait(claimed(self.database.pool, "worker", limit, LEASE)))
 
     @precondition(lambda self: self.good_grants)
     @rule(which=st.lists(some, min_size=1, max_size=3), statuses=st.lists(statuses, min_size=1, max_size=2), key=some)
@@ -183,7 +181,7 @@ class Lifecycle(RuleBasedStateMachine):
         grants = self._some_of(self.grants, which)
         lost = self.model.extend({run_id: grant.model.lease for run_id, grant in grants.items()})
         leases = {run_id: grant.stored.lease for run_id, grant in grants.items()}
-        lost_there = self.database.wait(extend(self.database.pool, leases, LEASE))
+        lost_there = self.database.wait(extended(self.database.pool, leases, LEASE))
         assert lost_there == {grant.stored.lease for grant in grants.values() if grant.model.lease in lost}
 
     @precondition(lambda self: self.model.runs)

@@ -160,7 +160,7 @@ class Model:
         new, journal = run.new, self._journal(run)
         return WorkItem(
             new.id, run.lease, new.workflow_id, new.version_id, new.entry, new.input, new.trigger, run.attempt,
-            next_seq=journal[-1].seq + 1 if journal else 1, deadline_in=self._left(run.deadline_at), journal=journal,
+            deadline_in=self._left(run.deadline_at), journal=journal,
         )  # fmt: skip  # in the order of the fields
 
     def _journal(self, run: ModelRun) -> tuple[StepRecord, ...]:

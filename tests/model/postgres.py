@@ -33,11 +33,16 @@ class Slots:
         self.free = 0
         self.items: list[WorkItem] = []
 
+    def meets(self, required: str) -> bool:
+        return not required
+
     def reserve(self, wanted: int) -> int:
-        return min(wanted, self.free)
+        count = min(wanted, self.free)
+        self.free -= count
+        return count
 
     def release(self, count: int) -> None:
-        pass
+        self.free += count
 
     def run(self, items: Sequence[WorkItem], held_from: float) -> None:
         self.items.extend(items)
@@ -51,7 +56,10 @@ class Database:
         self.pool = self.wait(pool.create_pool(url))
         self.slots = Slots()
         self.recorder = Recorder(self.pool, lease_seconds=LEASE, on_recorded=lambda _: None)
-        self.starter = Starter(self.pool, lease_seconds=LEASE, on_queued=lambda: None, slots=self.slots)
+        self.starter = Starter(self.pool, lease_seconds=LEASE, offer=self._offer, on_queued=lambda _: None)
+
+    def _offer(self, required: str) -> Slots | None:
+        return self.slots if self.slots.meets(required) and self.slots.reserve(1) else None
 
     def wait(self, call: Awaitable[Any]) -> Any:
         async def called() -> Any:

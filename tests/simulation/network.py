@@ -124,6 +124,9 @@ class Link:
     async def claim(self, limit: int) -> list[WorkItem]:
         return await self._call(lambda: self._store.claim(limit))
 
+    async def load(self, item: WorkItem) -> WorkItem:
+        return item
+
     def submit(self, entry: Entry) -> asyncio.Future[Verdict]:
         answer: asyncio.Future[Verdict] = self._loop.create_future()
 

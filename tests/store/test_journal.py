@@ -35,7 +35,7 @@ async def pass_on(conn, grant):
     """The lease expires, and another worker gets the run."""
     await expire(conn, grant.run_id)
     await work.take_back(conn, 10)
-    (again,) = await work.claim(conn, "another", 1, LEASE_SECONDS)
+    (again,) = await work.claim(conn, ["another"], [""], LEASE_SECONDS)
     return again
 
 
@@ -148,7 +148,7 @@ async def test_a_final_settlement_ends_the_run_and_its_lease(conn, status):
 
 async def test_a_sleeping_settlement_parks_the_run_until_its_timer_or_its_deadline(conn):
     runs = [await free_run(conn, deadline_in=deadline) for deadline in (None, 10.0)]
-    grants = await work.claim(conn, "worker", 2, LEASE_SECONDS)
+    grants = await work.claim(conn, ["worker"] * 2, [""], LEASE_SECONDS)
     await write(conn, *(entry(grant, 1, settle=Settle(RunStatus.SLEEPING, wake_in=60.0)) for grant in grants))
     rows = await conn.fetch("SELECT run_id, extract(epoch FROM wake_at - now())::float8 AS left FROM parked")
     left = {row["run_id"]: row["left"] for row in rows}
@@ -162,7 +162,7 @@ async def test_a_recorded_step_forgives_the_expiries_before_it(conn):
     for expiries in (1, 2):
         await expire(conn)
         assert await work.take_back(conn, 10) == [(grant.run_id, expiries)]
-        (grant,) = await work.claim(conn, "worker", 1, LEASE_SECONDS)
+        (grant,) = await work.claim(conn, ["worker"], [""], LEASE_SECONDS)
     await write(conn, entry(grant, 1, step()))
     await expire(conn)
     assert await work.take_back(conn, 10) == [(grant.run_id, 1)]

@@ -16,10 +16,9 @@ import pytest
 from melagent.domain.ids import uuid7
 from melagent.domain.run import RunStatus
 from melagent.domain.work import Settle
-from melagent.engine.lifecycle.claim import claim
 from melagent.store import ends, journal, partitions, payloads, work
 from melagent.store.pool import PoolLimits, create_pool, guarded
-from tests.builders import COMPLETED, entry, free_run, leased_run, new_run, step
+from tests.builders import COMPLETED, claimed, entry, free_run, leased_run, new_run, step
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -101,8 +100,8 @@ async def plans(database_url):
         except asyncpg.PostgresError as error:
             pytest.skip(f"no auto_explain on this server: {error}")
         for moment in (NOW, OTHER_WEEK):
-            await work.start(conn, [new_run(id=id_at(moment, n)) for n in range(300)], [None] * 300, "", 15.0)
-        for grant in await work.claim(conn, "filler", 600, 15.0):
+            await work.start(conn, [new_run(id=id_at(moment, n)) for n in range(300)], [None] * 300, 15.0)
+        for grant in await work.claim(conn, ["filler"] * 600, [""], 15.0):
             await journal.write(conn, [entry(grant, 1, step(output=LARGE), settle=COMPLETED)], 15.0)
         await conn.execute("ANALYZE")
         seen = []
@@ -171,7 +170,7 @@ async def test_reading_for_a_claim_touches_the_partitions_of_its_runs_only(plans
         async def release(self, connection):
             pass
 
-    (item,) = await claim(OneConnection(), "worker", 5, 15.0)
+    (item,) = await claimed(OneConnection(), "worker", 5)
     assert item.journal[0].output == LARGE
     assert_only(seen, "runs", "steps", "payloads")
 

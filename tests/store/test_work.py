@@ -22,8 +22,8 @@ async def conn(pool):
 
 
 async def start(conn, *runs, leased=True):
-    leases = [uuid4() if leased else None for _ in runs]
-    return await work.start(conn, list(runs), leases, "worker", 15.0)
+    offers = [work.Offer(uuid4(), "worker") if leased else None for _ in runs]
+    return await work.start(conn, list(runs), offers, 15.0)
 
 
 async def test_a_start_is_leased_at_once_while_nothing_free_waits(conn):
@@ -68,15 +68,15 @@ async def test_claims_go_by_priority_and_then_by_age(conn):
     by_age = sorted([old.id, young.id])
     order = []
     for _ in range(4):
-        order += [grant.run_id for grant in await work.claim(conn, "worker", 1, 15.0)]
+        order += [grant.run_id for grant in await work.claim(conn, ["worker"], [""], 15.0)]
     assert order == [urgent.id, *by_age, late.id]
 
 
 async def test_a_claim_takes_no_more_than_asked_and_nothing_that_is_leased(conn):
     for _ in range(5):
         await free_run(conn)
-    first = await work.claim(conn, "one", 3, 15.0)
-    second = await work.claim(conn, "two", 3, 15.0)
+    first = await work.claim(conn, ["one"] * 3, [""], 15.0)
+    second = await work.claim(conn, ["two"] * 3, [""], 15.0)
     assert [len(first), len(second)] == [3, 2]
     assert not {grant.run_id for grant in first} & {grant.run_id for grant in second}
     assert len({grant.lease for grant in first + second}) == 5
@@ -85,9 +85,9 @@ async def test_a_claim_takes_no_more_than_asked_and_nothing_that_is_leased(conn)
 async def test_a_claim_passes_over_what_another_one_is_taking(pool, conn):
     runs = sorted([(await free_run(conn)).id for _ in range(4)])
     async with pool.acquire() as other, other.transaction():
-        taken = [grant.run_id for grant in await work.claim(other, "other", 2, 15.0)]
+        taken = [grant.run_id for grant in await work.claim(other, ["other"] * 2, [""], 15.0)]
         async with asyncio.timeout(5):
-            mine = [grant.run_id for grant in await work.claim(conn, "mine", 4, 15.0)]
+            mine = [grant.run_id for grant in await work.claim(conn, ["mine"] * 4, [""], 15.0)]
     assert sorted(taken) == runs[:2]
     assert sorted(mine) == runs[2:]
 
@@ -99,7 +99,7 @@ async def test_concurrent_claimers_never_get_the_same_run(pool, conn):
     async def claim_all(name):
         taken = []
         async with pool.acquire() as own:
-            while grants := await work.claim(own, name, 7, 15.0):
+            while grants := await work.claim(own, [name] * 7, [""], 15.0):
                 taken += [grant.run_id for grant in grants]
         return taken
 
@@ -110,10 +110,10 @@ async def test_concurrent_claimers_never_get_the_same_run(pool, conn):
 
 async def test_a_grant_counts_the_leases_of_its_run_and_tells_the_time_left(conn):
     run = await free_run(conn, deadline_in=60.0)
-    (first,) = await work.claim(conn, "worker", 1, 15.0)
+    (first,) = await work.claim(conn, ["worker"], [""], 15.0)
     await expire(conn)
     await work.take_back(conn, 10)
-    (second,) = await work.claim(conn, "worker", 1, 15.0)
+    (second,) = await work.claim(conn, ["worker"], [""], 15.0)
     assert (first.attempt, second.attempt) == (1, 2)
     assert first.lease != second.lease
     assert second.run_id == run.id
@@ -191,7 +191,7 @@ async def test_two_instances_unpark_at_once_and_each_run_becomes_due_once(pool, 
 
 async def test_the_deadline_wakes_a_sleeper_and_makes_it_overdue(conn):
     run = await free_run(conn, deadline_in=0.0)
-    (grant,) = await work.claim(conn, "worker", 1, 15.0)
+    (grant,) = await work.claim(conn, ["worker"], [""], 15.0)
     await park(conn, grant, 3600.0)
     assert await work.unpark(conn, 10) == [run.id]
     assert await work.overdue(conn, 10) == [run.id]
@@ -223,6 +223,6 @@ async def test_ending_a_run_that_is_not_there_answers_nothing(conn):
 async def test_a_released_run_can_be_claimed_with_a_new_lease(conn):
     grant = await leased_run(conn)
     await journal.write(conn, [entry(grant, 1, settle=RELEASED)], 15.0)
-    (again,) = await work.claim(conn, "other", 1, 15.0)
+    (again,) = await work.claim(conn, ["other"], [""], 15.0)
     assert (again.run_id, again.attempt) == (grant.run_id, 2)
     assert again.lease != grant.lease

@@ -197,16 +197,16 @@ async def test_a_run_that_the_engine_cannot_execute_fails_at_once_and_says_so(da
     assert (end.status, end.error["code"]) == (RunStatus.FAILED, "engine_error")
 
 
-async def test_a_run_that_cannot_be_loaded_does_not_harm_those_claimed_with_it(database_url, pool):
+async def test_a_run_that_cannot_be_loaded_fails_and_does_not_harm_those_claimed_with_it(database_url, pool):
     version = await version_of(pool, ("a", "pure"))
     async with pool.acquire() as conn:
         broken = await free_run(conn, version_id=version, input=b'"' + b"x" * 20_000 + b'"')
         await conn.execute("UPDATE payloads SET data = 'no zlib' WHERE run_id = $1", broken.id)
         others = [await free_run(conn, version_id=version) for _ in range(5)]
     async with instance(database_url, Stage()):
-        await eventually(ended(pool, len(others)))
+        await eventually(ended(pool, len(others) + 1))
     assert await pool.fetchval("SELECT count(*) FROM runs WHERE status = 'completed'") == len(others)
-    assert await place(pool, broken.id) == ("pending", "leased")
+    assert await place(pool, broken.id) == ("failed", "nowhere")
 
 
 async def test_a_lost_run_is_cancelled_once_however_long_it_cleans_up(database_url, pool):

@@ -1,73 +1,79 @@
-"""Claim: free runs are leased to a worker, with all it needs to go on from their last recorded step."""
+"""Claim: free runs are leased to workers, and what a worker needs to go on from their last recorded step is loaded."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import structlog
-
 from melagent.domain.work import WorkItem
+from melagent.engine import metrics
 from melagent.engine.lifecycle.persist import persistently
 from melagent.store import journal, payloads, work
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+    from uuid import UUID
+
     from melagent.domain.run import StepRecord
     from melagent.store.pool import Connection, Pool
 
 GIVE_UP_SECONDS = 5.0
 
-log = structlog.get_logger()
 
+async def claim(
+    pool: Pool, places: Sequence[str], requirements: Collection[str], lease_seconds: float
+) -> list[tuple[int, WorkItem]]:
+    """Lease free runs to places, each given as its worker's id; the place of each item. Unavailable after 5 s.
 
-async def claim(pool: Pool, worker_id: str, limit: int, lease_seconds: float) -> list[WorkItem]:
-    """Lease up to `limit` runs. Unavailable when the database cannot do it for 5 s.
-
-    When the answer is lost after the commit, or a run cannot be loaded, the rescuer frees what was leased and not run.
+    When the answer is lost after the commit the rescuer frees what was leased and not run. Journals and large inputs
+    are left out (see `load`): they must not hold up the leases of others.
     """
-    grants = await persistently(
-        pool, lambda conn: work.claim(conn, worker_id, limit, lease_seconds), seconds=GIVE_UP_SECONDS
-    )
-    if not grants:
-        return []
-    run_ids = [grant.run_id for grant in grants]
-    heads = await persistently(pool, lambda conn: work.heads(conn, run_ids), seconds=GIVE_UP_SECONDS)
-    items = [await _loaded(pool, grant, heads[grant.run_id]) for grant in grants]
-    return [item for item in items if item is not None]
+    with metrics.CLAIM_SECONDS.time():
+        grants = await persistently(
+            pool, lambda conn: work.claim(conn, places, requirements, lease_seconds), seconds=GIVE_UP_SECONDS
+        )
+        if not grants:
+            return []
+        run_ids = [grant.run_id for grant in grants]
+        heads = await persistently(pool, lambda conn: work.heads(conn, run_ids), seconds=GIVE_UP_SECONDS)
+    return [(grant.place, _item(grant, heads[grant.run_id])) for grant in grants]
 
 
-async def _loaded(pool: Pool, grant: work.Grant, head: work.Head) -> WorkItem | None:
-    """The work item of a grant; null when the run cannot be loaded, which must not harm the others."""
-    if grant.attempt == 1 and head.input_hash is None:
-        return _item(grant, head, head.input or b"null", ())
-    try:
-        return await persistently(pool, lambda conn: _load(conn, grant, head), seconds=GIVE_UP_SECONDS)
-    except Exception:
-        log.exception("run cannot be loaded", run_id=str(grant.run_id))
-        return None
+async def free_requirements(pool: Pool) -> set[str]:
+    """What free runs require."""
+    return await persistently(pool, work.free_requirements, seconds=GIVE_UP_SECONDS)
 
 
-async def _load(conn: Connection, grant: work.Grant, head: work.Head) -> WorkItem:
-    steps = await journal.journal(conn, grant.run_id) if grant.attempt > 1 else ()
-    return _item(grant, head, await _input(conn, head), steps)
+async def load(pool: Pool, item: WorkItem) -> WorkItem:
+    """The item with its journal and its input. Unavailable when the database stays away for 5 s."""
+
+    async def operation(conn: Connection) -> WorkItem:
+        run_input, steps = item.input, item.journal
+        if run_input is None and item.input_hash is not None:
+            run_input = (await payloads.load(conn, item.run_id, [item.input_hash]))[item.input_hash]
+        if steps is None:
+            steps = await journal.journal(conn, item.run_id)
+        return replace(item, input=run_input or b"null", input_hash=None, journal=steps)
+
+    return item if item.loaded else await persistently(pool, operation, seconds=GIVE_UP_SECONDS)
 
 
-def _item(grant: work.Grant, head: work.Head, run_input: bytes, steps: tuple[StepRecord, ...]) -> WorkItem:
+async def steps_after(pool: Pool, run_id: UUID, seq: int, limit: int) -> list[tuple[StepRecord, bytes | None]]:
+    """Recorded steps after a `seq`; where an output is a large value, its hash stands for it."""
+    return await persistently(pool, lambda conn: journal.page(conn, run_id, seq, limit), seconds=GIVE_UP_SECONDS)
+
+
+def _item(grant: work.Grant, head: work.Head) -> WorkItem:
     return WorkItem(
         run_id=grant.run_id,
         lease=grant.lease,
         workflow_id=head.workflow_id,
         version_id=head.version_id,
         entry=head.entry,
-        input=run_input,
+        input=head.input if head.input_hash else head.input or b"null",
+        input_hash=head.input_hash,
         trigger=head.trigger,
         attempt=grant.attempt,
-        next_seq=steps[-1].seq + 1 if steps else 1,
         deadline_in=grant.deadline_in,
-        journal=steps,
+        journal=() if grant.attempt == 1 else None,
     )
-
-
-async def _input(conn: Connection, head: work.Head) -> bytes:
-    if head.input_hash is None:
-        return head.input or b"null"
-    return (await payloads.load(conn, head.run_id, [head.input_hash]))[head.input_hash]

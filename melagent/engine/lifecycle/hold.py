@@ -1,24 +1,80 @@
-"""Hold: a worker keeps its leases by saying so, in one statement for all of them."""
+"""Hold: workers keep their leases by saying so, many workers in one statement; and give them back unused."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from itertools import count
 from typing import TYPE_CHECKING
 
+from melagent.engine.batch import Batcher
 from melagent.engine.lifecycle.persist import persistently
 from melagent.store import work
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping, Sequence
+    from datetime import datetime
     from uuid import UUID
 
     from melagent.store.pool import Connection, Pool
 
+GIVE_UP_SECONDS = 5.0
 
-async def extend(pool: Pool, leases: Mapping[UUID, UUID], lease_seconds: float) -> set[UUID]:
-    """Extend leases, given as lease by run; the leases that are lost (taken back, cancelled, or ended)."""
 
-    async def operation(conn: Connection) -> set[UUID]:
-        return await work.extend(conn, list(leases.keys()), list(leases.values()), lease_seconds)
+@dataclass(frozen=True, slots=True)
+class Extended:
+    """The leases that could not be kept (taken back, ended or cancelled), and those among them of cancelled runs."""
 
-    kept = await persistently(pool, operation, seconds=lease_seconds)
-    return set(leases.values()) - kept
+    lost: frozenset[UUID] = frozenset()
+    cancelled: frozenset[UUID] = frozenset()
+
+
+class Holder:
+    """Extends leases in batches."""
+
+    def __init__(self, pool: Pool, *, lease_seconds: float) -> None:
+        self._pool = pool
+        self._lease_seconds = lease_seconds
+        numbers = count()
+        self._batcher: Batcher[Mapping[UUID, UUID], Extended] = Batcher(
+            self._write, lanes=1, size_of=lambda leases: 32 * len(leases), key_of=lambda _: next(numbers)
+        )
+
+    async def extend(self, leases: Mapping[UUID, UUID]) -> Extended:
+        """Keep leases, given by run, for another lease time. Unavailable when the database stays away that long."""
+        return await self._batcher.submit(leases) if leases else Extended()
+
+    async def drain(self) -> None:
+        await self._batcher.drain()
+
+    async def _write(self, batch: Sequence[Mapping[UUID, UUID]]) -> list[Extended]:
+        run_ids = [run_id for leases in batch for run_id in leases]
+        tokens = [lease for leases in batch for lease in leases.values()]
+
+        async def operation(conn: Connection) -> tuple[set[UUID], set[UUID]]:
+            kept = await work.extend(conn, run_ids, tokens, self._lease_seconds)
+            unheld = [run_id for run_id, lease in zip(run_ids, tokens, strict=True) if lease not in kept]
+            return kept, await work.cancelled(conn, unheld) if unheld else set()
+
+        kept, cancelled = await persistently(self._pool, operation, seconds=self._lease_seconds)
+        return [_answer(leases, kept, cancelled) for leases in batch]
+
+
+def _answer(leases: Mapping[UUID, UUID], kept: set[UUID], cancelled: set[UUID]) -> Extended:
+    lost = {run_id: lease for run_id, lease in leases.items() if lease not in kept}
+    return Extended(frozenset(lost.values()), frozenset(lease for run_id, lease in lost.items() if run_id in cancelled))
+
+
+async def give_back(pool: Pool, leases: Mapping[UUID, UUID]) -> int:
+    """Free runs that nobody has begun under these leases. May be repeated: a lease that is gone stays gone."""
+    return await persistently(
+        pool, lambda conn: work.give_back(conn, list(leases.keys()), list(leases.values())), seconds=GIVE_UP_SECONDS
+    )
+
+
+async def release_worker(
+    pool: Pool, worker_id: str, kept: Collection[UUID] = (), granted_before: datetime | None = None
+) -> int:
+    """Free the runs of a worker that has let them go: all but those under `kept` leases or granted since a moment."""
+    return await persistently(
+        pool, lambda conn: work.release_worker(conn, worker_id, list(kept), granted_before), seconds=GIVE_UP_SECONDS
+    )

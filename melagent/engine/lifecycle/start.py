@@ -1,9 +1,9 @@
-"""Start: a run and its work item come to be in one statement, already leased when this process can run it at once."""
+"""Start: a run and its work item come to be in one statement, already leased when a worker of this instance is free."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 from uuid import UUID, uuid4
 
 from melagent.domain.work import NewRun, WorkItem
@@ -12,56 +12,35 @@ from melagent.engine.batch import Batcher
 from melagent.engine.lifecycle.persist import bisected, persistently, with_partitions
 from melagent.errors import MelError, Unprocessable
 from melagent.store import work
+from melagent.store.work import Offer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
+    from melagent.engine.slots import Slots
     from melagent.store.pool import Connection, Pool
 
 GIVE_UP_SECONDS = 10.0
 LANES = 2
 
 
-class Slots(Protocol):
-    """Free places of a worker in this process, for runs that start right here."""
-
-    @property
-    def worker_id(self) -> str: ...
-
-    def reserve(self, wanted: int, /) -> int:
-        """Take up to `wanted` places; how many there were."""
-
-    def release(self, count: int, /) -> None:
-        """Give back reserved places that are not needed."""
-
-    def run(self, items: Sequence[WorkItem], held_from: float, /) -> None:
-        """Run items in reserved places. The leases count from `held_from`, on the event loop's clock."""
-
-
-class NoSlots:
-    """For a process without a worker: every run is queued."""
-
-    worker_id = ""
-
-    def reserve(self, _wanted: int) -> int:
-        return 0
-
-    def release(self, _count: int) -> None:
-        pass
-
-    def run(self, _items: Sequence[WorkItem], _held_from: float) -> None:
-        raise AssertionError("no place was reserved")
-
-
 class Starter:
-    """Starts runs in batches. `on_queued` is told when runs were left for any worker to claim."""
+    """Starts runs in batches. `offer` reserves a place for a run that requires something, if there is one here.
+
+    `on_queued` is told what the runs require that were left for any worker to claim.
+    """
 
     def __init__(
-        self, pool: Pool, *, lease_seconds: float, on_queued: Callable[[], None], slots: Slots | None = None
+        self,
+        pool: Pool,
+        *,
+        lease_seconds: float,
+        offer: Callable[[str], Slots | None],
+        on_queued: Callable[[set[str]], None],
     ) -> None:
-        self.slots: Slots = slots or NoSlots()
         self._pool = pool
         self._lease_seconds = lease_seconds
+        self._offer = offer
         self._on_queued = on_queued
         self._batcher: Batcher[NewRun, MelError | None] = Batcher(
             self._write, lanes=LANES, size_of=lambda run: len(run.input), key_of=lambda run: run.id
@@ -77,45 +56,52 @@ class Starter:
         await self._batcher.drain()
 
     async def _write(self, runs: Sequence[NewRun]) -> list[MelError | None]:
-        reserved = self.slots.reserve(len(runs))
-        items = [_leased(run) for run in runs[:reserved]]
-        leases: dict[UUID, UUID | None] = {item.run_id: item.lease for item in items}
+        places = {run.id: slots for run in runs if (slots := self._offer(run.requires)) is not None}
+        items = {run.id: _leased(run) for run in runs if run.id in places}
+        offers = {run_id: Offer(item.lease, places[run_id].worker_id) for run_id, item in items.items()}
         held_from = asyncio.get_running_loop().time()
         leased: set[UUID] = set()
 
         async def insert(part: Sequence[NewRun]) -> list[MelError | None]:
-            leased.update(await self._insert(part, leases))
+            leased.update(await self._insert(part, offers))
             return [None] * len(part)
 
         try:
             results = await bisected(runs, insert, _refuse)
         finally:
-            taken = [item for item in items if item.run_id in leased]
-            self.slots.release(reserved - len(taken))
-            if taken:
-                self.slots.run(taken, held_from)
-        if len(taken) < len(runs):
-            self._on_queued()
+            _fill(places, {run_id: items[run_id] for run_id in leased}, held_from)
+        if queued := {run.requires for run in runs if run.id not in leased}:
+            self._on_queued(queued)
         return results
 
-    async def _insert(self, runs: Sequence[NewRun], leases: dict[UUID, UUID | None]) -> set[UUID]:
-        tokens = [leases.get(run.id) for run in runs]
+    async def _insert(self, runs: Sequence[NewRun], offered: Mapping[UUID, Offer]) -> set[UUID]:
+        offers = [offered.get(run.id) for run in runs]
         tries = 0
 
         async def operation(conn: Connection) -> set[UUID]:
             nonlocal tries
             tries += 1
             started = await with_partitions(
-                conn,
-                [run.id for run in runs],
-                lambda: work.start(conn, runs, tokens, self.slots.worker_id, self._lease_seconds),
+                conn, [run.id for run in runs], lambda: work.start(conn, runs, offers, self._lease_seconds)
             )
-            return started if tries == 1 else started | await work.leased(conn, runs, tokens)
+            return started if tries == 1 else started | await work.leased(conn, runs, offers)
 
         with metrics.START_SECONDS.time():
             leased = await persistently(self._pool, operation, seconds=GIVE_UP_SECONDS)
         metrics.RUNS_STARTED.inc(len(runs))
         return leased
+
+
+def _fill(places: Mapping[UUID, Slots], leased: Mapping[UUID, WorkItem], held_from: float) -> None:
+    """Run what was leased in the places reserved for it, and give back the other places."""
+    by_slots: dict[Slots, list[UUID]] = {}
+    for run_id, slots in places.items():
+        by_slots.setdefault(slots, []).append(run_id)
+    for slots, run_ids in by_slots.items():
+        taken = [leased[run_id] for run_id in run_ids if run_id in leased]
+        if taken:
+            slots.run(taken, held_from)
+        slots.release(len(run_ids) - len(taken))
 
 
 def _leased(run: NewRun) -> WorkItem:

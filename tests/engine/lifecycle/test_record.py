@@ -76,7 +76,7 @@ async def test_an_entry_that_is_too_late_meets_the_valid_one_of_the_same_run(poo
     await expire(pool)
     async with pool.acquire() as conn:
         await work.take_back(conn, 10)
-        (valid,) = await work.claim(conn, "another", 1, 15.0)
+        (valid,) = await work.claim(conn, ["another"], [""], 15.0)
     for seq in (1, 2):
         entries = [
             entry(stale, 6 + seq, step("stale", 7), settle=COMPLETED),

@@ -22,7 +22,7 @@ async def conn(pool):
 
 
 async def claim(conn):
-    (grant,) = await work.claim(conn, "worker", 1, 15.0)
+    (grant,) = await work.claim(conn, ["worker"], [""], 15.0)
     return grant
 
 
@@ -78,7 +78,7 @@ async def test_a_recorded_step_begins_the_count_anew(pool, conn):
 async def test_a_due_run_fails_when_its_deadline_has_passed(pool, conn, held):
     late, in_time = await free_run(conn, deadline_in=-1.0), await free_run(conn, deadline_in=60.0)
     if held:
-        await work.claim(conn, "worker", 2, 15.0)
+        await work.claim(conn, ["worker"] * 2, [""], 15.0)
     assert await rescue.fail_overdue(pool) == [late.id]
     assert await place(conn, late.id) == ("failed", "nowhere")
     assert (await error_of(conn, late.id))["code"] == "timeout"

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 import pytest
 
 from melagent.domain.ids import uuid7
+from melagent.domain.requirement import meets
 from melagent.domain.run import Trigger
 from melagent.engine.lifecycle import start
 from melagent.engine.lifecycle.start import Starter
@@ -22,9 +23,16 @@ class Places:
 
     worker_id = "here"
 
-    def __init__(self, free: int) -> None:
+    def __init__(self, free: int, offered: frozenset[str] = frozenset()) -> None:
         self.free = free
+        self.offered = offered
         self.items = []
+
+    def meets(self, required):
+        return meets(self.offered, required)
+
+    def offer(self, required):
+        return self if self.meets(required) and self.reserve(1) else None
 
     def reserve(self, wanted):
         count = min(wanted, self.free)
@@ -40,7 +48,8 @@ class Places:
 
 def starter(pool, places=None):
     queued = []
-    made = Starter(pool, lease_seconds=15.0, on_queued=lambda: queued.append(True), slots=places)
+    offer = places.offer if places else lambda _: None
+    made = Starter(pool, lease_seconds=15.0, offer=offer, on_queued=queued.append)
     return made, queued
 
 
@@ -64,7 +73,24 @@ async def test_what_finds_no_place_is_queued_and_workers_are_told(pool):
     states = [await place(pool, run.id) for run in runs]
     assert sorted(state for _, state in states) == ["free", "free", "free", "leased"]
     assert len(places.items) == 1
-    assert queued
+    assert queued == [{""}]
+
+
+async def test_a_run_starts_only_in_a_place_that_meets_what_it_requires(pool):
+    places = Places(free=9, offered=frozenset({"region=eu"}))
+    starting, queued = starter(pool, places)
+    runs = {required: new_run(requires=required) for required in ("", "region=eu", "gpu=yes", "gpu=yes region=eu")}
+    await asyncio.gather(*map(starting.start, runs.values()))
+    assert {item.run_id for item in places.items} == {runs[""].id, runs["region=eu"].id}
+    assert (places.free, queued) == (7, [{"gpu=yes", "gpu=yes region=eu"}])
+
+
+async def test_a_run_overtakes_those_that_wait_for_another_kind_of_worker(pool):
+    await free_run(pool, requires="gpu=yes")
+    places = Places(free=1)
+    starting, queued = starter(pool, places)
+    await starting.start(run := new_run())
+    assert ([item.run_id for item in places.items], queued) == ([run.id], [])
 
 
 async def test_nobody_overtakes_a_run_that_waits_and_the_place_is_given_back(pool):

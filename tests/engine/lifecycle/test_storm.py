@@ -11,12 +11,10 @@ from melagent.domain.run import RunStatus
 from melagent.domain.work import Settle
 from melagent.engine.lifecycle import rescue, unpark
 from melagent.engine.lifecycle.cancel import cancel
-from melagent.engine.lifecycle.claim import claim
-from melagent.engine.lifecycle.hold import extend
 from melagent.engine.lifecycle.record import Recorder
 from melagent.errors import Conflict
 from melagent.store.pool import PoolLimits, create_pool
-from tests.builders import COMPLETED, RELEASED, entry, free_run, misplaced, step
+from tests.builders import COMPLETED, RELEASED, claimed, entry, extended, free_run, misplaced, step
 
 RUNS = 40
 SLEEPING = Settle(RunStatus.SLEEPING, wake_in=0.0)
@@ -34,8 +32,8 @@ class Instance:
 
     async def work(self):
         """Claim, record, and settle in any way; now and then also with a lease of long ago."""
-        items = await claim(self.pool, f"worker {id(self)}", 5, 15.0)
-        await extend(self.pool, {item.run_id: item.lease for item in items}, 15.0)
+        items = await claimed(self.pool, f"worker {id(self)}", 5)
+        await extended(self.pool, {item.run_id: item.lease for item in items})
         entries = [entry(item, 1, step(f"s{item.attempt}", item.next_seq)) for item in items]
         await asyncio.gather(*map(self.recorder.submit, entries))
         ends = [COMPLETED, RELEASED, SLEEPING, SLEEPING, None]

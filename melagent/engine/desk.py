@@ -1,0 +1,212 @@
+"""The desk: where workers ask an instance for work, many of them answered by one statement.
+
+An ask is a long poll. It is answered by a run that starts on this instance (the lease is part of the start), or by a
+claim. Claims are made when somebody asks and free runs are known of: from hints, and from one look a second at what
+free runs require. So a thousand idle workers cost one small statement a second.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from melagent.domain import requirement
+from melagent.domain.requirement import ANY_WORKER
+from melagent.engine.lifecycle.claim import claim, free_requirements
+from melagent.loop import Loop
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+    from uuid import UUID
+
+    from melagent.domain.work import WorkItem
+    from melagent.engine.slots import Slots
+    from melagent.store.pool import Pool
+
+LOOK_SECONDS = 1.0
+MAX_PLACES = 200
+"""Runs leased by one claim."""
+
+
+@dataclass(slots=True, eq=False)
+class Ask:
+    """One worker that waits for work; the `Slots` of its free places. Answered once, with all that was granted to it.
+
+    A `bound` worker takes only runs that require something. Nothing is granted to an ask whose client has gone.
+    """
+
+    worker_id: str
+    offered: frozenset[str]
+    free: int
+    bound: bool
+    alive: Callable[[], bool]
+    asked_at: float
+    reserved: int = 0
+    closed: bool = False
+    granted: list[WorkItem] = field(default_factory=list)
+    answered: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def meets(self, required: str) -> bool:
+        return bool(required or not self.bound) and requirement.meets(self.offered, required)
+
+    def reserve(self, wanted: int) -> int:
+        open_still = not self.closed and not self.answered.is_set() and self.alive()
+        count = min(wanted, self.free) if open_still else 0
+        self.free -= count
+        self.reserved += count
+        return count
+
+    def release(self, count: int) -> None:
+        self.free += count
+        self.reserved -= count
+        self._answer_when_settled()
+
+    def run(self, items: Sequence[WorkItem], held_from: float) -> None:
+        self.granted += [replace(item, granted_after=max(0.0, held_from - self.asked_at)) for item in items]
+        self.reserved -= len(items)
+        self._answer_when_settled()
+
+    def close(self) -> None:
+        """Take nothing more; answered as soon as what is under way has come."""
+        self.closed = True
+        self._answer_when_settled()
+
+    def _answer_when_settled(self) -> None:
+        """Places that are reserved may still bring something: the answer waits for it, which takes milliseconds."""
+        if not self.reserved and (self.granted or self.closed):
+            self.answered.set()
+
+
+class Desk:
+    """The asks of one instance. `give_back` is called with leases that were granted to a client that has gone."""
+
+    def __init__(self, pool: Pool, *, lease_seconds: float, give_back: Callable[[dict[UUID, UUID]], None]) -> None:
+        self._pool = pool
+        self._lease_seconds = lease_seconds
+        self._give_back = give_back
+        self._asks: list[Ask] = []
+        self._waiting: set[str] = set()
+        self._known: set[str] = set()
+        self._unsure = True
+        self._looked_at = -LOOK_SECONDS
+        self.loop = Loop("desk", self.one_pass, interval_seconds=LOOK_SECONDS)
+
+    async def ask(
+        self,
+        worker_id: str,
+        offered: frozenset[str],
+        limit: int,
+        wait_seconds: float,
+        alive: Callable[[], bool] = lambda: True,
+        *,
+        bound: bool = False,
+    ) -> list[WorkItem]:
+        """Runs leased to a worker, up to `limit`, as soon as there are any; none when there are none for a while.
+
+        When the caller is cancelled, what is granted meanwhile is given back.
+        """
+        ask = Ask(worker_id, offered, limit, bound, alive, asyncio.get_running_loop().time())
+        self._asks.append(ask)
+        if self._unsure or any(ask.meets(required) for required in self._waiting):
+            self.loop.wake()
+        try:
+            async with asyncio.timeout(wait_seconds):
+                await ask.answered.wait()
+        except TimeoutError:
+            ask.close()
+            await ask.answered.wait()
+        except asyncio.CancelledError:
+            ask.close()
+            await asyncio.shield(self._take_back(ask))
+            raise
+        finally:
+            self._asks.remove(ask)
+        return ask.granted
+
+    def dismiss(self) -> None:
+        """Answer everybody who waits: this process stops, and they ask another."""
+        for ask in self._asks:
+            ask.close()
+
+    def hint(self, requirements: Iterable[str] | None) -> None:
+        """There are free runs with these requirements; with null, with requirements unknown."""
+        if requirements is None:
+            self._unsure = True
+        else:
+            self._waiting.update(requirements)
+            self._known.update(requirements)
+        if self._asks:
+            self.loop.wake()
+
+    def wanted(self, offered: frozenset[str]) -> set[str]:
+        """The requirements of free runs, as far as they are known here, that a worker with this offer meets."""
+        return {ANY_WORKER} | {required for required in self._known if requirement.meets(offered, required)}
+
+    def offer(self, required: str) -> Slots | None:
+        """A reserved place of somebody who waits and may run this, those who have waited longest first."""
+        return next((ask for ask in self._asks if ask.meets(required) and ask.reserve(1)), None)
+
+    async def one_pass(self) -> float | None:
+        """Claim for all who ask, as far as free runs are known of."""
+        await self._look()
+        for group in self._groups():
+            await self._claim_for(group, {required for required in self._waiting if group[0].meets(required)})
+        return None
+
+    async def _look(self) -> None:
+        """Learn what free runs require: every second, and when a hint did not say."""
+        now = asyncio.get_running_loop().time()
+        if self._unsure or now - self._looked_at >= 0.9 * LOOK_SECONDS:
+            self._unsure, self._looked_at = False, now
+            self._known = await free_requirements(self._pool)
+            self._waiting |= self._known
+
+    def _groups(self) -> list[list[Ask]]:
+        """Those who ask, by which of the waiting runs they may take; those who may take none are left out."""
+        groups: dict[tuple[str, ...], list[Ask]] = defaultdict(list)
+        for ask in self._asks:
+            if wanted := tuple(sorted(required for required in self._waiting if ask.meets(required))):
+                groups[wanted].append(ask)
+        return list(groups.values())
+
+    async def _claim_for(self, asks: list[Ask], requirements: set[str]) -> None:
+        places = _places(asks) if requirements else []
+        if not places:
+            return
+        self._waiting -= requirements  # before the claim: a hint that comes meanwhile counts
+        held_from = asyncio.get_running_loop().time()
+        granted: dict[Ask, list[WorkItem]] = defaultdict(list)
+        try:
+            worker_ids = [ask.worker_id for ask in places]
+            items = await claim(self._pool, worker_ids, requirements, self._lease_seconds)
+            for place, item in items:
+                granted[places[place]].append(item)
+            if len(items) == len(places):
+                self._waiting |= requirements
+                self.loop.wake()
+        finally:
+            self._hand_over(places, granted, held_from)
+
+    def _hand_over(self, places: list[Ask], granted: dict[Ask, list[WorkItem]], held_from: float) -> None:
+        for ask, count in Counter(places).items():
+            items = granted[ask]
+            ask.run(items, held_from)
+            ask.release(count - len(items))
+
+    async def _take_back(self, ask: Ask) -> None:
+        """For a client that has gone: wait for what is under way, and give it back."""
+        await ask.answered.wait()
+        if ask.granted:
+            self._give_back({item.run_id: item.lease for item in ask.granted})
+
+
+def _places(asks: list[Ask]) -> list[Ask]:
+    """Reserve free places of all who ask; in turn, so that few runs are spread over many workers."""
+    places: list[Ask] = []
+    turn = list(asks)
+    while turn and len(places) < MAX_PLACES:
+        turn = [ask for ask in turn[: MAX_PLACES - len(places)] if ask.reserve(1)]
+        places += turn
+    return places

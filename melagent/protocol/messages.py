@@ -1,0 +1,226 @@
+"""The worker protocol, version 1: what workers and API instances say to each other, as JSON over HTTP.
+
+Every call carries `Authorization: Bearer <worker token>` and may reach any instance; all but the first carry the
+session that the registration answered. Unknown fields are ignored on both sides, so that neighbouring versions understand each
+other. Lengths of time are durations in the unit that their name says. The times of steps are by the worker's clock,
+and `sent_at` says what that clock showed, so that the instance can shift them to its own.
+
+A value (input, output) travels as the JSON text that it was encoded to once, inside a JSON string: every reader gets
+these very bytes. A value above `INLINE_BYTES` travels apart from the call that mentions it, by its SHA-256 in hex.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Literal
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from melagent.domain.definition import Label
+from melagent.domain.run import RunStatus, StepStatus
+
+VERSION = 1
+
+INLINE_BYTES = 64 * 1024
+"""Values up to this size are part of the call that mentions them."""
+
+PART_BYTES = 512 * 1024
+"""The largest part of a value in one call, and about the largest call: a proxy's limit of 1 MiB lets both pass."""
+
+Settled = Literal["completed", "failed", "sleeping", "waiting", "paused", "released"]
+
+MAX_WAIT_SECONDS = 30.0
+MAX_ITEMS = 100
+MAX_ENTRIES = 500
+
+
+class Message(BaseModel):
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+
+class Registration(Message):
+    """POST /api/workers. Labels and node types (those that are not built in) say which runs the worker can take."""
+
+    id: str = Field(min_length=1, max_length=200, pattern=r"^[A-Za-z0-9._:-]+$")
+    name: str = Field(default="", max_length=200)
+    concurrency: int = Field(default=5, ge=1, le=10_000)
+    labels: tuple[Label, ...] = Field(default=(), max_length=100)
+    version: str = Field(default="", max_length=100)
+    protocol: int = VERSION
+    node_types: tuple[str, ...] = Field(default=(), max_length=10_000)
+
+
+class Registered(Message):
+    id: str
+    session: UUID
+    lease_seconds: float
+    heartbeat_seconds: float
+    instance: str
+    protocol: int = VERSION
+
+
+class Beat(Message):
+    """PUT /api/workers/{id}/heartbeat. `leases` is complete. `seq` grows by one with each beat of a session."""
+
+    session: UUID
+    seq: int = Field(default=0, ge=0, lt=2**63)
+    leases: dict[UUID, UUID] = Field(default_factory=dict, description="The lease of each run that the worker holds.")
+    draining: bool = False
+
+
+class BeatAnswer(Message):
+    """Leases that the worker must let go; those of cancelled or paused runs are in `lost` as well."""
+
+    lost: tuple[UUID, ...] = ()
+    cancelled: tuple[UUID, ...] = ()
+    paused: tuple[UUID, ...] = ()
+    drain: bool = False
+
+
+class Claim(Message):
+    """POST /api/workers/{id}/claim-work."""
+
+    session: UUID
+    max_items: int = Field(default=1, ge=1, le=MAX_ITEMS)
+    wait_seconds: float = Field(default=0.0, ge=0, le=MAX_WAIT_SECONDS)
+
+
+class Value(Message):
+    """A value: its JSON text, or the hash (SHA-256 of the text, hex) and size in bytes by which to fetch it."""
+
+    text: str | None = None
+    hash: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
+    size: int | None = Field(default=None, ge=0)
+
+
+class TriggerOf(Message):
+    type: str = "manual"
+    id: UUID | None = None
+    node_id: str | None = None
+
+
+class Step(Message):
+    """One record of a journal."""
+
+    step_key: str = Field(min_length=1, max_length=300)
+    node_id: str = Field(min_length=1, max_length=100)
+    node_type: str = Field(min_length=1, max_length=200)
+    status: StepStatus
+    attempt: int = Field(ge=1, lt=2**31)
+    seq: int = Field(ge=1, lt=2**31)
+    started_at: datetime
+    finished_at: datetime | None = None
+    handle: str | None = None
+    output: Value | None = None
+    error: dict[str, Any] | None = None
+    logs: tuple[dict[str, Any], ...] = ()
+    due_in: float | None = Field(default=None, allow_inf_nan=False)
+
+
+class Payload(Message):
+    """What a worker must know of a run. `journal_complete` false: fetch the steps recorded so far before going on."""
+
+    workflow_id: UUID | None
+    version_id: UUID
+    entry: str
+    input: Value
+    trigger: TriggerOf
+    journal: tuple[Step, ...] = ()
+    journal_complete: bool = True
+    variables: dict[str, Any] = Field(default_factory=dict)
+    deadline_in: float | None = None
+    traceparent: str | None = None
+
+
+class Item(Message):
+    """A leased run. `granted_after_ms` counts from the arrival of the call to the grant; the worker adds it."""
+
+    id: UUID
+    type: Literal["run"] = "run"
+    run_id: UUID
+    lease: UUID
+    granted_after_ms: float
+    attempt: int
+    payload: Payload
+
+
+class SettleWith(Message):
+    """How a lease ends. `released` gives the run back at its last step boundary."""
+
+    status: Settled
+    output: Value | None = None
+    error: dict[str, Any] | None = None
+    wake_in: float | None = Field(default=None, allow_inf_nan=False)
+    waiting_for: dict[str, Any] | None = None
+
+
+class EntryOf(Message):
+    """One write of one run. `(lease, seq)` names it: sent again, it is answered as the first time."""
+
+    run_id: UUID
+    lease: UUID
+    seq: int = Field(ge=1, lt=2**31)
+    steps: tuple[Step, ...] = ()
+    commands: tuple[dict[str, Any], ...] = ()
+    settle: SettleWith | None = None
+
+
+class JournalCall(Message):
+    """POST /api/workers/{id}/journal; POST …/complete-work/{item_id} takes one of its entries."""
+
+    session: UUID
+    sent_at: datetime
+    entries: tuple[EntryOf, ...] = Field(max_length=MAX_ENTRIES)
+
+
+class Rejection(Message):
+    """An entry that changed nothing: its lease is lost, its values cannot be stored, or the database is away."""
+
+    run_id: UUID
+    lease: UUID
+    error: Literal["lease_lost", "invalid", "unavailable"]
+    message: str = ""
+
+
+class JournalAnswer(Message):
+    """What is not rejected is durable."""
+
+    rejected: tuple[Rejection, ...] = ()
+    results: tuple[dict[str, Any], ...] = ()
+    items: tuple[Item, ...] = ()
+
+
+class JournalPage(Message):
+    """GET /api/workers/{id}/journal/{run_id}?after=N: recorded steps by `seq`; `more` says to ask again."""
+
+    steps: tuple[Step, ...]
+    more: bool = False
+    now: datetime
+
+
+class LiveEvent(Message):
+    """Something that those who watch a run see at once, and that is not stored."""
+
+    run_id: UUID
+    lease: UUID
+    step_key: str = Field(max_length=300)
+    kind: Literal["log"] = "log"
+    data: dict[str, Any]
+
+
+class EventsCall(Message):
+    """POST /api/workers/{id}/events."""
+
+    session: UUID
+    events: tuple[LiveEvent, ...] = Field(max_length=MAX_ENTRIES)
+
+
+SETTLE_STATUS: dict[Settled, RunStatus] = {
+    "completed": RunStatus.COMPLETED,
+    "failed": RunStatus.FAILED,
+    "sleeping": RunStatus.SLEEPING,
+    "waiting": RunStatus.WAITING,
+    "paused": RunStatus.PAUSED,
+    "released": RunStatus.PENDING,
+}

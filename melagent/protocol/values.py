@@ -1,0 +1,194 @@
+"""Between messages and domain values.
+
+Large values are not in the messages: whoever sends asks `large_values` what to send apart, whoever receives gives
+`fetched`, the texts by hash, to the functions that read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from melagent.domain.run import RunStatus, StepRecord, Trigger
+from melagent.domain.work import Entry, Settle, WorkItem
+from melagent.protocol.messages import (
+    INLINE_BYTES,
+    SETTLE_STATUS,
+    EntryOf,
+    Item,
+    Payload,
+    Settled,
+    SettleWith,
+    Step,
+    TriggerOf,
+    Value,
+)
+
+if TYPE_CHECKING:
+    from datetime import timedelta
+
+Fetched = Mapping[str, bytes]
+NOTHING: Fetched = {}
+SETTLE_WORD: dict[RunStatus, Settled] = {status: word for word, status in SETTLE_STATUS.items()}
+
+
+def value_of(data: bytes | None) -> Value | None:
+    """A value as it is mentioned: itself, or its hash and size."""
+    if data is None:
+        return None
+    if len(data) <= INLINE_BYTES:
+        return Value(text=data.decode())
+    return Value(hash=hashlib.sha256(data).hexdigest(), size=len(data))
+
+
+def text_of(value: Value | None, fetched: Fetched = NOTHING) -> bytes | None:
+    """The bytes of a value. KeyError when it travels apart and was not fetched."""
+    if value is None:
+        return None
+    if value.hash is not None:
+        return fetched[value.hash]
+    return None if value.text is None else value.text.encode()
+
+
+def values_in(entry: EntryOf) -> Iterator[Value]:
+    """The values that an entry mentions by hash."""
+    outputs = [step.output for step in entry.steps]
+    if entry.settle is not None:
+        outputs.append(entry.settle.output)
+    return (value for value in outputs if value is not None and value.hash is not None)
+
+
+def large_values(entry: Entry) -> dict[str, bytes]:
+    """The values of an entry that travel apart, by hash."""
+    outputs = [step.output for step in entry.steps]
+    if entry.settle is not None:
+        outputs.append(entry.settle.output)
+    large = [output for output in outputs if output is not None and len(output) > INLINE_BYTES]
+    return {hashlib.sha256(output).hexdigest(): output for output in large}
+
+
+def step_message(record: StepRecord) -> Step:
+    return Step.model_construct(
+        step_key=record.step_key,
+        node_id=record.node_id,
+        node_type=record.node_type,
+        status=record.status,
+        attempt=record.attempt,
+        seq=record.seq,
+        started_at=record.started_at,
+        finished_at=record.finished_at,
+        handle=record.handle,
+        output=value_of(record.output),
+        error=record.error,
+        logs=record.logs,
+        due_in=record.due_in,
+    )
+
+
+def step_record(step: Step, shift: timedelta, fetched: Fetched = NOTHING) -> StepRecord:
+    """The record of a step, its times shifted from the sender's clock to the reader's."""
+    return StepRecord(
+        step_key=step.step_key,
+        node_id=step.node_id,
+        node_type=step.node_type,
+        status=step.status,
+        attempt=step.attempt,
+        started_at=step.started_at + shift,
+        finished_at=step.finished_at + shift if step.finished_at else None,
+        handle=step.handle,
+        output=text_of(step.output, fetched),
+        error=step.error,
+        logs=step.logs,
+        due_in=step.due_in,
+        seq=step.seq,
+    )
+
+
+def entry_message(entry: Entry) -> EntryOf:
+    return EntryOf.model_construct(
+        run_id=entry.run_id,
+        lease=entry.lease,
+        seq=entry.seq,
+        steps=tuple(step_message(step) for step in entry.steps),
+        commands=(),
+        settle=_settle_message(entry.settle) if entry.settle else None,
+    )
+
+
+def _settle_message(settle: Settle) -> SettleWith:
+    return SettleWith.model_construct(
+        status=SETTLE_WORD[settle.status],
+        output=value_of(settle.output),
+        error=settle.error,
+        wake_in=settle.wake_in,
+        waiting_for=settle.waiting_for,
+    )
+
+
+def entry_of(message: EntryOf, sent_at: datetime, fetched: Fetched = NOTHING) -> Entry:
+    """The entry of a message. KeyError when it mentions a value that was not fetched."""
+    shift = datetime.now(UTC) - sent_at
+    return Entry(
+        run_id=message.run_id,
+        lease=message.lease,
+        seq=message.seq,
+        steps=tuple(step_record(step, shift, fetched) for step in message.steps),
+        settle=_settle(message.settle, fetched) if message.settle else None,
+    )
+
+
+def _settle(message: SettleWith, fetched: Fetched) -> Settle:
+    return Settle(
+        status=SETTLE_STATUS[message.status],
+        output=text_of(message.output, fetched),
+        error=message.error,
+        wake_in=message.wake_in,
+        waiting_for=message.waiting_for,
+    )
+
+
+def item_message(item: WorkItem) -> Item:
+    """A work item as it is sent: the journal, and a large input, are fetched apart."""
+    value = Value(hash=item.input_hash.hex()) if item.input_hash else value_of(item.input)
+    payload = Payload.model_construct(
+        workflow_id=item.workflow_id,
+        version_id=item.version_id,
+        entry=item.entry,
+        input=value or Value(text="null"),
+        trigger=TriggerOf.model_construct(type=item.trigger.type, id=item.trigger.id, node_id=item.trigger.node_id),
+        journal=(),
+        journal_complete=item.journal is not None,
+        variables={},
+        deadline_in=item.deadline_in,
+        traceparent=None,
+    )
+    return Item.model_construct(
+        id=item.run_id,
+        type="run",
+        run_id=item.run_id,
+        lease=item.lease,
+        granted_after_ms=item.granted_after * 1000,
+        attempt=item.attempt,
+        payload=payload,
+    )
+
+
+def work_item(item: Item) -> WorkItem:
+    """The work item of a message. Its input is null when it must be fetched by `input_hash`, its journal likewise."""
+    payload = item.payload
+    return WorkItem(
+        run_id=item.run_id,
+        lease=item.lease,
+        workflow_id=payload.workflow_id,
+        version_id=payload.version_id,
+        entry=payload.entry,
+        input=text_of(Value(text=payload.input.text)),
+        input_hash=bytes.fromhex(payload.input.hash) if payload.input.hash else None,
+        trigger=Trigger(payload.trigger.type, payload.trigger.id, payload.trigger.node_id),
+        attempt=item.attempt,
+        granted_after=item.granted_after_ms / 1000,
+        deadline_in=payload.deadline_in,
+        journal=() if payload.journal_complete else None,
+    )

@@ -1,0 +1,144 @@
+"""Workers that ask an instance for work: answered once, fairly, at little cost, and nothing is lost with a client."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+
+import pytest
+
+from melagent.broker.postgres import PostgresBroker
+from melagent.engine.engine import Engine
+from tests.builders import eventually, free_run, new_run, place
+
+ANYTHING = frozenset()
+
+
+@pytest.fixture
+async def engine(pool, database_url):
+    broker = PostgresBroker(database_url)
+    engine = Engine(pool, broker)
+    await broker.start()
+    await engine.open()
+    yield engine
+    await engine.close()
+    await broker.stop()
+
+
+@asynccontextmanager
+async def asking(engine, worker_id="worker", limit=5, offered=ANYTHING, seconds=30.0, **options):
+    task = asyncio.create_task(engine.desk.ask(worker_id, offered, limit, seconds, **options))
+    await asyncio.sleep(0)
+    try:
+        yield task
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+def ids(items):
+    return [item.run_id for item in items]
+
+
+async def test_what_waits_is_leased_to_whoever_asks(engine, pool):
+    runs = [await free_run(pool) for _ in range(3)]
+    items = await engine.desk.ask("worker", ANYTHING, 2, 30.0)
+    assert ids(items) == [runs[0].id, runs[1].id]
+    rows = await pool.fetch("SELECT lease, worker_id FROM work_items WHERE lease IS NOT NULL ORDER BY run_id")
+    assert [(row["lease"], row["worker_id"]) for row in rows] == [(item.lease, "worker") for item in items]
+    assert ids(await engine.desk.ask("worker", ANYTHING, 2, 30.0)) == [runs[2].id]
+
+
+async def test_a_run_that_starts_goes_straight_to_whoever_waits_longest(engine, pool):
+    async with asking(engine, "first") as first, asking(engine, "second") as second:
+        for _ in range(2):
+            await engine.start(new_run())
+        got = await first + await second
+    assert [len(ids(got)), {item.attempt for item in got}] == [2, {1}]
+    workers = await pool.fetch("SELECT DISTINCT worker_id FROM work_items")
+    assert {row["worker_id"] for row in workers} == {"first", "second"}
+    assert all(item.granted_after >= 0 for item in got)
+
+
+async def test_few_runs_are_spread_over_many_workers(engine, pool):
+    async with asking(engine, "one") as one, asking(engine, "two") as two:
+        await asyncio.sleep(0)
+        for _ in range(2):
+            await free_run(pool)
+        engine.work_queued([""])
+        assert [len(await one), len(await two)] == [1, 1]
+
+
+async def test_nobody_gets_what_he_cannot_run(engine, pool):
+    await free_run(pool, requires="region=eu")
+    assert await engine.desk.ask("elsewhere", frozenset({"region=us"}), 5, 1.5) == []
+    (item,) = await engine.desk.ask("there", frozenset({"region=eu", "gpu=yes"}), 5, 30.0)
+    assert await place(pool, item.run_id) == ("pending", "leased")
+
+
+async def test_a_bound_worker_takes_only_what_requires_something(engine, pool):
+    offered = frozenset({"region=eu"})
+    await free_run(pool)
+    wanted = await free_run(pool, requires="region=eu")
+    assert ids(await engine.desk.ask("bound", offered, 5, 30.0, bound=True)) == [wanted.id]
+    async with asking(engine, "bound", offered=offered, bound=True) as bound:
+        await engine.start(new_run())
+        assert not bound.done()
+
+
+async def test_work_that_another_process_queued_is_found_without_a_hint(engine, pool):
+    async with asking(engine) as task:
+        await asyncio.sleep(0.1)
+        run = await free_run(pool)
+        assert ids(await asyncio.wait_for(task, 20)) == [run.id]
+
+
+async def test_an_ask_ends_empty_when_there_is_no_work_for_a_while(engine):
+    assert await engine.desk.ask("worker", ANYTHING, 5, 0.05) == []
+
+
+async def test_nothing_is_leased_to_a_client_that_has_gone(engine, pool):
+    gone = asyncio.Event()
+    async with asking(engine, alive=lambda: not gone.is_set()) as task:
+        gone.set()
+        run = new_run()
+        await engine.start(run)
+        assert await place(pool, run.id) == ("pending", "free")
+        assert not task.done()
+
+
+async def test_what_is_granted_to_a_caller_who_leaves_is_given_back(engine, pool):
+    async with asking(engine) as task:
+        starting = asyncio.create_task(engine.start(run := new_run()))
+        await eventually(lambda: engine.desk._asks[0].reserved == 1)
+        task.cancel()
+        await starting
+    await eventually(lambda: _is_free(pool, run.id))
+
+
+async def _is_free(pool, run_id):
+    return await place(pool, run_id) == ("pending", "free")
+
+
+async def test_all_who_ask_are_answered_when_the_instance_stops(engine):
+    async with asking(engine) as one, asking(engine) as two:
+        engine.desk.dismiss()
+        assert (await one, await two) == ([], [])
+
+
+async def test_a_thousand_idle_workers_cost_one_statement_a_second(engine, monkeypatch):
+    looks, claims = [], []
+    monkeypatch.setattr("melagent.engine.desk.free_requirements", _counting(looks, set()))
+    monkeypatch.setattr("melagent.engine.desk.claim", _counting(claims, []))
+    tasks = [asyncio.create_task(engine.desk.ask(f"w{n}", ANYTHING, 5, 1.0)) for n in range(1000)]
+    assert await asyncio.gather(*tasks) == [[]] * 1000
+    assert claims == []
+    assert 1 <= len(looks) <= 4
+
+
+def _counting(calls, answer):
+    async def count(*arguments):
+        calls.append(arguments)
+        return answer
+
+    return count
