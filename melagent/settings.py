@@ -29,6 +29,7 @@ from pydantic import (
     field_validator,
 )
 
+from melagent.domain.definition import Label
 from melagent.errors import BadRequest, Problem
 
 if TYPE_CHECKING:
@@ -83,8 +84,10 @@ def _url_with(*schemes: str) -> AfterValidator:
 
 Seconds = Annotated[float, BeforeValidator(_seconds), Field(gt=0, allow_inf_nan=False)]
 TextList = Annotated[tuple[str, ...], BeforeValidator(_list)]
+LabelList = Annotated[tuple[Label, ...], BeforeValidator(_list)]
 HttpUrl = Annotated[str, _url_with("http", "https")]
 DatabaseUrl = Annotated[str, _url_with("postgresql", "postgres"), Secret()]
+RedisUrl = Annotated[str, _url_with("redis", "rediss", "unix"), Secret()]
 
 
 class _Group(BaseModel):
@@ -96,6 +99,7 @@ class Server(_Group):
     host: Annotated[str, Env(("MEL_SERVER_HOST",))] = "127.0.0.1"
     public_url: Annotated[HttpUrl | None, Env(("MEL_PUBLIC_URL",))] = None
     metrics_access: Annotated[Literal["open", "token"], Env(("MEL_METRICS_ACCESS",))] = "open"
+    worker_token: Annotated[str | None, Secret(), Env(("MEL_WORKER_TOKEN",))] = Field(default=None, repr=False)
 
 
 class Database(_Group):
@@ -109,6 +113,12 @@ class Database(_Group):
     conn_max_idle_time: Annotated[Seconds, Env(("DB_CONN_MAX_IDLE_TIME",))] = 120.0
     prepared_statements: Annotated[Literal["auto", "on", "off"], Env(("DB_PREPARED_STATEMENTS",))] = "auto"
     auto_migrate: Annotated[bool, Env(("MEL_AUTO_MIGRATE",))] = False
+
+
+class Redis(_Group):
+    """`url` null: PostgreSQL carries the hints between instances."""
+
+    url: Annotated[RedisUrl | None, Env(("REDIS_URL",))] = Field(default=None, repr=False)
 
 
 class Engine(_Group):
@@ -126,6 +136,14 @@ class Engine(_Group):
 
 
 class Worker(_Group):
+    """Of `server worker`, but for `embedded_concurrency`, the places of the worker inside `server server`."""
+
+    server: Annotated[HttpUrl, Env(("MEL_WORKER_SERVER", "MEL_SERVER_URL"))] = "http://localhost:8080"
+    token: Annotated[str | None, Secret(), Env(("MEL_WORKER_TOKEN",))] = Field(default=None, repr=False)
+    id: Annotated[str | None, Env(("MEL_WORKER_ID",))] = Field(default=None, pattern=r"^[A-Za-z0-9._:-]{1,200}$")
+    concurrency: Annotated[int, Env(("MEL_WORKER_CONCURRENCY",))] = Field(default=5, ge=1, le=10_000)
+    labels: Annotated[LabelList, Env(("MEL_WORKER_LABELS",))] = ()
+    health_port: Annotated[int | None, Env(("MEL_WORKER_HEALTH_PORT",))] = Field(default=None, ge=0, le=65535)
     embedded_concurrency: Annotated[int, Env(("MEL_EMBEDDED_CONCURRENCY",))] = Field(default=100, ge=1, le=10_000)
 
 
@@ -151,6 +169,7 @@ class Settings(_Group):
 
     server: Server = Server()
     database: Database = Database()
+    redis: Redis = Redis()
     engine: Engine = Engine()
     worker: Worker = Worker()
     client: Client = Client()

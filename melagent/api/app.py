@@ -13,16 +13,20 @@ from aiohttp import web
 
 from melagent.api.auth import require
 from melagent.api.bodies import PARSER, read_body, refuse_packed
-from melagent.api.context import KEYS, REQUEST_ID, SERVICES, STARTED, STARTED_AT, STREAM, WEBHOOKS, Services
+from melagent.api.context import KEYS, REQUEST_ID, SERVICES, STARTED, STARTED_AT, STREAM, WEBHOOKS, WORKERS, Services
 from melagent.api.failures import broken_off, failure
 from melagent.api.metrics import GAUGES, Gauges, watch_loop
 from melagent.api.openapi import DOCUMENT, document
 from melagent.api.routes import DEMO_ROUTES, ROUTES
-from melagent.api.wire import MAX_BODY_BYTES, checked_body, checked_query
+from melagent.api.wire import MAX_BODY_BYTES, checked_body, checked_message, checked_query
+from melagent.protocol.messages import Message
 from melagent.services.access import Keys, Role
 from melagent.services.webhooks import Webhooks
+from melagent.services.workers import Workers
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from aiohttp.typedefs import Handler
 
     from melagent.api.route import Route
@@ -37,7 +41,8 @@ def build_app(services: Services) -> web.Application:
     )
     routes = (*ROUTES, *DEMO_ROUTES) if services.demo else ROUTES
     app[SERVICES] = services
-    app[KEYS] = Keys(services.pool, services.bootstrap_key)
+    app[KEYS] = Keys(services.pool, services.bootstrap_key, services.worker_token)
+    app[WORKERS] = Workers(services.pool, services.engine, services.instance)
     app[WEBHOOKS] = Webhooks(services.pool, services.registry)
     app[STARTED_AT] = time.monotonic()
     app[GAUGES] = Gauges(services.pool)
@@ -45,9 +50,16 @@ def build_app(services: Services) -> web.Application:
     app[DOCUMENT] = document(routes, services.version)
     app.on_response_prepare.append(_mark)
     app.cleanup_ctx.append(watch_loop)
+    app.cleanup_ctx.append(_note_contacts)
     for route in routes:
         _add(app, route)
     return app
+
+
+async def _note_contacts(app: web.Application) -> AsyncIterator[None]:
+    app[WORKERS].loop.start()
+    yield
+    await app[WORKERS].loop.stop()
 
 
 def _add(app: web.Application, route: Route) -> None:
@@ -68,7 +80,8 @@ def _guarded(route: Route) -> Handler:
         if route.query is not None:
             given.append(checked_query(route.query, request.query))
         if route.body is not None:
-            given.append(await read_body(request, partial(checked_body, route.body)))
+            check = checked_message if issubclass(route.body, Message) else checked_body
+            given.append(await read_body(request, partial(check, route.body)))
         return await route.handler(request, *given)
 
     return handle

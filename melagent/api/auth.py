@@ -4,18 +4,23 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from melagent.api.context import KEYS, PRINCIPAL
+from melagent.api.context import KEYS, PRINCIPAL, WORKER
 from melagent.errors import Forbidden, Unauthenticated
+from melagent.services.access import Role
 
 if TYPE_CHECKING:
     from aiohttp import web
 
-    from melagent.services.access import Role
-
 
 async def require(request: web.Request, role: Role) -> None:
-    """Refuse whoever has a lower role. The caller is in `request[PRINCIPAL]` afterwards."""
+    """Refuse whoever may not call. The caller is in `request[PRINCIPAL]` afterwards, a worker in `request[WORKER]`."""
     key = _key(request)
+    if role is Role.WORKER:
+        worker = await request.app[KEYS].worker(key) if key else None
+        if worker is None:
+            raise Unauthenticated("A valid worker token is needed.")
+        request[WORKER] = worker
+        return
     principal = await request.app[KEYS].principal(key) if key else None
     if principal is None:
         raise Unauthenticated

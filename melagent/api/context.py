@@ -10,8 +10,9 @@ from uuid import UUID
 from aiohttp import web
 
 from melagent.errors import NotFound
-from melagent.services.access import Keys, Principal
+from melagent.services.access import Keys, Principal, WorkerPrincipal
 from melagent.services.webhooks import Webhooks
+from melagent.services.workers import Workers
 
 if TYPE_CHECKING:
     from melagent.engine.engine import Engine
@@ -37,18 +38,22 @@ class Services:
     public_url: str | None = None
     metrics_access: Literal["open", "token"] = "open"
     bootstrap_key: str | None = None
+    worker_token: str | None = None
+    heartbeat_seconds: float = 5.0
     draining: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 SERVICES = web.AppKey("services", Services)
 KEYS = web.AppKey("keys", Keys)
 WEBHOOKS = web.AppKey("webhooks", Webhooks)
+WORKERS = web.AppKey("workers", Workers)
 STARTED_AT = web.AppKey("started_at", float)
 """On the monotonic clock."""
 
 REQUEST_ID = web.RequestKey("request_id", str)
 STARTED = web.RequestKey("started", float)
 PRINCIPAL = web.RequestKey("principal", Principal)
+WORKER = web.RequestKey("worker", WorkerPrincipal)
 STREAM = web.RequestKey("stream", web.StreamResponse)
 """Set once an answer has begun that is sent bit by bit."""
 

@@ -72,6 +72,9 @@ def document(routes: Sequence[Route], version: str) -> dict[str, Any]:
     }
 
 
+SECURITY: dict[Role, list[dict[str, list[str]]]] = {Role.OPEN: [], Role.WORKER: [{"bearer": []}]}
+"""By role, where it is not any API key: a worker token is a bearer token only."""
+
 Schemas = Mapping[Any, dict[str, Any]]
 """By `(model, "validation")` for bodies and `(model, "serialization")` for answers."""
 
@@ -79,7 +82,8 @@ Schemas = Mapping[Any, dict[str, Any]]
 def _schemas(routes: Iterable[Route]) -> tuple[Schemas, dict[str, Any]]:
     """The schema of each model as a body and as an answer, and what they refer to."""
     bodies = {route.body for route in routes if route.body}
-    answers = {route.answer for route in routes if isinstance(route.answer, type)} | {ErrorAnswer}
+    kinds = [route.answer[0] if isinstance(route.answer, list) else route.answer for route in routes]
+    answers = {kind for kind in kinds if isinstance(kind, type)} | {ErrorAnswer}
     wanted: list[tuple[type[BaseModel], Any]] = [(model, "validation") for model in sorted(bodies, key=_name)]
     wanted += [(model, "serialization") for model in sorted(answers, key=_name)]
     schemas, definitions = models_json_schema(wanted, ref_template=SCHEMAS)
@@ -104,7 +108,7 @@ def _operation(route: Route, method: str, schemas: Schemas) -> dict[str, Any]:
         "x-role": route.role.name.lower(),
         "parameters": [*_path_parameters(route), *_query_parameters(route)],
         "responses": _responses(route, schemas),
-        "security": [] if route.role is Role.OPEN else [{"bearer": []}, {"api_key": []}],
+        "security": SECURITY.get(route.role, [{"bearer": []}, {"api_key": []}]),
     }
     if route.body is not None:
         operation["requestBody"] = {
@@ -125,9 +129,9 @@ def _query_parameters(route: Route) -> list[dict[str, Any]]:
     if route.query is None:
         return []
     schema = TypeAdapter(route.query).json_schema(ref_template=SCHEMAS)
-    definitions = schema.get("$defs", {})
+    definitions, required = schema.get("$defs", {}), schema.get("required", [])
     return [
-        {"name": name, "in": "query", "required": False, "schema": _inlined(field, definitions)}
+        {"name": name, "in": "query", "required": name in required, "schema": _inlined(field, definitions)}
         for name, field in schema["properties"].items()
     ]
 

@@ -13,15 +13,28 @@ from melagent.api import (
     triggers,
     versions,
     webhooks,
+    workers,
     workflows,
 )
 from melagent.api.route import Route
+from melagent.protocol.messages import (
+    Beat,
+    BeatAnswer,
+    Claim,
+    Item,
+    JournalAnswer,
+    JournalCall,
+    JournalPage,
+    Registered,
+    Registration,
+)
 from melagent.services.access import Role
 
-OPEN, VIEWER, EDITOR = Role.OPEN, Role.VIEWER, Role.EDITOR
+OPEN, VIEWER, EDITOR, WORKER = Role.OPEN, Role.VIEWER, Role.EDITOR, Role.WORKER
 
 _WORKFLOW = "/api/workflows/{id}"
 _RUN = "/api/workflow-runs/{id}"
+_WORKER = "/api/workers/{id}"
 
 # fmt: off
 ROUTES: tuple[Route, ...] = (
@@ -67,6 +80,23 @@ ROUTES: tuple[Route, ...] = (
 
     Route("GET", "/api/triggers", triggers.list_triggers, VIEWER, query=triggers.TriggersQuery,
           answer=triggers.TriggersAnswer),
+
+    Route("GET", "/api/workers", workers.list_workers, VIEWER, answer=workers.WorkersAnswer),
+    Route("POST", "/api/workers", workers.register, WORKER, body=Registration, answer=Registered, status=201),
+    Route("DELETE", _WORKER, workers.unregister, WORKER, query=workers.SessionQuery, status=204),
+    Route("PUT", f"{_WORKER}/heartbeat", workers.heartbeat, WORKER, body=Beat, answer=BeatAnswer),
+    Route("POST", f"{_WORKER}/claim-work", workers.claim_work, WORKER, body=Claim, answer=[Item]),
+    Route("POST", f"{_WORKER}/journal", workers.journal, WORKER, body=JournalCall, answer=JournalAnswer),
+    Route("POST", f"{_WORKER}/complete-work/{{item_id}}", workers.complete_work, WORKER, body=JournalCall,
+          answer=JournalAnswer),
+    Route("GET", f"{_WORKER}/versions/{{version_id}}", workers.get_version, WORKER, query=workers.SessionQuery,
+          answer="application/json"),
+    Route("GET", f"{_WORKER}/journal/{{run_id}}", workers.get_journal, WORKER, query=workers.PageQuery,
+          answer=JournalPage),
+    Route("GET", f"{_WORKER}/payloads/{{run_id}}/{{hash}}", workers.get_payload, WORKER, query=workers.SessionQuery,
+          answer="application/octet-stream"),
+    Route("PUT", f"{_WORKER}/payloads/{{run_id}}/{{hash}}", workers.put_payload, WORKER, query=workers.PartQuery,
+          status=204),
 
     Route("*", "/webhooks/{token}", webhooks.call_webhook, OPEN, answer="*/*", also=(202,)),
     Route("*", "/webhooks/{token}/{rest:.*}", webhooks.call_webhook, OPEN, answer="*/*", also=(202,)),

@@ -89,6 +89,19 @@ def checked_body(model: type[M], data: bytes) -> M:
         raise BadRequest(details=problems_of(error)) from None
 
 
+def checked_message(model: type[M], data: bytes) -> M:
+    """The body as a message of the worker protocol, unknown fields ignored. BadRequest lists every problem."""
+    try:
+        return model.model_validate_json(data or b"{}")
+    except ValidationError as error:
+        raise BadRequest(details=problems_of(error)) from None
+
+
+def answer_message(message: BaseModel, status: int = 200) -> web.Response:
+    """A message of the worker protocol as an answer."""
+    return web.Response(body=message.model_dump_json().encode(), status=status, content_type="application/json")
+
+
 def checked_query(model: type[M], query: Mapping[str, str]) -> M:
     try:
         return model.model_validate(dict(query))

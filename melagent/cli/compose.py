@@ -65,6 +65,7 @@ class Server:
         self.services.draining.set()
         if self._worker is not None:
             await self._worker.stop_claiming()
+        self.services.engine.desk.dismiss()
         patience = self._grace * CALLERS_SHARE_OF_GRACE
         dismissal = asyncio.get_running_loop().call_later(patience, self.services.engine.dismiss_callers)
         await self._stack.aclose()
@@ -162,6 +163,8 @@ def _services(settings: Settings, pool: Pool, engine: Engine, registry: Registry
         public_url=settings.server.public_url,
         metrics_access=settings.server.metrics_access,
         bootstrap_key=settings.security.bootstrap_api_key,
+        worker_token=settings.server.worker_token,
+        heartbeat_seconds=settings.engine.heartbeat_seconds,
     )
 
 

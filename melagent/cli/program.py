@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 from typer._completion_classes import completion_init
 
-from melagent.cli import completion, config, healthcheck, migrate, run, serve, version, workflow
+from melagent.cli import completion, config, healthcheck, migrate, run, serve, token, version, worker, workflow
 
 app = typer.Typer(
     name="server",
@@ -18,9 +18,11 @@ app = typer.Typer(
 
 app.command("server")(serve.server)
 app.command("api-server")(serve.api_server)
+app.command("worker")(worker.worker)
 app.command("migrate")(migrate.migrate)
 app.add_typer(workflow.app, name="workflow")
 app.add_typer(run.app, name="run")
+app.add_typer(token.app, name="token")
 app.command("config")(config.config)
 app.command("healthcheck")(healthcheck.healthcheck)
 app.command("completion")(completion.completion)

@@ -7,8 +7,6 @@ SIGINT drains, the second ends the process at once.
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
@@ -118,9 +116,10 @@ def _serve(role: Role, flags: dict[str, Any], config: Path | None) -> None:
 async def _run(settings: Settings, role: Role) -> None:
     from melagent.cli import credentials
     from melagent.cli.compose import open_server
+    from melagent.cli.signals import on_signal
     from melagent.errors import Conflict
 
-    told_to_stop = _on_signal()
+    told_to_stop = on_signal()
     async with _database(settings, role) as dsn:
         try:
             running = await open_server(settings, dsn, role)
@@ -132,20 +131,6 @@ async def _run(settings: Settings, role: Role) -> None:
             credentials.write(settings.data_dir, credentials.Credentials(running.url, key))
         await told_to_stop.wait()
         await running.drain()
-
-
-def _on_signal() -> asyncio.Event:
-    """Set by the first SIGTERM or SIGINT. The second ends the process at once: what it held runs elsewhere."""
-    told = asyncio.Event()
-
-    def tell() -> None:
-        if told.is_set():
-            os._exit(1)
-        told.set()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, tell)
-    return told
 
 
 @asynccontextmanager

@@ -19,8 +19,9 @@ MAX_BYTES = 8 * 1024 * 1024
 class Batcher(Generic[T, R]):
     """Turns many `submit` calls into few calls of `write`, which answers one result for each item, in order.
 
-    At most `lanes` writes are under way at once. A write takes up to 200 items and about 8 MiB; a larger item goes
-    alone, and no two items of a write have the same key. When `write` raises, every item of that batch gets the error.
+    At most `lanes` writes are under way at once. A write takes up to 200 items and about `max_bytes`; a larger item
+    goes alone, and no two items of a write have the same key. When `write` raises, every item of that batch gets the
+    error.
     """
 
     def __init__(
@@ -30,11 +31,13 @@ class Batcher(Generic[T, R]):
         lanes: int,
         size_of: Callable[[T], int],
         key_of: Callable[[T], Hashable],
+        max_bytes: int = MAX_BYTES,
     ) -> None:
         self._write = write
         self._lanes = lanes
         self._size_of = size_of
         self._key_of = key_of
+        self._max_bytes = max_bytes
         self._waiting: deque[tuple[T, asyncio.Future[R]]] = deque()
         self._running: set[asyncio.Task[None]] = set()
 
@@ -75,7 +78,7 @@ class Batcher(Generic[T, R]):
         while self._waiting and len(batch) < MAX_ITEMS:
             item, _ = self._waiting[0]
             size += self._size_of(item)
-            if size > MAX_BYTES or self._key_of(item) in keys:
+            if size > self._max_bytes or self._key_of(item) in keys:
                 break
             keys.add(self._key_of(item))
             batch.append(self._waiting.popleft())

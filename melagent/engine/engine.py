@@ -14,7 +14,7 @@ from melagent.engine import metrics
 from melagent.engine.desk import Desk
 from melagent.engine.lifecycle.cancel import cancel
 from melagent.engine.lifecycle.claim import claim, load, steps_after
-from melagent.engine.lifecycle.hold import Extended, Holder, give_back, release_worker
+from melagent.engine.lifecycle.hold import Extended, Holder, give_back, release_workers
 from melagent.engine.lifecycle.record import Recorder
 from melagent.engine.lifecycle.start import Starter
 from melagent.engine.waiters import Waiters
@@ -149,11 +149,12 @@ class Engine:
         if await give_back(self.pool, leases):
             self.work_queued(None)
 
-    async def release_worker(
-        self, worker_id: str, kept: Collection[UUID] = (), granted_before: datetime | None = None
-    ) -> int:
-        """Free the runs that a worker has let go: all but those under `kept` leases, or granted since a moment."""
-        count = await release_worker(self.pool, worker_id, kept, granted_before)
+    async def release_workers(self, granted_before: Mapping[str, datetime | None], kept: Collection[UUID] = ()) -> int:
+        """Free runs that workers have let go: all but those under `kept` leases, or granted since the worker's moment.
+
+        Null for a moment frees whatever the worker has.
+        """
+        count = await release_workers(self.pool, granted_before, kept)
         if count:
             self.work_queued(None)
         return count

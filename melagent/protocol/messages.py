@@ -1,9 +1,9 @@
 """The worker protocol, version 1: what workers and API instances say to each other, as JSON over HTTP.
 
 Every call carries `Authorization: Bearer <worker token>` and may reach any instance; all but the first carry the
-session that the registration answered. Unknown fields are ignored on both sides, so that neighbouring versions understand each
-other. Lengths of time are durations in the unit that their name says. The times of steps are by the worker's clock,
-and `sent_at` says what that clock showed, so that the instance can shift them to its own.
+session that the registration answered. Unknown fields are ignored on both sides, so that neighbouring versions
+understand each other. Lengths of time are durations in the unit that their name says. The times of steps are by the
+worker's clock, and `sent_at` says what that clock showed, so that the instance can shift them to its own.
 
 A value (input, output) travels as the JSON text that it was encoded to once, inside a JSON string: every reader gets
 these very bytes. A value above `INLINE_BYTES` travels apart from the call that mentions it, by its SHA-256 in hex.
@@ -11,11 +11,10 @@ these very bytes. A value above `INLINE_BYTES` travels apart from the call that 
 
 from __future__ import annotations
 
-from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Literal, Self
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 
 from melagent.domain.definition import Label
 from melagent.domain.run import RunStatus, StepStatus
@@ -109,8 +108,8 @@ class Step(Message):
     status: StepStatus
     attempt: int = Field(ge=1, lt=2**31)
     seq: int = Field(ge=1, lt=2**31)
-    started_at: datetime
-    finished_at: datetime | None = None
+    started_at: AwareDatetime
+    finished_at: AwareDatetime | None = None
     handle: str | None = None
     output: Value | None = None
     error: dict[str, Any] | None = None
@@ -154,6 +153,12 @@ class SettleWith(Message):
     wake_in: float | None = Field(default=None, allow_inf_nan=False)
     waiting_for: dict[str, Any] | None = None
 
+    @model_validator(mode="after")
+    def _sleepers_wake(self) -> Self:
+        if self.status == "sleeping" and self.wake_in is None:
+            raise ValueError("a sleeping run needs `wake_in`")
+        return self
+
 
 class EntryOf(Message):
     """One write of one run. `(lease, seq)` names it: sent again, it is answered as the first time."""
@@ -170,7 +175,7 @@ class JournalCall(Message):
     """POST /api/workers/{id}/journal; POST …/complete-work/{item_id} takes one of its entries."""
 
     session: UUID
-    sent_at: datetime
+    sent_at: AwareDatetime
     entries: tuple[EntryOf, ...] = Field(max_length=MAX_ENTRIES)
 
 
@@ -196,7 +201,7 @@ class JournalPage(Message):
 
     steps: tuple[Step, ...]
     more: bool = False
-    now: datetime
+    now: AwareDatetime
 
 
 class LiveEvent(Message):

@@ -7,9 +7,11 @@ Large values are not in the messages: whoever sends asks `large_values` what to 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
+
+from pydantic import TypeAdapter
 
 from melagent.domain.run import RunStatus, StepRecord, Trigger
 from melagent.domain.work import Entry, Settle, WorkItem
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 
 Fetched = Mapping[str, bytes]
 NOTHING: Fetched = {}
+ITEMS = TypeAdapter(list[Item])
 SETTLE_WORD: dict[RunStatus, Settled] = {status: word for word, status in SETTLE_STATUS.items()}
 
 
@@ -85,6 +88,12 @@ def step_message(record: StepRecord) -> Step:
         logs=record.logs,
         due_in=record.due_in,
     )
+
+
+def stored_step(record: StepRecord, digest: bytes | None) -> Step:
+    """A recorded step whose output, when it is a large one, is named by its hash."""
+    step = step_message(record)
+    return step if digest is None else step.model_copy(update={"output": Value(hash=digest.hex())})
 
 
 def step_record(step: Step, shift: timedelta, fetched: Fetched = NOTHING) -> StepRecord:
@@ -173,6 +182,16 @@ def item_message(item: WorkItem) -> Item:
         attempt=item.attempt,
         payload=payload,
     )
+
+
+def items_answer(items: Iterable[Item]) -> bytes:
+    """The JSON array of items that a claim answers."""
+    return ITEMS.dump_json(list(items))
+
+
+def items_of(data: bytes) -> list[Item]:
+    """The items in the answer to a claim. Raises pydantic's ValidationError."""
+    return ITEMS.validate_json(data)
 
 
 def work_item(item: Item) -> WorkItem:

@@ -97,6 +97,21 @@ async def create_pool(dsn: str, limits: PoolLimits | None = None) -> Pool:
         raise Unavailable(f"The database cannot be reached: {error}") from error
 
 
+@asynccontextmanager
+async def single_connection(dsn: str) -> AsyncIterator[Connection]:
+    """One connection for a command. Raises Unavailable when the database cannot be reached or was never migrated."""
+    try:
+        connection: asyncpg.Connection[Any] = await asyncpg.connect(dsn, timeout=10, command_timeout=60)
+    except CONNECTION_LOST as error:
+        raise Unavailable(f"The database cannot be reached: {error}") from error
+    try:
+        yield connection
+    except asyncpg.UndefinedTableError as error:
+        raise Unavailable("The database has no schema yet; `server migrate` makes it.") from error
+    finally:
+        await connection.close()
+
+
 GUARDS = """
 SET LOCAL lock_timeout = '5s';
 SET LOCAL statement_timeout = '5s';

@@ -6,7 +6,7 @@ them. Statements name their columns like the fields.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import orjson
@@ -89,6 +89,7 @@ class Token:
     created_at: datetime
     expires_at: datetime | None
     revoked_at: datetime | None
+    labels: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING
 from melagent.store.rows import Token, value_of
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from datetime import datetime
     from uuid import UUID
 
     from melagent.store.pool import Connection
 
 INSERT_KEY = """
-INSERT INTO tokens (id, kind, role, name, hash, expires_at) VALUES ($1, $2, $3, $4, $5, $6)
-RETURNING id, kind, role, name, created_at, expires_at, revoked_at
+INSERT INTO tokens (id, kind, role, name, hash, expires_at, labels) VALUES ($1, $2, $3, $4, $5, $6, $7)
+RETURNING id, kind, role, name, created_at, expires_at, revoked_at, labels
 """
 
 
@@ -27,14 +28,14 @@ async def insert(
     name: str,
     key_hash: bytes,
     expires_at: datetime | None = None,
+    labels: Sequence[str] = (),
 ) -> Token:
-    row = await conn.fetchrow(INSERT_KEY, token_id, kind, role, name, key_hash, expires_at)
+    row = await conn.fetchrow(INSERT_KEY, token_id, kind, role, name, key_hash, expires_at, labels)
     return value_of(Token, row)
 
 
 FIND_VALID_KEY = """
-SELECT id, kind, role, name, created_at, expires_at, revoked_at
-  FROM tokens
+SELECT id, kind, role, name, created_at, expires_at, revoked_at, labels FROM tokens
  WHERE hash = $1 AND kind = $2 AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now())
 """
 
@@ -43,6 +44,18 @@ async def find_valid(conn: Connection, key_hash: bytes, kind: str) -> Token | No
     """The token of this key, unless it has expired or was revoked."""
     row = await conn.fetchrow(FIND_VALID_KEY, key_hash, kind)
     return value_of(Token, row) if row else None
+
+
+LIST_KEYS = """
+SELECT id, kind, role, name, created_at, expires_at, revoked_at, labels FROM tokens
+ WHERE $1::text IS NULL OR kind = $1
+ ORDER BY created_at, id
+"""
+
+
+async def list_all(conn: Connection, kind: str | None = None) -> list[Token]:
+    """Every token, of one kind or of all, revoked and expired ones included; the oldest first."""
+    return [value_of(Token, row) for row in await conn.fetch(LIST_KEYS, kind)]
 
 
 REVOKE_KEY = "UPDATE tokens SET revoked_at = now() WHERE id = $1 AND revoked_at IS NULL"

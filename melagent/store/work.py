@@ -20,7 +20,7 @@ from melagent.domain.run import RunStatus, Trigger
 from melagent.store.payloads import Payloads
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Mapping, Sequence
     from datetime import datetime
     from uuid import UUID
 
@@ -259,12 +259,13 @@ async def give_back(conn: Connection, run_ids: Sequence[UUID], leases: Sequence[
     return len(await conn.fetch(GIVE_BACK, run_ids, leases))
 
 
-RELEASE_WORKER = """
+RELEASE_WORKERS = """
 WITH held AS (
-    SELECT run_id FROM work_items
-     WHERE lease IS NOT NULL AND worker_id = $1 AND lease <> ALL($2::uuid[])
-       AND ($3::timestamptz IS NULL OR granted_at < $3)
-     ORDER BY run_id FOR UPDATE
+    SELECT w.run_id
+      FROM work_items w JOIN unnest($1::text[], $2::timestamptz[]) AS gone (worker_id, before)
+        ON gone.worker_id = w.worker_id
+     WHERE w.lease IS NOT NULL AND w.lease <> ALL($3::uuid[]) AND (gone.before IS NULL OR w.granted_at < gone.before)
+     ORDER BY w.run_id FOR UPDATE OF w
 )
 UPDATE work_items SET lease = NULL, worker_id = NULL, lease_expires_at = NULL
  WHERE run_id = ANY(ARRAY(SELECT run_id FROM held))
@@ -272,11 +273,12 @@ RETURNING run_id
 """
 
 
-async def release_worker(
-    conn: Connection, worker_id: str, kept: Sequence[UUID], granted_before: datetime | None
+async def release_workers(
+    conn: Connection, granted_before: Mapping[str, datetime | None], kept: Collection[UUID]
 ) -> int:
-    """Free all runs of a worker but those under the leases `kept`, or granted at `granted_before` or later."""
-    return len(await conn.fetch(RELEASE_WORKER, worker_id, kept, granted_before))
+    """Free all runs of these workers but those under the leases `kept`, or granted since the worker's moment."""
+    workers, moments = list(granted_before.keys()), list(granted_before.values())
+    return len(await conn.fetch(RELEASE_WORKERS, workers, moments, list(kept)))
 
 
 TAKE_BACK = """

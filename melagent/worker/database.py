@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 class DatabaseSource:
     """A `WorkSource` over the engine of this process: its journal writes share the engine's statements."""
 
+    waits = False
+
     def __init__(self, engine: Engine, worker_id: str, offered: frozenset[str] = frozenset()) -> None:
         self._engine = engine
         self._worker_id = worker_id
@@ -31,6 +33,9 @@ class DatabaseSource:
 
     async def claim(self, limit: int) -> list[WorkItem]:
         return await self._engine.claim(self._worker_id, self._offered, limit)
+
+    def stop_claiming(self) -> None:
+        """A claim never waits here."""
 
     async def load(self, item: WorkItem) -> WorkItem:
         return await self._engine.load(item)

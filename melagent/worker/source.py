@@ -17,11 +17,17 @@ if TYPE_CHECKING:
 class WorkSource(Sink, Protocol):
     """Work for one worker. Calls that fail raise MelError; all of them may be repeated."""
 
+    waits: bool
+    """Whether a claim waits for work, so that it can be followed by the next at once."""
+
     def on_work(self, listener: Callable[[], None]) -> None:
         """Call `listener` whenever there may be work. A hint only: the worker also asks by itself."""
 
     async def claim(self, limit: int) -> list[WorkItem]:
-        """Lease up to `limit` runs; waits for them or not, as the source sees fit."""
+        """Lease up to `limit` runs."""
+
+    def stop_claiming(self) -> None:
+        """Let claims that wait return at once, without work."""
 
     async def load(self, item: WorkItem) -> WorkItem:
         """The item with its journal and its input, which a claim may leave out."""

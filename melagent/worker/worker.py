@@ -87,6 +87,11 @@ class Worker:
         """Runs in hand."""
         return len(self._held)
 
+    @property
+    def accepting(self) -> bool:
+        """Whether it still takes work."""
+        return self._accepting
+
     def start(self) -> None:
         self._accepting = True
         for loop in (self._claiming, self._heartbeat, self._watchdog):
@@ -94,12 +99,15 @@ class Worker:
 
     async def stop_claiming(self) -> None:
         """Take no more work but what is started in this very process."""
-        await self._claiming.stop()
+        stopped = asyncio.create_task(self._claiming.stop())
+        await asyncio.sleep(0)  # the loop knows that it shall stop before its claim returns
+        self._source.stop_claiming()
+        await stopped
 
     async def drain(self) -> None:
         """Take no more work at all, let running nodes finish within the grace time, and give the runs back."""
         self._accepting = False
-        await self._claiming.stop()
+        await self.stop_claiming()
         for held in list(self._held.values()):
             if held.executor is not None:
                 held.executor.drain()
@@ -116,6 +124,11 @@ class Worker:
 
     def meets(self, required: str) -> bool:
         return meets(self._options.offered, required)
+
+    def abandon(self) -> None:
+        """Stop working on everything: none of it can be recorded any more."""
+        for held in list(self._held.values()):
+            self._drop(held)
 
     def reserve(self, wanted: int) -> int:
         count = min(wanted, self._free) if self._accepting else 0
@@ -152,7 +165,7 @@ class Worker:
             self.release(places - len(items))
         if items:
             self.run(items, held_from)
-        return None
+        return 0.0 if self._source.waits else None
 
     async def _execute(self, held: Held) -> None:
         item = held.item

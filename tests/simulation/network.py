@@ -118,6 +118,11 @@ class Link:
         self._network = network
         self._lease_seconds = lease_seconds
 
+    waits = False
+
+    def stop_claiming(self) -> None:
+        pass
+
     def on_work(self, listener: Callable[[], None]) -> None:
         self._store.on_work(lambda: self._network.hint(self._process, listener))
 

@@ -71,10 +71,10 @@ async def give_back(pool: Pool, leases: Mapping[UUID, UUID]) -> int:
     )
 
 
-async def release_worker(
-    pool: Pool, worker_id: str, kept: Collection[UUID] = (), granted_before: datetime | None = None
+async def release_workers(
+    pool: Pool, granted_before: Mapping[str, datetime | None], kept: Collection[UUID] = ()
 ) -> int:
-    """Free the runs of a worker that has let them go: all but those under `kept` leases or granted since a moment."""
+    """Free runs that workers have let go: all but those under `kept` leases, or granted since the worker's moment."""
     return await persistently(
-        pool, lambda conn: work.release_worker(conn, worker_id, list(kept), granted_before), seconds=GIVE_UP_SECONDS
+        pool, lambda conn: work.release_workers(conn, granted_before, kept), seconds=GIVE_UP_SECONDS
     )

@@ -1,0 +1,266 @@
+"""The worker protocol, on the side of the instance; `melagent.protocol` says what passes."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Literal
+from uuid import UUID
+
+import structlog
+from aiohttp import web
+
+from melagent.api.context import WORKER, WORKERS, services_of, uuid_in_path
+from melagent.api.wire import Answer, answer, answer_message
+from melagent.domain.work import Verdict
+from melagent.errors import BadRequest, Conflict, LeaseLost, MelError, NotFound, Problem, TooLarge, Unavailable
+from melagent.protocol.messages import (
+    PART_BYTES,
+    VERSION,
+    Beat,
+    BeatAnswer,
+    Claim,
+    EntryOf,
+    JournalAnswer,
+    JournalCall,
+    JournalPage,
+    Message,
+    Registered,
+    Registration,
+    Rejection,
+)
+from melagent.protocol.values import entry_of, item_message, items_answer, stored_step, values_in
+from melagent.services.workers import Candidate, Heartbeat
+from melagent.store import versions
+
+if TYPE_CHECKING:
+    from melagent.services.workers import Session
+    from melagent.store.workers import ListedWorker
+
+MAX_VALUE_BYTES = 16 * 1024 * 1024
+STEPS_A_PAGE = 200
+NOT_YET = ("waiting", "paused")
+"""Ends of a lease out of which nothing leads in this version."""
+
+ACTIVE_SECONDS = 30.0
+"""A worker that was heard of within this time is active: twice the lease, whose heartbeats come more often."""
+
+log = structlog.get_logger()
+
+
+class WorkerAnswer(Answer):
+    id: str
+    name: str
+    version: str
+    labels: list[str]
+    node_types: list[str]
+    concurrency: int
+    busy: int
+    instance: str
+    draining: bool
+    status: str
+    registered_at: datetime
+    last_contact_at: datetime
+
+
+class WorkersAnswer(Answer):
+    workers: list[WorkerAnswer]
+    total: int
+
+
+class SessionQuery(Message):
+    session: UUID
+
+
+class PageQuery(SessionQuery):
+    after: int = 0
+
+
+class PartQuery(SessionQuery):
+    lease: UUID
+    offset: int = 0
+    total: int
+
+
+async def list_workers(request: web.Request) -> web.Response:
+    """List the remote workers that have registered, with their load and last contact."""
+    found = await request.app[WORKERS].list_all()
+    return answer({"workers": [shown(worker) for worker in found], "total": len(found)})
+
+
+async def register(request: web.Request, body: Registration) -> web.Response:
+    """Register a worker, or begin a new session of a known one."""
+    services = services_of(request)
+    if body.protocol != VERSION:
+        raise Conflict(f"This server speaks version {VERSION} of the worker protocol, the worker {body.protocol}.")
+    candidate = Candidate(body.id, body.name or body.id, body.concurrency, body.labels, body.node_types, body.version)
+    session = await request.app[WORKERS].register(request[WORKER], candidate)
+    registered = Registered(
+        id=body.id,
+        session=session,
+        lease_seconds=services.engine.lease_seconds,
+        heartbeat_seconds=services.heartbeat_seconds,
+        instance=services.instance,
+    )
+    return answer_message(registered, 201)
+
+
+async def unregister(request: web.Request, query: SessionQuery) -> web.Response:
+    """Forget a worker, and give its runs to others at once."""
+    await request.app[WORKERS].unregister(await _session(request, query.session))
+    return web.Response(status=204)
+
+
+async def heartbeat(request: web.Request, body: Beat) -> web.Response:
+    """Keep all leases of a worker; what it does not name it has let go."""
+    session = await _session(request, body.session)
+    beat = Heartbeat(session.worker_id, session.session, body.seq, body.leases, body.draining)
+    extended = await request.app[WORKERS].heartbeat(beat)
+    return answer_message(BeatAnswer(lost=tuple(extended.lost), cancelled=tuple(extended.cancelled)))
+
+
+async def claim_work(request: web.Request, body: Claim) -> web.StreamResponse:
+    """Wait for runs, and lease them. Empty when there are none for a while."""
+    services, session = services_of(request), await _session(request, body.session)
+    if services.draining.is_set():
+        raise Unavailable("This instance is about to stop; ask again.")
+    items = await services.engine.desk.ask(
+        session.worker_id,
+        session.offered,
+        body.max_items,
+        body.wait_seconds,
+        lambda: _is_there(request),
+        bound=session.bound,
+    )
+    response = web.Response(body=items_answer(item_message(item) for item in items), content_type="application/json")
+    try:
+        await response.prepare(request)
+        await response.write_eof()
+    except (ConnectionError, asyncio.CancelledError):
+        await services.engine.give_back({item.run_id: item.lease for item in items})
+        raise
+    return response
+
+
+async def journal(request: web.Request, body: JournalCall) -> web.Response:
+    """Record steps and settle leases, of many runs; what is not rejected is durable."""
+    await _session(request, body.session)
+    rejections = await asyncio.gather(*(_record(request, entry, body.sent_at) for entry in body.entries))
+    return answer_message(JournalAnswer(rejected=tuple(found for found in rejections if found)))
+
+
+async def complete_work(request: web.Request, body: JournalCall) -> web.Response:
+    """Record the entries of one run; 409 when its lease is lost."""
+    await _session(request, body.session)
+    item_id = uuid_in_path(request, "item_id")
+    if any(entry.run_id != item_id for entry in body.entries):
+        raise BadRequest(details=[Problem("entries", "All entries must be of the run in the path.")])
+    for entry in body.entries:
+        rejected = await _record(request, entry, body.sent_at)
+        if rejected is not None:
+            raise _error_of(rejected)
+    return answer_message(JournalAnswer())
+
+
+async def get_version(request: web.Request, query: SessionQuery) -> web.Response:
+    """The definition of a version that the worker holds a run of."""
+    session, version_id = await _session(request, query.session), uuid_in_path(request, "version_id")
+    await request.app[WORKERS].check_version(session, version_id)
+    async with services_of(request).pool.acquire() as conn:
+        text = await versions.definition_of(conn, version_id)
+    if text is None:
+        raise NotFound("There is no such version.")
+    return web.Response(body=text, content_type="application/json")
+
+
+async def get_journal(request: web.Request, query: PageQuery) -> web.Response:
+    """The recorded steps of a run that the worker holds, after a `seq`."""
+    session, run_id = await _session(request, query.session), uuid_in_path(request, "run_id")
+    await request.app[WORKERS].check_run(session, run_id)
+    found = await services_of(request).engine.steps_after(run_id, query.after, STEPS_A_PAGE)
+    steps = tuple(stored_step(record, digest) for record, digest in found)
+    return answer_message(JournalPage(steps=steps, more=len(found) == STEPS_A_PAGE, now=datetime.now(UTC)))
+
+
+async def get_payload(request: web.Request, query: SessionQuery) -> web.Response:
+    """A large value of a run that the worker holds."""
+    session, run_id = await _session(request, query.session), uuid_in_path(request, "run_id")
+    workers = request.app[WORKERS]
+    await workers.check_run(session, run_id)
+    return web.Response(body=await workers.value(run_id, _digest(request)), content_type="application/octet-stream")
+
+
+async def put_payload(request: web.Request, query: PartQuery) -> web.Response:
+    """Upload a part of a large value of a run; the journal then names the value by its hash."""
+    await _session(request, query.session)
+    data = await request.read()
+    if len(data) > PART_BYTES or query.total > MAX_VALUE_BYTES:
+        raise TooLarge(f"A part may have {PART_BYTES:,} bytes and a value {MAX_VALUE_BYTES:,}.")
+    if query.offset < 0 or not data or query.offset + len(data) > query.total:
+        raise BadRequest(details=[Problem("offset", "The part does not lie within the value.")])
+    await request.app[WORKERS].put_part(
+        uuid_in_path(request, "run_id"),
+        query.lease,
+        _digest(request),
+        start=query.offset,
+        total=query.total,
+        data=data,
+    )
+    return web.Response(status=204)
+
+
+async def _session(request: web.Request, session: UUID) -> Session:
+    return await request.app[WORKERS].check(request[WORKER], request.match_info["id"], session)
+
+
+async def _record(request: web.Request, message: EntryOf, sent_at: datetime) -> Rejection | None:
+    """Record one entry; null when it is durable."""
+    try:
+        if message.commands or (message.settle and message.settle.status in NOT_YET):
+            return _rejected(message, "invalid", "Commands, waiting and pausing are not supported yet.")
+        digests = [bytes.fromhex(value.hash) for value in values_in(message) if value.hash]
+        workers = request.app[WORKERS]
+        fetched = await workers.uploaded(message.run_id, digests) if digests else {}
+        entry = entry_of(message, sent_at, {digest.hex(): value for digest, value in fetched.items()})
+        verdict = await services_of(request).engine.recorder.submit(entry)
+        if verdict is not Verdict.ACCEPTED:
+            return _rejected(message, "lease_lost" if verdict is Verdict.LEASE_LOST else "invalid", "")
+        if digests:
+            await workers.drop_parts(message.run_id, digests)
+    except Unavailable as error:
+        return _rejected(message, "unavailable", error.message)
+    except MelError as error:
+        return _rejected(message, "invalid", error.message)
+    return None
+
+
+def _rejected(message: EntryOf, error: Literal["lease_lost", "invalid", "unavailable"], text: str) -> Rejection:
+    return Rejection.model_construct(run_id=message.run_id, lease=message.lease, error=error, message=text)
+
+
+def _error_of(rejected: Rejection) -> MelError:
+    if rejected.error == "lease_lost":
+        return LeaseLost()
+    return Unavailable(rejected.message) if rejected.error == "unavailable" else BadRequest(rejected.message)
+
+
+def _is_there(request: web.Request) -> bool:
+    """Whether the client still waits: aiohttp takes the transport away when the connection is lost."""
+    return request.transport is not None and not request.transport.is_closing()
+
+
+def _digest(request: web.Request) -> bytes:
+    text = request.match_info["hash"]
+    try:
+        digest = bytes.fromhex(text)
+    except ValueError:
+        digest = b""
+    if len(digest) != 32:
+        raise NotFound("A value is named by the SHA-256 of its text, in hex.")
+    return digest
+
+
+def shown(worker: ListedWorker) -> dict[str, Any]:
+    """A worker as it is listed."""
+    fields = {name: getattr(worker, name) for name in WorkerAnswer.model_fields if name != "status"}
+    return fields | {"status": "active" if worker.silent_seconds < ACTIVE_SECONDS else "silent"}

@@ -1,0 +1,229 @@
+"""Remote workers as an instance knows them: registrations, sessions, heartbeats, and what passes under their leases.
+
+A session is checked from a memory of two seconds, so a call costs no statement for it. That is safe: what a call of an
+older session may still bring is fenced by the lease tokens it names.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+from uuid import UUID, uuid4
+
+import structlog
+
+from melagent.domain.requirement import capabilities
+from melagent.engine.batch import Batcher
+from melagent.errors import Conflict, Forbidden, LeaseLost, NotFound, Problem, Unprocessable
+from melagent.loop import Loop
+from melagent.services.memory import BriefMemory
+from melagent.store import parts, payloads, workers
+from melagent.store.pool import transaction
+from melagent.store.workers import HeartbeatRow, WorkerRow
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
+
+    from melagent.engine.engine import Engine
+    from melagent.engine.lifecycle.hold import Extended
+    from melagent.services.access import WorkerPrincipal
+    from melagent.store.pool import Pool
+
+TRUSTED_SECONDS = 2.0
+CONTACT_SECONDS = 5.0
+SWEEP_SECONDS = 3600.0
+"""After this time a worker that is silent is forgotten, and parts that no journal named are deleted."""
+
+REGISTER_AGAIN = Problem("session", "Register again.")
+OTHER_SESSION = Problem("session", "This one has ended.")
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A worker that wants to register."""
+
+    id: str
+    name: str
+    concurrency: int
+    labels: Sequence[str]
+    node_types: Sequence[str]
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
+class Heartbeat:
+    """`leases` are all that the worker holds, by run; `seq` grows with each heartbeat of a session."""
+
+    worker_id: str
+    session: UUID
+    seq: int
+    leases: Mapping[UUID, UUID]
+    draining: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A registered worker. A `bound` one, whose token has labels, takes only runs that require something."""
+
+    worker_id: str
+    session: UUID
+    token_id: str
+    offered: frozenset[str] = field(repr=False)
+    bound: bool = False
+
+
+class Workers:
+    """The registered workers of all instances, as this one sees them. `loop` notes when they were last heard of."""
+
+    def __init__(self, pool: Pool, engine: Engine, instance: str) -> None:
+        self._pool = pool
+        self._engine = engine
+        self._instance = instance
+        self._known = BriefMemory(self._find, TRUSTED_SECONDS)
+        self._contacts: dict[str, UUID] = {}
+        self._beats: Batcher[Heartbeat, Extended | None] = Batcher(
+            self._take_in, lanes=1, size_of=lambda beat: 32 * len(beat.leases), key_of=lambda beat: beat.worker_id
+        )
+        self.loop = Loop("workers", self.one_pass, interval_seconds=CONTACT_SECONDS)
+
+    async def register(self, principal: WorkerPrincipal, candidate: Candidate) -> UUID:
+        """Begin a session; the leases of an earlier one of this worker end, because its process has been restarted.
+
+        Raises Forbidden for labels that the token does not allow, Conflict when the id is somebody else's.
+        """
+        if principal.labels and not principal.labels.issuperset(candidate.labels):
+            allowed = ", ".join(sorted(principal.labels))
+            raise Forbidden(f"This token allows only workers with labels among {allowed}.")
+        session = uuid4()
+        row = WorkerRow(
+            candidate.id,
+            session,
+            principal.id,
+            candidate.name,
+            candidate.version,
+            list(candidate.labels),
+            list(candidate.node_types),
+            candidate.concurrency,
+            self._instance,
+        )
+        async with transaction(self._pool) as conn:
+            known = await workers.register(conn, row)
+        if known is None:
+            raise Conflict(f"A worker with the id {candidate.id!r} is registered already, with another token.")
+        if known:
+            await self._engine.release_workers({candidate.id: None})
+        self._known.forget()
+        log.info("worker registered", worker_id=candidate.id, labels=row.labels, concurrency=row.concurrency)
+        return session
+
+    async def check(self, principal: WorkerPrincipal, worker_id: str, session: UUID) -> Session:
+        """The session of a call. NotFound: register again. Conflict: another process has registered under this id."""
+        row = await self._known.get(worker_id)
+        if row is None or row.token_id != principal.id:
+            raise NotFound("This worker is not registered.", [REGISTER_AGAIN])
+        if row.session != session:
+            raise Conflict("Another process has registered as this worker since.", [OTHER_SESSION])
+        self._contacts[worker_id] = session
+        offered = capabilities(row.labels, row.node_types)
+        return Session(worker_id, session, row.token_id, offered, bound=bool(principal.labels))
+
+    async def heartbeat(self, beat: Heartbeat) -> Extended:
+        """Extend all leases of a worker, and free those it has let go. Conflict for a heartbeat that comes too late."""
+        extended = await self._beats.submit(beat)
+        if extended is None:
+            raise Conflict("A later heartbeat, or a later session, has been here before.")
+        return extended
+
+    async def unregister(self, session: Session) -> None:
+        """Forget a worker and free its runs. May be repeated."""
+        async with transaction(self._pool) as conn:
+            await workers.forget(conn, session.worker_id, session.session)
+        await self._engine.release_workers({session.worker_id: None})
+        self._contacts.pop(session.worker_id, None)
+        self._known.forget()
+
+    async def list_all(self) -> list[workers.ListedWorker]:
+        async with self._pool.acquire() as conn:
+            return await workers.list_all(conn)
+
+    async def check_run(self, session: Session, run_id: UUID) -> None:
+        """Raises Forbidden unless the worker holds this run."""
+        async with self._pool.acquire() as conn:
+            if not await workers.holds_run(conn, session.worker_id, run_id):
+                raise Forbidden("A worker sees only the runs that it holds.")
+
+    async def check_version(self, session: Session, version_id: UUID) -> None:
+        """Raises Forbidden unless the worker holds a run of this version."""
+        async with self._pool.acquire() as conn:
+            if not await workers.holds_version(conn, session.worker_id, version_id):
+                raise Forbidden("A worker sees only the versions of runs that it holds.")
+
+    async def value(self, run_id: UUID, digest: bytes) -> bytes:
+        """A large value of a run, by its hash."""
+        async with self._pool.acquire() as conn:
+            found = await payloads.load(conn, run_id, [digest])
+        if digest not in found:
+            raise NotFound("This run has no such value.")
+        return found[digest]
+
+    async def put_part(self, run_id: UUID, lease: UUID, digest: bytes, *, start: int, total: int, data: bytes) -> None:
+        """Keep a part of a value until the journal names it. LeaseLost unless the run is held with this lease."""
+        async with transaction(self._pool) as conn:
+            if not await parts.put(conn, run_id, lease, digest, start=start, total=total, data=data):
+                raise LeaseLost
+
+    async def uploaded(self, run_id: UUID, digests: Collection[bytes]) -> dict[bytes, bytes]:
+        """Values whose parts have come, or that the run has already. Unprocessable names those that are missing."""
+        async with self._pool.acquire() as conn:
+            found = await parts.load(conn, run_id, digests)
+            sound = await asyncio.to_thread(_sound, found)
+            left = [digest for digest in digests if digest not in sound]
+            sound |= await payloads.load(conn, run_id, left)
+        if missing := [digest.hex() for digest in digests if digest not in sound]:
+            raise Unprocessable(f"These values were not uploaded whole: {', '.join(missing)}.")
+        return sound
+
+    async def drop_parts(self, run_id: UUID, digests: Collection[bytes]) -> None:
+        async with self._pool.acquire() as conn:
+            await parts.drop(conn, run_id, digests)
+
+    async def one_pass(self) -> float | None:
+        """Note who was heard of since the last pass, for all of them in one statement; and forget what is long over."""
+        contacts, self._contacts = self._contacts, {}
+        async with transaction(self._pool) as conn:
+            if contacts:
+                await workers.contact(conn, contacts, self._instance)
+            await workers.forget_silent(conn, SWEEP_SECONDS)
+            await parts.sweep(conn, SWEEP_SECONDS)
+        return None
+
+    async def _find(self, worker_id: str) -> WorkerRow | None:
+        async with self._pool.acquire() as conn:
+            return await workers.find(conn, worker_id)
+
+    async def _take_in(self, beats: Sequence[Heartbeat]) -> list[Extended | None]:
+        """Heartbeats of many workers: order checked, leases extended, those let go freed, with a statement for each.
+
+        A lease that the worker does not name was let go only if it was granted before the heartbeat before this one:
+        what was granted since may still be on its way to the worker.
+        """
+        rows = [HeartbeatRow(beat.worker_id, beat.session, beat.seq, beat.draining) for beat in beats]
+        async with transaction(self._pool) as conn:
+            previous = await workers.beat(conn, rows, self._instance)
+        in_order = [beat for beat in beats if beat.worker_id in previous]
+        answers = await asyncio.gather(*(self._engine.extend(beat.leases) for beat in in_order))
+        granted_before = {worker_id: moment for worker_id, moment in previous.items() if moment is not None}
+        if granted_before:
+            kept = [lease for beat in in_order for lease in beat.leases.values()]
+            await self._engine.release_workers(granted_before, kept)
+        by_worker = dict(zip((beat.worker_id for beat in in_order), answers, strict=True))
+        return [by_worker.get(beat.worker_id) for beat in beats]
+
+
+def _sound(found: Mapping[bytes, bytes]) -> dict[bytes, bytes]:
+    """The values that are what their hash says."""
+    return {digest: value for digest, value in found.items() if hashlib.sha256(value).digest() == digest}

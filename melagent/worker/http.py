@@ -1,0 +1,224 @@
+"""Work over HTTP from any API instance, for `server worker`; needs no database."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import math
+from collections import deque
+from dataclasses import replace
+from datetime import UTC, datetime
+from itertools import count
+from typing import TYPE_CHECKING
+
+import structlog
+
+from melagent.domain.definition import Definition
+from melagent.domain.work import Verdict
+from melagent.engine.batch import Batcher
+from melagent.errors import Internal, Unavailable
+from melagent.protocol import values
+from melagent.protocol.messages import (
+    INLINE_BYTES,
+    MAX_ITEMS,
+    PART_BYTES,
+    Beat,
+    BeatAnswer,
+    Claim,
+    JournalAnswer,
+    JournalCall,
+    JournalPage,
+)
+from melagent.worker.connection import CALL_SECONDS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from uuid import UUID
+
+    from melagent.domain.run import StepRecord
+    from melagent.domain.work import Entry, WorkItem
+    from melagent.protocol.messages import Message, Step
+    from melagent.worker.connection import Connection
+
+WAIT_SECONDS = 20.0
+"""How long a claim waits at the server: below the 30 s and more after which proxies lose patience."""
+
+JOURNAL_LANES = 2
+JOURNAL_BYTES = 400 * 1024
+"""Of values in one call; with what is around them, and escaped as JSON, it stays below a proxy's limit of 1 MiB."""
+
+RETRY_SECONDS = 0.2
+
+log = structlog.get_logger()
+
+
+class HttpSource:
+    """A `WorkSource` over the worker protocol. `lease_seconds` is what the registration answered."""
+
+    waits = True
+
+    def __init__(self, connection: Connection, lease_seconds: float) -> None:
+        self._connection = connection
+        self._lease_seconds = lease_seconds
+        self._beat_seq = count(1)
+        self._beats: deque[float] = deque(maxlen=2)
+        self._claims: set[asyncio.Task[list[WorkItem]]] = set()
+        self._entries: Batcher[Entry, Verdict] = Batcher(
+            self._write,
+            lanes=JOURNAL_LANES,
+            size_of=_size,
+            key_of=lambda entry: entry.run_id,
+            max_bytes=JOURNAL_BYTES,
+        )
+
+    def on_work(self, listener: Callable[[], None]) -> None:
+        """Never called: a claim that waits is answered as soon as there is work."""
+
+    async def claim(self, limit: int) -> list[WorkItem]:
+        """Lease up to `limit` runs; waits up to 20 s for the first, and as long as the server is away."""
+        claiming = asyncio.create_task(self._claim(limit))
+        self._claims.add(claiming)
+        claiming.add_done_callback(self._claims.discard)
+        await asyncio.wait([claiming])
+        return [] if claiming.cancelled() else claiming.result()
+
+    def stop_claiming(self) -> None:
+        """Break off claims that wait. What the server grants to them meanwhile it takes back."""
+        for claiming in self._claims:
+            claiming.cancel()
+
+    async def _claim(self, limit: int) -> list[WorkItem]:
+        clock = asyncio.get_running_loop().time
+        asked_at = sent_at = clock()
+
+        def message(session: UUID) -> Message:
+            nonlocal sent_at
+            sent_at = clock()
+            return Claim(session=session, max_items=min(limit, MAX_ITEMS), wait_seconds=WAIT_SECONDS)
+
+        answer = await self._connection.call(
+            "POST", "/claim-work", message, seconds=WAIT_SECONDS + CALL_SECONDS, patience=math.inf
+        )
+        late = sent_at - asked_at
+        items = [values.work_item(item) for item in values.items_of(answer)]
+        items = [replace(item, granted_after=item.granted_after + late) for item in items]
+        return [item for item in items if not self._may_be_released(asked_at + item.granted_after)]
+
+    def _may_be_released(self, granted_at: float) -> bool:
+        """Whether two heartbeats went out since the grant that did not name it: the server may have freed the run."""
+        return len(self._beats) == 2 and self._beats[0] > granted_at
+
+    async def load(self, item: WorkItem) -> WorkItem:
+        if item.loaded:
+            return item
+        run_input, journal = item.input, item.journal
+        if run_input is None and item.input_hash is not None:
+            run_input = await self._value(item.run_id, item.input_hash.hex())
+        return replace(
+            item,
+            input=run_input or b"null",
+            input_hash=None,
+            journal=await self._journal(item.run_id) if journal is None else journal,
+        )
+
+    def submit(self, entry: Entry) -> asyncio.Future[Verdict]:
+        return self._entries.submit(entry)
+
+    async def extend(self, leases: Mapping[UUID, UUID]) -> frozenset[UUID]:
+        """One heartbeat. A lost answer is not waited for: the next heartbeat says the same."""
+        seq = next(self._beat_seq)
+        self._beats.append(asyncio.get_running_loop().time())
+
+        def message(session: UUID) -> Message:
+            return Beat(session=session, seq=seq, leases=dict(leases))
+
+        answer = await self._connection.call("PUT", "/heartbeat", message, patience=0)
+        return frozenset(BeatAnswer.model_validate_json(answer).lost)
+
+    async def definition(self, version_id: UUID) -> Definition:
+        answer = await self._connection.call("GET", f"/versions/{version_id}", patience=self._lease_seconds)
+        return Definition.model_validate_json(answer)
+
+    async def drain(self) -> None:
+        """Wait until everything submitted has been answered."""
+        await self._entries.drain()
+
+    async def _write(self, entries: Sequence[Entry]) -> list[Verdict]:
+        """Write entries until each is recorded or refused. Unavailable when that fails for a whole lease."""
+        await asyncio.gather(*(self._upload(entry) for entry in entries))
+        give_up_at = asyncio.get_running_loop().time() + self._lease_seconds
+        verdicts = [Verdict.ACCEPTED] * len(entries)
+        open_ = list(range(len(entries)))
+        while True:
+            left = give_up_at - asyncio.get_running_loop().time()
+            answer = await self._send([entries[number] for number in open_], max(0.0, left))
+            rejected = {rejection.run_id: rejection.error for rejection in answer.rejected}
+            verdicts = [
+                Verdict(error) if (error := rejected.get(entry.run_id)) and error != "unavailable" else verdict
+                for entry, verdict in zip(entries, verdicts, strict=True)
+            ]
+            open_ = [number for number in open_ if rejected.get(entries[number].run_id) == "unavailable"]
+            if not open_:
+                return verdicts
+            if left <= 0:
+                raise Unavailable("The server cannot record this right now.")
+            await asyncio.sleep(RETRY_SECONDS)
+
+    async def _send(self, entries: Sequence[Entry], patience: float) -> JournalAnswer:
+        messages = tuple(values.entry_message(entry) for entry in entries)
+
+        def message(session: UUID) -> Message:
+            return JournalCall.model_construct(session=session, sent_at=datetime.now(UTC), entries=messages)
+
+        return JournalAnswer.model_validate_json(
+            await self._connection.call("POST", "/journal", message, patience=patience)
+        )
+
+    async def _upload(self, entry: Entry) -> None:
+        """Send the values that are too large for the call itself, in parts."""
+        for digest, value in values.large_values(entry).items():
+            for start in range(0, len(value), PART_BYTES):
+                await self._connection.call(
+                    "PUT",
+                    f"/payloads/{entry.run_id}/{digest}",
+                    data=value[start : start + PART_BYTES],
+                    params={"lease": str(entry.lease), "offset": str(start), "total": str(len(value))},
+                    patience=self._lease_seconds,
+                )
+
+    async def _journal(self, run_id: UUID) -> tuple[StepRecord, ...]:
+        """All recorded steps of a run."""
+        steps: list[StepRecord] = []
+        more = True
+        while more:
+            after = {"after": str(steps[-1].seq if steps else 0)}
+            answer = await self._connection.call(
+                "GET", f"/journal/{run_id}", params=after, patience=self._lease_seconds
+            )
+            page = JournalPage.model_validate_json(answer)
+            shift = datetime.now(UTC) - page.now
+            steps += [values.step_record(step, shift, await self._outputs(run_id, step)) for step in page.steps]
+            more = page.more
+        return tuple(steps)
+
+    async def _outputs(self, run_id: UUID, step: Step) -> dict[str, bytes]:
+        digest = step.output.hash if step.output is not None else None
+        return {digest: await self._value(run_id, digest)} if digest else {}
+
+    async def _value(self, run_id: UUID, digest: str) -> bytes:
+        value = await self._connection.call(
+            "GET", f"/payloads/{run_id}/{digest}", seconds=3 * CALL_SECONDS, patience=self._lease_seconds
+        )
+        if hashlib.sha256(value).hexdigest() != digest:
+            raise Internal(f"The value {digest} of run {run_id} came damaged.")
+        return value
+
+
+def _size(entry: Entry) -> int:
+    """About what an entry needs in a call: large values travel apart."""
+    outputs = [step.output for step in entry.steps]
+    if entry.settle is not None:
+        outputs.append(entry.settle.output)
+    inline = sum(len(output) for output in outputs if output is not None and len(output) <= INLINE_BYTES)
+    logs = sum(500 * len(step.logs) for step in entry.steps)
+    return inline + logs + 500 * len(entry.steps)
