@@ -22,7 +22,7 @@ from benchmarks.figures import latencies_ms, median_by
 from benchmarks.outcome import Goal, Outcome
 from benchmarks.product import database
 from melagent import log, migrate
-from melagent.broker.postgres import PostgresBroker
+from melagent.broker.postgres import postgres_broker
 from melagent.domain.run import RunStatus
 from melagent.domain.work import Entry, NewRun, Settle, Verdict
 from melagent.engine.engine import Engine
@@ -100,7 +100,7 @@ async def _compared(queues: dict[int, str], seconds: float) -> dict[int, list[di
 @asynccontextmanager
 async def _engine(dsn: str) -> AsyncIterator[Engine]:
     """The engine of a process without a worker: what it starts is queued."""
-    pool, broker = await create_pool(dsn), PostgresBroker(dsn)
+    pool, broker = await create_pool(dsn), postgres_broker(dsn)
     engine = Engine(pool, broker)
     await broker.start()
     await engine.open()

@@ -23,7 +23,7 @@ from aiohttp import web
 
 from melagent.api.app import build_app
 from melagent.api.context import Services
-from melagent.broker.postgres import PostgresBroker
+from melagent.broker.postgres import postgres_broker
 from melagent.domain.run import RunStatus, StepRecord, StepStatus
 from melagent.domain.work import Entry, NewRun, RunEnd, Settle
 from melagent.registry import Registry
@@ -84,7 +84,7 @@ class Floor:
     """Takes the engine's place behind the API: a run is started, recorded and settled, and nothing happens in it."""
 
     def __init__(self, pool: Pool, shape: Shape) -> None:
-        self.broker = PostgresBroker("")  # never started: readiness only asks for its kind
+        self.broker = postgres_broker("")  # never started: readiness only asks for its kind
         self._pool = pool
         self._shape = shape
         self._starts = Gathered(self._start)

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from melagent import sdk
-from melagent.broker.postgres import PostgresBroker
+from melagent.broker.postgres import postgres_broker
 from melagent.engine.context import World
 from melagent.engine.engine import Engine
 from melagent.maintenance.rescuer import Rescuer
@@ -23,6 +23,8 @@ from melagent.worker.worker import Worker, WorkerOptions
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
+
+    from melagent.broker import Broker
 
 
 @dataclass(slots=True)
@@ -89,7 +91,7 @@ class Instance:
     worker: Worker
     rescuer: Rescuer
     unparker: Unparker
-    broker: PostgresBroker
+    broker: Broker
     dead: bool = False
 
     async def crash(self) -> None:
@@ -129,7 +131,7 @@ async def instance(
 ) -> AsyncIterator[Instance]:
     """An instance whose worker claims, unless `starts` is false. The maintenance passes are the test's to call."""
     options = {"concurrency": 10, "lease_seconds": 15.0, "heartbeat_seconds": 5.0, "grace_seconds": 5.0} | options
-    broker = PostgresBroker(broker_url or database_url)
+    broker = postgres_broker(broker_url or database_url)
     engine = Engine(
         await create_pool(database_url, PoolLimits(max_open=6)), broker, answering=["answer"],
         lease_seconds=options["lease_seconds"],

@@ -1,4 +1,4 @@
-"""A relay between a program and PostgreSQL that can lose an answer, cut its lines, and be away."""
+"""A relay between a program and a server that can lose an answer, cut its lines, fall silent, and be away."""
 
 from __future__ import annotations
 
@@ -16,11 +16,16 @@ IDLE = b"Z\x00\x00\x00\x05I"
 
 
 class Proxy:
-    """`url` leads through the relay. While `away` it accepts connections and drops them at once."""
+    """`url` leads through the relay. While `away` it accepts connections and drops them at once.
+
+    While `silent` it swallows what the server says on lines that are open, and keeps them open.
+    """
 
     def __init__(self, target: dict[str, str]) -> None:
         self.url = ""
+        self.port = 0
         self.away = False
+        self.silent = False
         self.lost = 0
         self._target = target
         self._lose: bytes | None = None
@@ -72,6 +77,8 @@ class Proxy:
                 self._lose = None
                 self.lost += 1
                 break
+            if self.silent:
+                continue
             writer.write(data)
             await writer.drain()
         raise ConnectionResetError
@@ -79,7 +86,17 @@ class Proxy:
 
 @asynccontextmanager
 async def proxy_to(database_url: str) -> AsyncIterator[Proxy]:
+    """A relay to a PostgreSQL server."""
     target = {name: str(value) for name, value in conninfo_to_dict(database_url).items()}
+    async with relay_to(target) as proxy:
+        login = target.get("user", "postgres") + (f":{target['password']}" if "password" in target else "")
+        proxy.url = f"postgresql://{login}@127.0.0.1:{proxy.port}/{target['dbname']}?sslmode=disable"
+        yield proxy
+
+
+@asynccontextmanager
+async def relay_to(target: dict[str, str]) -> AsyncIterator[Proxy]:
+    """A relay to the `host` and `port` of a target; a host that begins with a slash is a folder of sockets."""
     proxy = Proxy(target)
     relays: set[asyncio.Task[None]] = set()
 
@@ -89,9 +106,7 @@ async def proxy_to(database_url: str) -> AsyncIterator[Proxy]:
         task.add_done_callback(relays.discard)
 
     server = await asyncio.start_server(accept, "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
-    login = target.get("user", "postgres") + (f":{target['password']}" if "password" in target else "")
-    proxy.url = f"postgresql://{login}@127.0.0.1:{port}/{target['dbname']}?sslmode=disable"
+    proxy.port = server.sockets[0].getsockname()[1]
     try:
         yield proxy
     finally:

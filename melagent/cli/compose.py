@@ -16,7 +16,8 @@ from aiohttp import web
 from melagent import __version__, migrate
 from melagent.api.app import build_app
 from melagent.api.context import Services
-from melagent.broker.postgres import PostgresBroker
+from melagent.broker.postgres import postgres_broker
+from melagent.broker.redis import redis_broker
 from melagent.domain.requirement import capabilities
 from melagent.engine.context import World
 from melagent.engine.engine import Engine
@@ -105,7 +106,7 @@ def _calm_garbage_collection() -> None:
 
 
 async def _open_engine(settings: Settings, pool: Pool, dsn: str, registry: Registry, stack: AsyncExitStack) -> Engine:
-    broker = PostgresBroker(dsn)
+    broker = redis_broker(settings.redis.url) if settings.redis.url else postgres_broker(dsn)
     answering = [node_type.node.id for node_type in registry.all() if node_type.answers]
     engine = Engine(pool, broker, answering=answering, lease_seconds=settings.engine.lease_seconds)
     await broker.start()

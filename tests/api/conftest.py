@@ -10,7 +10,7 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from melagent.api.app import build_app
 from melagent.api.context import Services
-from melagent.broker.postgres import PostgresBroker
+from melagent.broker.postgres import postgres_broker
 from melagent.engine.context import World
 from melagent.engine.engine import Engine
 from melagent.migrate import known_ids
@@ -29,7 +29,7 @@ def registry():
 
 @pytest.fixture
 async def engine(database_url, pool):
-    broker = PostgresBroker(database_url)
+    broker = postgres_broker(database_url)
     engine = Engine(pool, broker, answering=["http_response"])
     await broker.start()
     await engine.open()

@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 
 from melagent.store import runs
-from melagent.store.ids import new_id
 from melagent.store.health import applied_migrations
+from melagent.store.ids import new_id
 
 
 @pytest.mark.parametrize("path", ["/health", "/api/health"])

@@ -6,7 +6,7 @@ import pytest
 
 from melagent.api.openapi import PARAMETER, document
 from melagent.api.routes import DEMO_ROUTES, ROUTES
-from melagent.services.access import Role
+from melagent.services.access import Role, create_worker_token
 from melagent.store.ids import new_id
 
 ALL = (*ROUTES, *DEMO_ROUTES)
@@ -52,7 +52,19 @@ async def test_every_route_is_refused_to_every_role_below_its_own_and_to_no_othe
                 assert expected in (None, answer.status), (route.path, role)
 
 
+async def test_a_worker_token_opens_the_worker_routes_and_nothing_else(serve, services, pool):
+    _, token = await create_worker_token(pool, "worker")
+    async with serve(services, key=token) as client:
+        for route in ALL:
+            if route.role is not Role.OPEN:
+                path = PARAMETER.sub(str(new_id()), route.path)
+                answer = await client.request(route.method, path, json={})
+                assert (answer.status == 401) == (route.role is not Role.WORKER), (route.path, answer.status)
+
+
 def refusal(role, needed):
+    if needed is Role.WORKER:
+        return 401
     if needed is Role.OPEN or (role is not Role.OPEN and role >= needed):
         return None
     return 401 if role is Role.OPEN else 403

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from melagent.broker.postgres import PostgresBroker
+from melagent.broker.postgres import postgres_broker
 from melagent.engine.engine import Engine
 from tests.builders import eventually, free_run, new_run, place
 
@@ -16,7 +16,7 @@ ANYTHING = frozenset()
 
 @pytest.fixture
 async def engine(pool, database_url):
-    broker = PostgresBroker(database_url)
+    broker = postgres_broker(database_url)
     engine = Engine(pool, broker)
     await broker.start()
     await engine.open()

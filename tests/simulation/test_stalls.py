@@ -24,8 +24,16 @@ LEASE_SECONDS = 15.0
 class OneRun:
     """A source with a single run, leased a little after it was asked for. Nothing of it is ever settled."""
 
+    waits = False
+
     def __init__(self) -> None:
         self.given = 0
+
+    def stop_claiming(self) -> None:
+        pass
+
+    async def load(self, item: WorkItem) -> WorkItem:
+        return item
 
     def on_work(self, listener: Callable[[], None]) -> None:
         pass
