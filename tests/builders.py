@@ -131,7 +131,7 @@ async def misplaced(conn: Any) -> Sequence[Any]:
     return await conn.fetch(MISPLACED)
 
 
-async def eventually(condition: Callable[[], Any], seconds: float = 10.0) -> Any:
+async def eventually(condition: Callable[[], Any], seconds: float = 60.0) -> Any:
     """The first true value of a condition, which may be a coroutine function; fails when it stays false."""
     give_up_at = time.monotonic() + seconds
     while True:

@@ -88,10 +88,10 @@ def database_url(admin, server_url, template):
 @pytest.fixture
 async def pool(database_url):
     """A pool on this test's database; a connection that was not given back fails the test."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         pool = await asyncpg.create_pool(database_url, min_size=1, max_size=10)
     yield pool
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         await pool.close()
 
 
@@ -108,11 +108,11 @@ def logging_stays_as_it_was():
 
 @pytest.fixture(autouse=True)
 async def no_task_is_left_behind():
-    """Fail a test whose tasks have not ended a second after it."""
+    """Fail a test whose tasks have not ended ten seconds after it."""
     yield
     left = asyncio.all_tasks() - {asyncio.current_task()}
     if left:
-        _, running = await asyncio.wait(left, timeout=1)
+        _, running = await asyncio.wait(left, timeout=10)
         for task in running:
             task.cancel()
         assert not running, f"tasks left behind: {running}"

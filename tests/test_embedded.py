@@ -77,7 +77,7 @@ def run_until_cut_off(connection, query):
 
 
 def wait_until(condition):
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < deadline, "the condition did not come true in time"
 

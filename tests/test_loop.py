@@ -30,7 +30,7 @@ def passes():
             return self.due
 
         async def reach(self, count):
-            async with asyncio.timeout(5), self.began:
+            async with asyncio.timeout(30), self.began:
                 await self.began.wait_for(lambda: self.count >= count)
 
     return Passes()
@@ -73,7 +73,7 @@ async def test_stop_awaits_the_pass_in_hand_and_no_other_begins(passes):
     await asyncio.sleep(0)
     assert not stopping.done()
     passes.may_end.set()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         await stopping
     assert passes.count == 1
 
@@ -95,7 +95,7 @@ async def test_failing_pass_is_not_driven_by_wake_ups(passes):
         loop.wake()
         await asyncio.sleep(0)
     assert passes.count == 1
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         await loop.stop()
 
 

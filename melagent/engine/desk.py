@@ -45,6 +45,7 @@ class Ask:
     asked_at: float
     reserved: int = 0
     closed: bool = False
+    considered: bool = False
     granted: list[WorkItem] = field(default_factory=list)
     answered: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -115,6 +116,11 @@ class Desk:
             async with asyncio.timeout(wait_seconds):
                 await ask.answered.wait()
         except TimeoutError:
+            if not ask.considered:  # it did not want to wait, and still gets what is there
+                await self._look()
+                await self._claim_for(
+                    [ask], {required for required in {ANY_WORKER, *self._known} if ask.meets(required)}
+                )
             ask.close()
             await ask.answered.wait()
         except asyncio.CancelledError:
@@ -142,7 +148,7 @@ class Desk:
 
     def wanted(self, offered: frozenset[str]) -> set[str]:
         """The requirements of free runs, as far as they are known here, that a worker with this offer meets."""
-        return {ANY_WORKER} | {required for required in self._known if requirement.meets(offered, required)}
+        return {required for required in (ANY_WORKER, *self._known) if requirement.meets(offered, required)}
 
     def offer(self, required: str) -> Slots | None:
         """A reserved place of somebody who waits and may run this, those who have waited longest first."""
@@ -151,6 +157,8 @@ class Desk:
     async def one_pass(self) -> float | None:
         """Claim for all who ask, as far as free runs are known of."""
         await self._look()
+        for ask in self._asks:
+            ask.considered = True
         for group in self._groups():
             await self._claim_for(group, {required for required in self._waiting if group[0].meets(required)})
         return None

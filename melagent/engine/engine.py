@@ -128,7 +128,7 @@ class Engine:
         self._tell_others(run_ids)
 
     async def claim(self, worker_id: str, offered: frozenset[str], limit: int) -> list[WorkItem]:
-        """Lease up to `limit` free runs to a worker of this process."""
+        """Lease up to `limit` free runs to a worker of this process; does not wait for any."""
         wanted = self.desk.wanted(offered)
         return [item for _, item in await claim(self.pool, [worker_id] * limit, wanted, self.lease_seconds)]
 

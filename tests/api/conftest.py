@@ -85,7 +85,7 @@ async def keys(pool):
 def eventually():
     """How to wait until a coroutine function answers something true, and get that."""
 
-    async def eventually(check, seconds=5.0):
+    async def eventually(check, seconds=60.0):
         async with asyncio.timeout(seconds):
             while not (value := await check()):  # noqa: ASYNC110  # what is waited for lies outside of this loop
                 await asyncio.sleep(0.01)

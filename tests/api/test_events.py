@@ -30,7 +30,7 @@ def listen(client):
 
     async def listen(run_id, after=None):
         headers = {} if after is None else {"Last-Event-ID": str(after)}
-        async with asyncio.timeout(10), client.get(f"/api/workflow-runs/{run_id}/events", headers=headers) as answer:
+        async with asyncio.timeout(60), client.get(f"/api/workflow-runs/{run_id}/events", headers=headers) as answer:
             assert answer.status == 200
             text = await answer.text()
         return [parsed(block) for block in text.split("\n\n") if block.startswith("id:")]
@@ -92,13 +92,13 @@ async def test_the_stream_is_not_to_be_buffered_or_kept(client, start, worker):
 
 async def test_a_quiet_stream_says_that_it_is_still_there(client, start, monkeypatch):
     monkeypatch.setattr(events, "COMMENT_SECONDS", 0)
-    async with asyncio.timeout(10), client.get(f"/api/workflow-runs/{await start()}/events") as answer:
+    async with asyncio.timeout(60), client.get(f"/api/workflow-runs/{await start()}/events") as answer:
         while not (await answer.content.readline()).startswith(b":"):
             pass
 
 
 async def test_a_draining_instance_ends_its_streams_so_that_readers_come_back(client, start, services):
-    async with asyncio.timeout(10), client.get(f"/api/workflow-runs/{await start()}/events") as answer:
+    async with asyncio.timeout(60), client.get(f"/api/workflow-runs/{await start()}/events") as answer:
         assert await answer.content.readline() == b"retry: 1000\n"
         services.draining.set()
         text = await answer.text()
@@ -124,7 +124,7 @@ async def test_an_id_that_is_none_of_this_stream_is_a_bad_request(client, start,
 
 
 async def test_a_stream_whose_database_goes_away_ends_so_that_its_reader_comes_back(client, start, pool, capfd):
-    async with asyncio.timeout(10), client.get(f"/api/workflow-runs/{await start()}/events") as answer:
+    async with asyncio.timeout(60), client.get(f"/api/workflow-runs/{await start()}/events") as answer:
         await answer.content.readline()
         await pool.execute("ALTER TABLE parked RENAME TO away")
         text = await answer.text()

@@ -139,7 +139,7 @@ async def test_a_call_with_every_kind_of_strange_bytes_starts_a_webhooks_run(cli
     writer.write(f"POST {path}/%ff/%00/%ED%A0%80?%ff=%00&a=%ED%A0%80 HTTP/1.1\r\nHost: x\r\n".encode())
     writer.write(b"X-Strange: \xff\x80\r\nContent-Type: text/\xff; charset=x\r\nContent-Length: 2\r\n\r\n\xff\x00")
     await writer.drain()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         assert b" 202 " in await reader.readline()
     writer.close()
     await writer.wait_closed()

@@ -43,7 +43,7 @@ def running(admin, server_url, template, tmp_path_factory):
     process = subprocess.Popen(
         [sys.executable, "-m", "melagent", "server", "--port", "0"], env=environ, stderr=log, cwd=ROOT
     )
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while credentials.read(data_dir) is None:
         assert process.poll() is None, (data_dir / "log").read_text()
         assert time.monotonic() < deadline, "the server did not come up"

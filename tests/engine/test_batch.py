@@ -32,7 +32,7 @@ def batcher(write, *, lanes=1, size_of=lambda _: 1, key_of=lambda _: object()):
 
 
 async def ended(*futures):
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         return await asyncio.gather(*futures)
 
 
@@ -103,7 +103,7 @@ async def test_an_error_reaches_every_caller_of_the_batch_and_the_next_batch_is_
 
     batch = batcher(fails_once)
     first, second = batch.submit(1), batch.submit(2)
-    await asyncio.wait([first, second], timeout=5)
+    await asyncio.wait([first, second], timeout=30)
     for future in (first, second):
         with pytest.raises(OSError, match="away"):
             future.result()

@@ -41,7 +41,7 @@ def ids(items):
 
 
 async def test_what_waits_is_leased_to_whoever_asks(engine, pool):
-    runs = [await free_run(pool) for _ in range(3)]
+    runs = sorted([await free_run(pool) for _ in range(3)], key=lambda run: run.id)
     items = await engine.desk.ask("worker", ANYTHING, 2, 30.0)
     assert ids(items) == [runs[0].id, runs[1].id]
     rows = await pool.fetch("SELECT lease, worker_id FROM work_items WHERE lease IS NOT NULL ORDER BY run_id")

@@ -98,7 +98,7 @@ async def test_a_hint_makes_the_poll_due_at_once(pool, waiters):
     run_id = await settled(pool, COMPLETED)
     waiters.loop.start()
     try:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             with waiters.changes(run_id) as first_pass:
                 await first_pass.wait()
             with waiters.expecting(run_id, until_answer=False) as end:

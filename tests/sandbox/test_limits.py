@@ -92,28 +92,32 @@ TEMPLATES = [
 ]
 
 
-def refused_quickly(call, *arguments) -> None:
-    begun = time.perf_counter()
+SOON_SECONDS = 10.0
+"""Of processor time, which a busy machine does not stretch. What gets past a limit takes minutes, or for ever."""
+
+
+def refused_soon(call, *arguments) -> None:
+    begun = time.process_time()
     with pytest.raises(ExpressionError):
         call(*arguments)
-    assert time.perf_counter() - begun < 1
+    assert time.process_time() - begun < SOON_SECONDS
 
 
 @pytest.mark.parametrize("expression", EXPRESSIONS, ids=lambda text: text[:50])
-def test_hostile_expression_is_refused_within_a_second(expression):
-    refused_quickly(evaluate, expression, SCOPE)
+def test_hostile_expression_is_refused_soon(expression):
+    refused_soon(evaluate, expression, SCOPE)
 
 
 @pytest.mark.parametrize("template", TEMPLATES, ids=lambda text: text[:50])
-def test_hostile_template_is_refused_within_a_second(template):
-    refused_quickly(render, template, SCOPE)
+def test_hostile_template_is_refused_soon(template):
+    refused_soon(render, template, SCOPE)
 
 
 @pytest.mark.parametrize("source", [*EXPRESSIONS, *TEMPLATES], ids=lambda text: text[:50])
-def test_hostile_source_is_checked_within_a_second(source):
-    begun = time.perf_counter()
+def test_hostile_source_is_checked_soon(source):
+    begun = time.process_time()
     check(source, expression=source in EXPRESSIONS)
-    assert time.perf_counter() - begun < 1
+    assert time.process_time() - begun < SOON_SECONDS
 
 
 def test_hostile_sources_take_little_memory():

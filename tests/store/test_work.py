@@ -86,7 +86,7 @@ async def test_a_claim_passes_over_what_another_one_is_taking(pool, conn):
     runs = sorted([(await free_run(conn)).id for _ in range(4)])
     async with pool.acquire() as other, other.transaction():
         taken = [grant.run_id for grant in await work.claim(other, ["other"] * 2, [""], 15.0)]
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             mine = [grant.run_id for grant in await work.claim(conn, ["mine"] * 4, [""], 15.0)]
     assert sorted(taken) == runs[:2]
     assert sorted(mine) == runs[2:]
@@ -154,7 +154,7 @@ async def test_a_lease_that_is_being_extended_is_not_taken_back(pool, conn):
     await expire(conn)
     async with pool.acquire() as other, other.transaction():
         await work.extend(other, [grant.run_id], [grant.lease], 15.0)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             assert await work.take_back(conn, 10) == []
     assert await work.take_back(conn, 10) == []
 
@@ -183,7 +183,7 @@ async def test_two_instances_unpark_at_once_and_each_run_becomes_due_once(pool, 
         runs.append(grant.run_id)
     async with pool.acquire() as other, other.transaction():
         first = await work.unpark(other, 4)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             second = await work.unpark(conn, 10)
     assert sorted(first + second) == sorted(runs)
     assert await work.unpark(conn, 10) == []

@@ -1,0 +1,402 @@
+"""The worker protocol as a plain HTTP client meets it; what is repeated, reordered or stale changes nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from uuid import UUID, uuid4
+
+import pytest
+
+from melagent.services import workers as service
+from melagent.services.access import create_worker_token
+from melagent.store import tokens
+from melagent.store.ids import new_id
+from tests.builders import chain, free_run, new_run, place, stored
+
+START = ("start", "manual_trigger")
+
+
+class RemoteWorker:
+    """One registered worker, call by call."""
+
+    def __init__(self, client, worker_id):
+        self.client = client
+        self.id = worker_id
+        self.session = None
+        self.beats = 0
+
+    async def call(self, method, path="", body=None, **options):
+        url = f"/api/workers/{self.id}{path}"
+        query = {"session": self.session, **options.pop("query", {})}
+        sent = {"json": {"session": self.session, **body}} if body is not None else {"params": query}
+        async with self.client.request(method, url, **sent, **options) as answer:
+            data = await answer.json() if answer.content_type == "application/json" else await answer.read()
+            return answer.status, data
+
+    async def register(self, **fields):
+        async with self.client.post("/api/workers", json={"id": self.id, "concurrency": 5, **fields}) as answer:
+            body = await answer.json()
+        self.session = body.get("session", self.session)
+        return answer.status, body
+
+    async def claim(self, wait=0.0, items=5):
+        status, found = await self.call("POST", "/claim-work", {"max_items": items, "wait_seconds": wait})
+        assert status == 200, found
+        return found
+
+    async def beat(self, items=(), seq=None, **fields):
+        self.beats = self.beats + 1 if seq is None else self.beats
+        leases = {item["run_id"]: item["lease"] for item in items}
+        body = {"seq": self.beats if seq is None else seq, "leases": leases, **fields}
+        return await self.call("PUT", "/heartbeat", body)
+
+    async def journal(self, *entries, sent_at=None):
+        now = (sent_at or datetime.now(UTC)).isoformat()
+        return await self.call("POST", "/journal", {"sent_at": now, "entries": list(entries)})
+
+
+def step(key="a", seq=1, **fields):
+    now = datetime.now(UTC).isoformat()
+    done = {"step_key": key, "node_id": key, "node_type": "noop", "status": "completed", "attempt": 1, "seq": seq,
+            "started_at": now, "finished_at": now, "handle": "out", "output": {"text": '{"n":1}'}}  # fmt: skip
+    return done | fields
+
+
+def entry(item, seq=1, *steps, settle=None, **fields):
+    return {
+        "run_id": item["run_id"],
+        "lease": item["lease"],
+        "seq": seq,
+        "steps": list(steps),
+        "settle": settle,
+    } | fields
+
+
+COMPLETED = {"status": "completed", "output": {"text": '"done"'}}
+
+
+@pytest.fixture
+async def token(pool):
+    return (await create_worker_token(pool, "tests"))[1]
+
+
+@pytest.fixture
+async def worker_client(serve, services, token):
+    async with serve(services, key=token) as client:
+        yield client
+
+
+@pytest.fixture
+async def remote(worker_client):
+    worker = RemoteWorker(worker_client, "one")
+    assert (await worker.register())[0] == 201
+    return worker
+
+
+@asynccontextmanager
+async def nothing_changes(pool):
+    """What the database holds is the same afterwards, but for the times at which workers were heard of."""
+    before = await contents(pool)
+    yield
+    assert await contents(pool) == before
+
+
+async def contents(pool):
+    tables = ("runs", "work_items", "parked", "steps", "payloads")
+    found = {table: sorted(map(tuple, await pool.fetch(f"SELECT * FROM {table}")), key=repr) for table in tables}
+    return found | {"workers": await pool.fetch("SELECT id, session FROM workers ORDER BY id")}
+
+
+async def test_a_worker_registers_claims_records_and_settles(remote, pool):
+    run = await free_run(pool, input=b'{"a": 1}')
+    (item,) = await remote.claim()
+    assert (item["run_id"], item["type"], item["attempt"]) == (str(run.id), "run", 1)
+    assert item["payload"]["input"]["text"] == '{"a": 1}'
+    assert item["payload"]["journal_complete"]
+    assert item["granted_after_ms"] >= 0
+    assert await remote.journal(entry(item, 1, step())) == (200, {"rejected": [], "results": [], "items": []})
+    assert (await remote.journal(entry(item, 2, settle=COMPLETED)))[1]["rejected"] == []
+    assert await place(pool, run.id) == ("completed", "nowhere")
+    assert await pool.fetchval("SELECT output FROM steps WHERE run_id = $1", run.id) == b'{"n":1}'
+
+
+async def test_a_claim_waits_and_is_answered_when_a_run_starts_here(remote, engine):
+    waiting = asyncio.create_task(remote.claim(wait=30))
+    await asyncio.sleep(0.1)
+    assert not waiting.done()
+    await engine.start(run := new_run())
+    assert [item["run_id"] for item in await asyncio.wait_for(waiting, 30)] == [str(run.id)]
+
+
+async def test_repeated_entries_are_answered_as_the_first_time_and_change_nothing(remote, pool):
+    await free_run(pool)
+    (item,) = await remote.claim()
+    first, second = entry(item, 1, step()), entry(item, 2, step("b", 2), settle=COMPLETED)
+    for sent in (first, second):
+        assert (await remote.journal(sent))[1]["rejected"] == []
+        async with nothing_changes(pool):
+            assert (await remote.journal(sent))[1]["rejected"] == []
+    async with nothing_changes(pool):
+        (rejected,) = (await remote.journal(first))[1]["rejected"]
+        assert rejected["error"] == "lease_lost"
+
+
+async def test_an_entry_that_was_overtaken_changes_nothing(remote, pool):
+    await free_run(pool)
+    (item,) = await remote.claim()
+    await remote.journal(entry(item, 2, step("b", 2)))
+    async with nothing_changes(pool):
+        await remote.journal(entry(item, 1, step("late", 1)))
+
+
+async def test_one_bad_entry_harms_no_other(remote, pool):
+    runs = [await free_run(pool) for _ in range(4)]
+    good, nul, missing, command = await remote.claim()
+    answer = await remote.journal(
+        entry(good, 1, step(), settle=COMPLETED),
+        entry(nul, 1, step("nul\x00")),
+        entry(missing, 1, step(output={"hash": "0" * 64, "size": 5})),
+        entry(command, 1, commands=[{"type": "set_variable"}]),
+    )
+    errors = {found["run_id"]: found["error"] for found in answer[1]["rejected"]}
+    assert errors == {item["run_id"]: "invalid" for item in (nul, missing, command)}
+    assert await place(pool, UUID(good["run_id"])) == ("completed", "nowhere")
+    assert len(runs) == 4
+
+
+async def test_a_lease_that_passed_on_is_lost_in_every_call(remote, pool, engine):
+    await free_run(pool)
+    (item,) = await remote.claim()
+    await engine.release_workers({"one": None})
+    async with nothing_changes(pool):
+        (rejected,) = (await remote.journal(entry(item, 1, step(), settle=COMPLETED)))[1]["rejected"]
+        assert rejected["error"] == "lease_lost"
+        assert (await remote.beat([item]))[1]["lost"] == [item["lease"]]
+        now = datetime.now(UTC).isoformat()
+        body = {"sent_at": now, "entries": [entry(item, 1, step())]}
+        status, answer = await remote.call("POST", f"/complete-work/{item['run_id']}", body)
+        assert (status, answer["error"]) == (409, "lease_lost")
+        value = b"x" * 100
+        query = {"lease": item["lease"], "offset": "0", "total": "100"}
+        path = f"/payloads/{item['run_id']}/{hashlib.sha256(value).hexdigest()}"
+        assert (await remote.call("PUT", path, query=query, data=value))[0] == 409
+
+
+async def test_complete_work_takes_the_entries_of_its_run_only(remote, pool):
+    run = await free_run(pool)
+    (item,) = await remote.claim()
+    body = {"sent_at": datetime.now(UTC).isoformat(), "entries": [entry(item, 1, step(), settle=COMPLETED)]}
+    assert (await remote.call("POST", f"/complete-work/{new_id()}", body))[0] == 400
+    assert (await remote.call("POST", f"/complete-work/{run.id}", body))[0] == 200
+    assert await place(pool, run.id) == ("completed", "nowhere")
+
+
+async def test_a_heartbeat_keeps_leases_and_tells_lost_and_cancelled_ones(remote, pool, engine):
+    for _ in range(3):
+        await free_run(pool)
+    items = await remote.claim()
+    await pool.execute("UPDATE work_items SET lease_expires_at = now() - interval '1 s'")
+    await engine.cancel(UUID(items[0]["run_id"]))
+    await pool.execute("UPDATE work_items SET lease = gen_random_uuid() WHERE run_id = $1", UUID(items[1]["run_id"]))
+    status, answer = await remote.beat(items)
+    assert (status, set(answer["lost"])) == (200, {items[0]["lease"], items[1]["lease"]})
+    assert answer["cancelled"] == [items[0]["lease"]]
+    left = "SELECT run_id FROM work_items WHERE lease_expires_at > now()"
+    assert [str(row["run_id"]) for row in await pool.fetch(left)] == [items[2]["run_id"]]
+
+
+async def test_a_lease_that_two_heartbeats_do_not_name_is_freed(remote, pool):
+    runs = [await free_run(pool) for _ in range(2)]
+    kept, let_go = await remote.claim()
+    await remote.beat([kept])
+    assert await place(pool, UUID(let_go["run_id"])) == ("pending", "leased")  # it may still be on its way
+    await remote.beat([kept])
+    assert await place(pool, UUID(let_go["run_id"])) == ("pending", "free")
+    assert await place(pool, UUID(kept["run_id"])) == ("pending", "leased")
+    assert len(runs) == 2
+
+
+async def test_a_heartbeat_that_comes_late_changes_nothing(remote, pool):
+    await free_run(pool)
+    await remote.beat()
+    await remote.beat()
+    (item,) = await remote.claim()
+    async with nothing_changes(pool):
+        assert (await remote.beat([], seq=1))[0] == 409
+    assert (await remote.beat([item]))[0] == 200
+
+
+async def test_a_new_session_ends_the_old_one_and_frees_its_runs(remote, pool, monkeypatch):
+    monkeypatch.setattr(service, "TRUSTED_SECONDS", 0)
+    run = await free_run(pool)
+    (item,) = await remote.claim()
+    restarted = RemoteWorker(remote.client, "one")
+    await restarted.register()
+    assert await place(pool, run.id) == ("pending", "free")
+    async with nothing_changes(pool):
+        for method, path, body in (
+            ("POST", "/claim-work", {"max_items": 1}),
+            ("PUT", "/heartbeat", {"seq": 9, "leases": {item["run_id"]: item["lease"]}}),
+            ("POST", "/journal", {"sent_at": datetime.now(UTC).isoformat(), "entries": [entry(item, 1, step())]}),
+            ("GET", f"/journal/{run.id}", None),
+            ("DELETE", "", None),
+        ):
+            status, answer = await remote.call(method, path, body)
+            assert (status, answer["error"]) == (409, "conflict"), path
+    assert len(await restarted.claim()) == 1
+
+
+async def test_an_unknown_worker_is_told_to_register(worker_client):
+    stranger = RemoteWorker(worker_client, "stranger")
+    stranger.session = str(uuid4())
+    status, answer = await stranger.call("POST", "/claim-work", {"max_items": 1})
+    assert (status, answer["details"][0]["field"]) == (404, "session")
+
+
+async def test_the_id_of_a_living_worker_is_not_given_to_another_token(remote, serve, services, pool):
+    _, other = await create_worker_token(pool, "other")
+    async with serve(services, key=other) as client:
+        thief = RemoteWorker(client, "one")
+        assert (await thief.register())[0] == 409
+        thief.session = remote.session
+        assert (await thief.call("POST", "/claim-work", {"max_items": 1}))[0] == 404
+        await pool.execute("UPDATE workers SET last_contact_at = now() - interval '2 min'")
+        assert (await thief.register())[0] == 201
+
+
+async def test_another_protocol_is_refused_and_unknown_fields_are_not(remote):
+    assert (await remote.register(protocol=2))[0] == 409
+    assert (await remote.register(protocol=1, brand_new_field={"x": 1}))[0] == 201
+
+
+async def test_a_bound_token_allows_its_labels_only_and_its_workers_take_no_other_runs(serve, services, pool):
+    _, token = await create_worker_token(pool, "eu", ["region=eu"])
+    await free_run(pool)
+    wanted = await free_run(pool, requires="region=eu")
+    async with serve(services, key=token) as client:
+        worker = RemoteWorker(client, "bound")
+        assert (await worker.register(labels=["region=us"]))[0] == 403
+        assert (await worker.register(labels=["region=eu"]))[0] == 201
+        assert [item["run_id"] for item in await worker.claim(wait=2)] == [str(wanted.id)]
+
+
+async def test_a_revoked_token_is_refused(remote, pool, eventually):
+    (row,) = await tokens.list_all(pool, "worker")
+    await tokens.revoke(pool, row.id)
+
+    async def is_refused():
+        return (await remote.call("POST", "/claim-work", {"max_items": 1}))[0] == 401
+
+    await eventually(is_refused)
+
+
+async def test_a_worker_sees_only_what_it_holds(remote, pool):
+    version = await stored(pool, chain(START))
+    run, other = await free_run(pool, version_id=version), await free_run(pool, requires="gpu=yes")
+    assert (await remote.call("GET", f"/versions/{version}"))[0] == 403
+    await remote.claim()
+    status, definition = await remote.call("GET", f"/versions/{version}")
+    assert (status, definition["nodes"][0]["id"]) == (200, "start")
+    assert (await remote.call("GET", f"/journal/{run.id}"))[0] == 200
+    for path in (f"/journal/{other.id}", f"/payloads/{other.id}/{'0' * 64}", f"/versions/{new_id()}"):
+        assert (await remote.call("GET", path))[0] == 403
+
+
+async def test_a_resumed_run_comes_with_its_journal_page_by_page(remote, pool, monkeypatch, engine):
+    monkeypatch.setattr("melagent.api.workers.STEPS_A_PAGE", 2)
+    large = '"' + "x" * 20_000 + '"'
+    run = await free_run(pool)
+    (item,) = await remote.claim()
+    steps = [step(f"s{n}", n, output={"text": large if n == 2 else str(n)}) for n in range(1, 6)]
+    await remote.journal(entry(item, 1, *steps))
+    await remote.journal(entry(item, 2, settle={"status": "released"}))
+    (again,) = await remote.claim(wait=5)
+    assert (again["attempt"], again["payload"]["journal_complete"]) == (2, False)
+    found, more, after = [], True, 0
+    while more:
+        page = (await remote.call("GET", f"/journal/{run.id}", query={"after": str(after)}))[1]
+        found, more, after = found + page["steps"], page["more"], page["steps"][-1]["seq"]
+    assert [found_step["step_key"] for found_step in found] == ["s1", "s2", "s3", "s4", "s5"]
+    digest = hashlib.sha256(large.encode()).hexdigest()
+    assert [found_step["output"]["text"] for found_step in found] == ["1", None, "3", "4", "5"]
+    assert found[1]["output"]["hash"] == digest
+    assert (await remote.call("GET", f"/payloads/{run.id}/{digest}"))[1] == large.encode()
+
+
+async def test_a_large_value_comes_in_parts_and_is_kept_once_it_is_named(remote, pool):
+    value = b'"' + b"v" * 1_200_000 + b'"'
+    digest = hashlib.sha256(value).hexdigest()
+    run = await free_run(pool)
+    (item,) = await remote.claim()
+    recording = entry(item, 1, step(output={"hash": digest, "size": len(value)}))
+    parts = [(start, value[start : start + 512 * 1024]) for start in range(0, len(value), 512 * 1024)]
+    for start, data in reversed(parts[1:]):
+        query = {"lease": item["lease"], "offset": str(start), "total": str(len(value))}
+        assert (await remote.call("PUT", f"/payloads/{run.id}/{digest}", query=query, data=data))[0] == 204
+    assert (await remote.journal(recording))[1]["rejected"][0]["error"] == "invalid"
+    query = {"lease": item["lease"], "offset": "0", "total": str(len(value))}
+    assert (await remote.call("PUT", f"/payloads/{run.id}/{digest}", query=query, data=parts[0][1]))[0] == 204
+    assert (await remote.journal(recording))[1]["rejected"] == []
+    assert (await remote.call("GET", f"/payloads/{run.id}/{digest}"))[1] == value
+    assert await pool.fetchval("SELECT count(*) FROM payload_parts") == 0
+    async with nothing_changes(pool):
+        assert (await remote.journal(recording))[1]["rejected"] == []
+
+
+@pytest.mark.parametrize(("offset", "total", "size"), [(0, 17 * 2**20, 10), (0, 5, 10), (-1, 10, 5), (0, 10, 600_000)])
+async def test_a_part_that_does_not_fit_is_refused(remote, pool, offset, total, size):
+    run = await free_run(pool)
+    (item,) = await remote.claim()
+    query = {"lease": item["lease"], "offset": str(offset), "total": str(total)}
+    status, _ = await remote.call("PUT", f"/payloads/{run.id}/{'a' * 64}", query=query, data=b"x" * size)
+    assert status in (400, 413)
+    assert await pool.fetchval("SELECT count(*) FROM payload_parts") == 0
+
+
+async def test_unregistering_frees_what_the_worker_holds_and_may_be_repeated(remote, pool):
+    run = await free_run(pool)
+    await remote.claim()
+    assert (await remote.call("DELETE"))[0] == 204
+    assert await place(pool, run.id) == ("pending", "free")
+    assert (await remote.call("DELETE"))[0] == 404
+
+
+async def test_an_instance_that_drains_sends_workers_away(remote, services):
+    waiting = asyncio.create_task(remote.claim(wait=30))
+    await asyncio.sleep(0.1)
+    services.draining.set()
+    services.engine.desk.dismiss()
+    assert await asyncio.wait_for(waiting, 30) == []
+    assert (await remote.call("POST", "/claim-work", {"max_items": 1}))[0] == 503
+
+
+async def test_the_times_of_steps_are_shifted_to_the_clock_of_the_instance(remote, pool):
+    run = await free_run(pool)
+    (item,) = await remote.claim()
+    slow = datetime(2001, 1, 1, tzinfo=UTC)
+    times = {"started_at": slow.isoformat(), "finished_at": slow.isoformat()}
+    await remote.journal(entry(item, 1, step(**times)), sent_at=slow)
+    shifted = await pool.fetchval(
+        "SELECT abs(extract(epoch FROM now() - started_at)) FROM steps WHERE run_id = $1", run.id
+    )
+    assert shifted < 60
+
+
+async def test_a_sleep_without_a_time_is_refused(remote, pool):
+    await free_run(pool)
+    (item,) = await remote.claim()
+    async with nothing_changes(pool):
+        assert (await remote.journal(entry(item, 1, settle={"status": "sleeping"})))[0] == 400
+
+
+async def test_the_list_shows_load_and_last_contact(remote, client, pool):
+    await free_run(pool)
+    await remote.claim()
+    (shown,) = (await (await client.get("/api/workers")).json())["workers"]
+    assert (shown["id"], shown["busy"], shown["concurrency"], shown["status"]) == ("one", 1, 5, "active")
+    await pool.execute("UPDATE workers SET last_contact_at = now() - interval '5 min'")
+    (shown,) = (await (await client.get("/api/workers")).json())["workers"]
+    assert shown["status"] == "silent"
