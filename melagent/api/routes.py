@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from melagent.api import (
+    cluster,
     demo,
     events,
     health,
@@ -81,7 +82,8 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/api/triggers", triggers.list_triggers, VIEWER, query=triggers.TriggersQuery,
           answer=triggers.TriggersAnswer),
 
-    Route("GET", "/api/workers", workers.list_workers, VIEWER, answer=workers.WorkersAnswer),
+    Route("GET", "/api/cluster", cluster.get_cluster, VIEWER, answer=cluster.ClusterAnswer),
+    Route("GET", "/api/workers", cluster.list_workers, VIEWER, answer=cluster.WorkersAnswer),
     Route("POST", "/api/workers", workers.register, WORKER, body=Registration, answer=Registered, status=201),
     Route("DELETE", _WORKER, workers.unregister, WORKER, query=workers.SessionQuery, status=204),
     Route("PUT", f"{_WORKER}/heartbeat", workers.heartbeat, WORKER, body=Beat, answer=BeatAnswer),

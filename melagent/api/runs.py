@@ -10,7 +10,7 @@ from pydantic import AwareDatetime, Field, PlainValidator, WithJsonSchema
 
 from melagent.api.context import PRINCIPAL, services_of, uuid_in_path
 from melagent.api.wire import Answer, Body, Name, answer
-from melagent.domain.definition import Definition
+from melagent.domain.definition import Definition, Label
 from melagent.domain.run import RunStatus, StepStatus
 from melagent.services import runs
 from melagent.services.starts import Start, Starts
@@ -47,9 +47,10 @@ class StartBody(Body):
     entry: str | None = Field(default=None, max_length=100)
     wait_seconds: float = Field(default=0, ge=0, le=MAX_WAIT_SECONDS)
     priority: int | None = Field(default=None, ge=0, le=9)
+    labels: tuple[Label, ...] = Field(default=(), max_length=20)
 
     def start(self) -> Start:
-        return Start(self.input, self.entry, self.priority, self.wait_seconds)
+        return Start(self.input, self.entry, self.priority, self.wait_seconds, self.labels)
 
 
 class ExecuteBody(StartBody):

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 from uuid import UUID
 
 import structlog
 from aiohttp import web
 
 from melagent.api.context import WORKER, WORKERS, services_of, uuid_in_path
-from melagent.api.wire import Answer, answer, answer_message
+from melagent.api.wire import answer_message
 from melagent.domain.work import Verdict
 from melagent.errors import BadRequest, Conflict, LeaseLost, MelError, NotFound, Problem, TooLarge, Unavailable
 from melagent.protocol.messages import (
@@ -35,37 +35,13 @@ from melagent.store import versions
 
 if TYPE_CHECKING:
     from melagent.services.workers import Session
-    from melagent.store.workers import ListedWorker
 
 MAX_VALUE_BYTES = 16 * 1024 * 1024
 STEPS_A_PAGE = 200
 NOT_YET = ("waiting", "paused")
 """Ends of a lease out of which nothing leads in this version."""
 
-ACTIVE_SECONDS = 30.0
-"""A worker that was heard of within this time is active: twice the lease, whose heartbeats come more often."""
-
 log = structlog.get_logger()
-
-
-class WorkerAnswer(Answer):
-    id: str
-    name: str
-    version: str
-    labels: list[str]
-    node_types: list[str]
-    concurrency: int
-    busy: int
-    instance: str
-    draining: bool
-    status: str
-    registered_at: datetime
-    last_contact_at: datetime
-
-
-class WorkersAnswer(Answer):
-    workers: list[WorkerAnswer]
-    total: int
 
 
 class SessionQuery(Message):
@@ -80,12 +56,6 @@ class PartQuery(SessionQuery):
     lease: UUID
     offset: int = 0
     total: int
-
-
-async def list_workers(request: web.Request) -> web.Response:
-    """List the remote workers that have registered, with their load and last contact."""
-    found = await request.app[WORKERS].list_all()
-    return answer({"workers": [shown(worker) for worker in found], "total": len(found)})
 
 
 async def register(request: web.Request, body: Registration) -> web.Response:
@@ -258,9 +228,3 @@ def _digest(request: web.Request) -> bytes:
     if len(digest) != 32:
         raise NotFound("A value is named by the SHA-256 of its text, in hex.")
     return digest
-
-
-def shown(worker: ListedWorker) -> dict[str, Any]:
-    """A worker as it is listed."""
-    fields = {name: getattr(worker, name) for name in WorkerAnswer.model_fields if name != "status"}
-    return fields | {"status": "active" if worker.silent_seconds < ACTIVE_SECONDS else "silent"}

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import socket
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 from uuid import uuid4
 
 import structlog
@@ -23,10 +24,12 @@ from melagent.engine.context import World
 from melagent.engine.engine import Engine
 from melagent.maintenance.partitioner import Partitioner
 from melagent.maintenance.poolkeeper import PoolKeeper
+from melagent.maintenance.registrar import Registrar
 from melagent.maintenance.rescuer import Rescuer
 from melagent.maintenance.unparker import Unparker
 from melagent.net import guarded_session
 from melagent.registry import Registry
+from melagent.store.instances import Identity
 from melagent.store.pool import Pool, PoolLimits, create_pool
 from melagent.worker.database import DatabaseSource
 from melagent.worker.worker import Worker, WorkerOptions
@@ -90,6 +93,7 @@ async def open_server(settings: Settings, dsn: str, role: Role) -> Server:
         port = listening.getsockname()[1]
         worker = await _open_worker(settings, engine, registry, port, stack) if role == "server" else None
         services = _services(settings, pool, engine, registry, role)
+        _open_registrar(services, role, worker, stack)
         await _serve(settings, services, listening, stack)
         server = Server(settings, services, f"http://{_reachable(settings.server.host)}:{port}", worker)
         log.info("API server listening", url=server.url, role=role)
@@ -142,6 +146,18 @@ async def _open_worker(
     worker.start()
     stack.push_async_callback(worker.drain)
     return worker
+
+
+def _open_registrar(services: Services, role: Role, worker: Worker | None, stack: AsyncExitStack) -> None:
+    identity = Identity(services.instance, role, services.version, socket.gethostname(), os.getpid())
+
+    def load() -> dict[str, Any]:
+        now = {**services.engine.load(), "connections": services.pool.get_size() + 1}
+        return {**now, "worker": worker.load()} if worker is not None else now
+
+    registrar = Registrar(services.pool, identity, load, services.draining.is_set)
+    registrar.loop.start()
+    stack.push_async_callback(registrar.leave)
 
 
 async def _serve(settings: Settings, services: Services, listening: socket.socket, stack: AsyncExitStack) -> None:

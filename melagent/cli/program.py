@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 from typer._completion_classes import completion_init
 
-from melagent.cli import completion, config, healthcheck, migrate, run, serve, token, version, worker, workflow
+from melagent.cli import completion, config, healthcheck, migrate, run, serve, status, token, version, worker, workflow
 
 app = typer.Typer(
     name="server",
@@ -23,6 +23,7 @@ app.command("migrate")(migrate.migrate)
 app.add_typer(workflow.app, name="workflow")
 app.add_typer(run.app, name="run")
 app.add_typer(token.app, name="token")
+app.command("status")(status.status)
 app.command("config")(config.config)
 app.command("healthcheck")(healthcheck.healthcheck)
 app.command("completion")(completion.completion)

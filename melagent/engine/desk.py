@@ -131,6 +131,11 @@ class Desk:
             self._asks.remove(ask)
         return ask.granted
 
+    @property
+    def waiting(self) -> int:
+        """How many asks are open."""
+        return len(self._asks)
+
     def dismiss(self) -> None:
         """Answer everybody who waits: this process stops, and they ask another."""
         for ask in self._asks:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import structlog
@@ -132,7 +132,11 @@ class Engine:
         wanted = self.desk.wanted(offered)
         return [item for _, item in await claim(self.pool, [worker_id] * limit, wanted, self.lease_seconds)]
 
-    async def load(self, item: WorkItem) -> WorkItem:
+    def load(self) -> dict[str, Any]:
+        """What this process does right now: callers and streams that wait for runs, and workers that wait for work."""
+        return {**self.waiters.load(), "asks": self.desk.waiting}
+
+    async def loaded(self, item: WorkItem) -> WorkItem:
         """The item with its journal and its input."""
         return await load(self.pool, item)
 

@@ -100,6 +100,13 @@ class Waiters:
                 self.ended(end)
         return None
 
+    def load(self) -> dict[str, int]:
+        """How many callers and streams wait here."""
+        return {
+            "callers": sum(len(callers) for callers in self._callers.values()),
+            "streams": sum(len(streams) for streams in self._streams.values()),
+        }
+
     def dismiss(self) -> None:
         """Let all callers go without an answer: this process stops, and their runs go on."""
         for callers in list(self._callers.values()):

@@ -84,7 +84,7 @@ def _missing_entry(definition: Definition, types: dict[str, NodeType | None]) ->
 def _not_supported(definition: Definition) -> Iterator[Problem]:
     """What definitions may say and this version does not do: nobody shall rely on it."""
     settings = definition.settings
-    for name in ("max_concurrency", "error_workflow_id", "labels"):
+    for name in ("max_concurrency", "error_workflow_id"):
         if getattr(settings, name):
             yield Problem(f"settings.{name}", f"`{name}` is not supported yet.")
     for node in definition.nodes:

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from melagent.domain.graph import Graph
-from melagent.domain.run import StepStatus
+from melagent.domain.run import RunStatus, StepStatus
 from melagent.engine.planner import fold
 from melagent.services.definitions import decode
+from melagent.services.requirements import waiting_for_worker
 from melagent.services.workflows import found
 from melagent.store import payloads, runs, steps, versions
 
@@ -60,13 +61,17 @@ class Value:
 
 
 async def get(pool: Pool, run_id: UUID) -> Run:
-    """A run with its input and output."""
+    """A run with its input and output, and what it waits for."""
     async with pool.acquire() as conn:
         stored = found(await runs.find(conn, run_id), "run")
         digests = {digest for digest in (stored.input_hash, stored.output_hash) if digest}
         values = await payloads.load(conn, run_id, digests)
+        waiting_for = stored.run.waiting_for
+        if stored.run.status is RunStatus.PENDING and waiting_for is None:
+            waiting_for = await waiting_for_worker(conn, run_id)
     return replace(
         stored.run,
+        waiting_for=waiting_for,
         input=_bytes(Value(stored.run.input, stored.input_hash), values),
         output=_bytes(Value(stored.run.output, stored.output_hash), values),
     )

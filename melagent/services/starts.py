@@ -10,6 +10,7 @@ import orjson
 from melagent.domain.work import NewRun
 from melagent.errors import Conflict, Problem, Unprocessable
 from melagent.services.definitions import decode
+from melagent.services.requirements import required_by
 from melagent.services.versions import MANUAL, checked, keep_unlisted
 from melagent.services.workflows import found
 from melagent.store import drafts, versions, workflows
@@ -26,12 +27,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """How a run is started by hand. `input` is any JSON value; the caller waits `wait_seconds` for the end."""
+    """How a run is started by hand. `input` is any JSON value; the caller waits `wait_seconds` for the end.
+
+    The worker must have the `labels`, besides those of the workflow.
+    """
 
     input: Any = None
     entry: str | None = None
     priority: int | None = None
     wait_seconds: float = 0.0
+    labels: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +88,7 @@ class Starts:
             input=orjson.dumps(start.input),
             priority=settings.priority if start.priority is None else start.priority,
             deadline_in=settings.timeout_seconds,
+            requires=required_by(definition, self.registry, start.labels),
         )
         if start.wait_seconds > 0:
             await self.engine.start_and_wait(run, start.wait_seconds)

@@ -15,6 +15,7 @@ from melagent.domain.run import Trigger
 from melagent.domain.work import NewRun
 from melagent.services.definitions import decode
 from melagent.services.memory import BriefMemory
+from melagent.services.requirements import required_by
 from melagent.store import triggers, versions
 from melagent.store.ids import new_id
 
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from melagent.store.rows import WorkflowTrigger
 
 REMEMBERED_SECONDS = 1.0
-MAX_KNOWN_SETTINGS = 10_000
+MAX_KNOWN_VERSIONS = 10_000
 ANY_METHOD = ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS")
 
 
@@ -48,6 +49,7 @@ class Hook:
     headers: Mapping[str, str]
     priority: int
     deadline_in: float | None
+    requires: str
 
     def run(self, data: bytes) -> NewRun:
         return NewRun(
@@ -59,6 +61,7 @@ class Hook:
             trigger=self.trigger,
             priority=self.priority,
             deadline_in=self.deadline_in,
+            requires=self.requires,
         )
 
 
@@ -69,7 +72,7 @@ class Webhooks:
         self._pool = pool
         self._registry = registry
         self._hooks = BriefMemory(self._load, REMEMBERED_SECONDS)
-        self._settings: dict[UUID, WorkflowSettings] = {}
+        self._known: dict[UUID, tuple[WorkflowSettings, str]] = {}
 
     async def find(self, token: str) -> Hook | None:
         """The armed and enabled webhook with this token."""
@@ -84,18 +87,19 @@ class Webhooks:
             trigger = await triggers.find_by_token(conn, token)
             if trigger is None:
                 return None
-            if trigger.version_id not in self._settings:
-                await self._learn_settings(conn, trigger.version_id)
-        return self._hook(trigger, self._settings[trigger.version_id])
+            if trigger.version_id not in self._known:
+                await self._learn(conn, trigger.version_id)
+        return self._hook(trigger, *self._known[trigger.version_id])
 
-    async def _learn_settings(self, conn: Connection, version_id: UUID) -> None:
-        """Versions never change, so their settings are read once."""
+    async def _learn(self, conn: Connection, version_id: UUID) -> None:
+        """Versions never change, so their settings, and what they require, are read once."""
         text = await versions.definition_of(conn, version_id)
-        if len(self._settings) >= MAX_KNOWN_SETTINGS:
-            self._settings.clear()
-        self._settings[version_id] = decode(text or b"{}").settings
+        if len(self._known) >= MAX_KNOWN_VERSIONS:
+            self._known.clear()
+        definition = decode(text or b"{}")
+        self._known[version_id] = definition.settings, required_by(definition, self._registry)
 
-    def _hook(self, trigger: WorkflowTrigger, settings: WorkflowSettings) -> Hook | None:
+    def _hook(self, trigger: WorkflowTrigger, settings: WorkflowSettings, requires: str) -> Hook | None:
         node_type = self._registry.get(trigger.type)
         if node_type is None:
             return None
@@ -113,4 +117,5 @@ class Webhooks:
             headers=params["headers"],
             priority=settings.priority,
             deadline_in=settings.timeout_seconds,
+            requires=requires,
         )

@@ -90,6 +90,34 @@ async def live_of_workflow(conn: Connection, workflow_id: UUID) -> list[UUID]:
     return [row["id"] for row in await conn.fetch(LIVE_RUNS_OF_WORKFLOW, workflow_id)]
 
 
+FREE_REQUIREMENT = "SELECT requires FROM work_items WHERE run_id = $1 AND lease IS NULL"
+
+
+async def free_requirement(conn: Connection, run_id: UUID) -> str | None:
+    """What a free run requires of its worker; null when the run is not free."""
+    return await conn.fetchval(FREE_REQUIREMENT, run_id)  # type: ignore[no-any-return]  # the driver has no types
+
+
+WAITING_RUNS = """
+SELECT requires, count(*) AS depth, (array_agg(run_id ORDER BY run_id))[1] AS oldest
+  FROM work_items WHERE lease IS NULL GROUP BY requires ORDER BY requires
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """How many free runs require this, and the oldest of them."""
+
+    requires: str
+    depth: int
+    oldest: UUID
+
+
+async def waiting(conn: Connection) -> list[Waiting]:
+    """What waits for a worker, by what it requires. Reads the whole queue."""
+    return [Waiting(row["requires"], row["depth"], row["oldest"]) for row in await conn.fetch(WAITING_RUNS)]
+
+
 COUNT_LIVE_RUNS = """
 SELECT CASE WHEN lease IS NULL THEN 'pending' ELSE 'running' END AS status, count(*) FROM work_items GROUP BY 1
 UNION ALL

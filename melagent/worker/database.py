@@ -38,7 +38,7 @@ class DatabaseSource:
         """A claim never waits here."""
 
     async def load(self, item: WorkItem) -> WorkItem:
-        return await self._engine.load(item)
+        return await self._engine.loaded(item)
 
     def submit(self, entry: Entry) -> asyncio.Future[Verdict]:
         return self._engine.recorder.submit(entry)

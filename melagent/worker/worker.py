@@ -10,7 +10,7 @@ import asyncio
 from collections import OrderedDict
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
@@ -91,6 +91,15 @@ class Worker:
     def accepting(self) -> bool:
         """Whether it still takes work."""
         return self._accepting
+
+    def load(self) -> dict[str, Any]:
+        """What the list of workers shows of it."""
+        return {
+            "id": self.worker_id,
+            "concurrency": self._options.concurrency,
+            "busy": self.busy,
+            "offered": sorted(self._options.offered),
+        }
 
     def start(self) -> None:
         self._accepting = True

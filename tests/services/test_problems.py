@@ -161,7 +161,7 @@ def test_what_is_not_supported_yet_of_a_node_is_a_problem(fields, wanted):
     assert fields([START, noop("a", **wanted)], ("start", "a")) == [f"nodes.a.{next(iter(wanted))}"]
 
 
-@pytest.mark.parametrize("wanted", [{"max_concurrency": 1}, {"error_workflow_id": "x"}, {"labels": ["zone=eu"]}])
+@pytest.mark.parametrize("wanted", [{"max_concurrency": 1}, {"error_workflow_id": "x"}])
 def test_what_is_not_supported_yet_of_a_workflow_is_a_problem(wanted):
     (found,) = problems(Definition(nodes=[START], settings=wanted), Registry.builtin())
     assert found.field == f"settings.{next(iter(wanted))}"

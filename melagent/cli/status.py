@@ -1,0 +1,86 @@
+"""`server status`: instances, workers and the queue, once or live."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from melagent.cli.options import ApiKey, AsJson, ServerUrl
+from melagent.cli.remote import call
+from melagent.cli.show import show_json, show_table
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from melagent.cli.client import Api
+
+WATCH_SECONDS = 2.0
+CLEAR = "\x1b[H\x1b[2J"
+INSTANCE_COLUMNS = ("instance", "role", "status", "version", "host", "pid", "streams", "callers", "connections")
+WORKER_COLUMNS = ("worker", "status", "busy", "labels", "version", "instance", "last_contact")
+
+
+def status(
+    *,
+    watch: Annotated[bool, typer.Option("--watch", help="Show it again every two seconds")] = False,
+    as_json: AsJson = False,
+    server: ServerUrl = None,
+    api_key: ApiKey = None,
+) -> None:
+    """Show instances, workers and what waits for them."""
+    if watch:
+        call(server, api_key, _watch)
+    else:
+        found = call(server, api_key, lambda api: api.get("/api/cluster"))
+        show_json(found) if as_json else _show(found)
+
+
+async def _watch(api: Api) -> None:
+    """Until it is broken off. An instance that goes away is no reason to stop: another one answers next time."""
+    from melagent.errors import Unavailable
+
+    while True:
+        try:
+            found = await api.get("/api/cluster")
+            typer.echo(CLEAR, nl=False)
+            _show(found)
+        except Unavailable as error:
+            typer.echo(f"{error.message} Trying again.", err=True)
+        await asyncio.sleep(WATCH_SECONDS)
+
+
+def _show(cluster: Mapping[str, Any]) -> None:
+    show_table(INSTANCE_COLUMNS, [_instance(instance) for instance in cluster["instances"]])
+    typer.echo()
+    show_table(WORKER_COLUMNS, [_worker(worker) for worker in cluster["workers"]])
+    typer.echo()
+    queue = cluster["queue"]
+    typer.echo(f"queue: {queue['depth']} waiting, the oldest for {queue['oldest_age_seconds']:.1f} s")
+    for required, line in queue["by_label"].items():
+        if required:
+            typer.echo(f"  {required}: {line['depth']} waiting, the oldest for {line['oldest_age_seconds']:.1f} s")
+
+
+def _instance(instance: Mapping[str, Any]) -> dict[str, Any]:
+    load = instance["load"]
+    return {
+        **instance,
+        "instance": instance["id"],
+        "status": "draining" if instance["draining"] else instance["status"],
+        "streams": load.get("streams"),
+        "callers": load.get("callers"),
+        "connections": load.get("connections"),
+    }
+
+
+def _worker(worker: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        **worker,
+        "worker": worker["id"],
+        "status": "draining" if worker["draining"] else worker["status"],
+        "busy": f"{worker['busy']}/{worker['concurrency']}",
+        "labels": ",".join(worker["labels"]) or None,
+        "last_contact": worker["last_contact_at"],
+    }

@@ -1,0 +1,99 @@
+"""The whole cluster as any instance sees it: instances, workers and what waits for them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from melagent.domain.ids import time_of
+from melagent.services.requirements import ACTIVE_SECONDS
+from melagent.store import instances, runs, workers
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from melagent.store.instances import Instance
+    from melagent.store.pool import Pool
+    from melagent.store.workers import ListedWorker
+
+INSTANCE_SILENT_SECONDS = 15.0
+"""Three times the interval at which an instance says that it is there."""
+
+
+async def cluster(pool: Pool, now: datetime) -> dict[str, Any]:
+    """Instances, workers (those inside an instance included), and the queue by what it requires."""
+    async with pool.acquire() as conn:
+        found = await instances.list_all(conn)
+        remote = await workers.list_all(conn)
+        waiting = await runs.waiting(conn)
+    ages = {line.requires: max(0.0, (now - time_of(line.oldest)).total_seconds()) for line in waiting}
+    return {
+        "instances": [_instance(instance) for instance in found],
+        "workers": [
+            *map(worker_fields, remote),
+            *(_embedded(instance) for instance in found if "worker" in instance.load),
+        ],
+        "queue": {
+            "depth": sum(line.depth for line in waiting),
+            "oldest_age_seconds": max(ages.values(), default=0.0),
+            "by_label": {
+                line.requires: {"depth": line.depth, "oldest_age_seconds": ages[line.requires]} for line in waiting
+            },
+        },
+    }
+
+
+def worker_fields(worker: ListedWorker) -> dict[str, Any]:
+    """A remote worker as it is listed."""
+    return {
+        "id": worker.id,
+        "name": worker.name,
+        "version": worker.version,
+        "labels": worker.labels,
+        "node_types": worker.node_types,
+        "concurrency": worker.concurrency,
+        "busy": worker.busy,
+        "instance": worker.instance,
+        "draining": worker.draining,
+        "status": _status(worker.silent_seconds, ACTIVE_SECONDS),
+        "registered_at": worker.registered_at,
+        "last_contact_at": worker.last_contact_at,
+        "embedded": False,
+    }
+
+
+def _embedded(instance: Instance) -> dict[str, Any]:
+    worker = instance.load["worker"]
+    return {
+        "id": worker["id"],
+        "name": instance.host,
+        "version": instance.version,
+        "labels": [part for part in worker["offered"] if not part.startswith("type:")],
+        "node_types": [part.removeprefix("type:") for part in worker["offered"] if part.startswith("type:")],
+        "concurrency": worker["concurrency"],
+        "busy": worker["busy"],
+        "instance": instance.id,
+        "draining": instance.draining,
+        "status": _status(instance.silent_seconds, INSTANCE_SILENT_SECONDS),
+        "registered_at": instance.started_at,
+        "last_contact_at": instance.last_seen_at,
+        "embedded": True,
+    }
+
+
+def _instance(instance: Instance) -> dict[str, Any]:
+    return {
+        "id": instance.id,
+        "role": instance.role,
+        "version": instance.version,
+        "host": instance.host,
+        "pid": instance.pid,
+        "draining": instance.draining,
+        "status": _status(instance.silent_seconds, INSTANCE_SILENT_SECONDS),
+        "started_at": instance.started_at,
+        "last_seen_at": instance.last_seen_at,
+        "load": {name: value for name, value in instance.load.items() if name != "worker"},
+    }
+
+
+def _status(silent_seconds: float, limit: float) -> str:
+    return "active" if silent_seconds < limit else "silent"
