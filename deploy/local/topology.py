@@ -180,7 +180,9 @@ class Topology:
         self._signal(name, signal.SIGSTOP)
 
     def thaw(self, name: str) -> None:
-        self._signal(name, signal.SIGCONT)
+        """SIGCONT; nothing when the process was killed meanwhile."""
+        if self.members[name].running:
+            self._signal(name, signal.SIGCONT)
 
     async def stop(self, name: str, seconds: float = 60) -> int:
         """SIGTERM, and the exit code."""
@@ -268,7 +270,7 @@ class Topology:
 
     def _write_nginx(self) -> None:
         servers = [
-            f"        server 127.0.0.1:{member.port} max_fails=3 fail_timeout=2s;" for member in self.of_kind("api-")
+            f"        server 127.0.0.1:{member.port} max_fails=0;" for member in self.of_kind("api-")
         ]
         text = NGINX_CONF.format(
             folder=self.folder,

@@ -106,6 +106,9 @@ async def _mark(request: web.Request, response: web.StreamResponse) -> None:
     headers["X-Request-Id"] = request[REQUEST_ID]
     headers["X-Mel-Instance"] = request.app[SERVICES].instance
     headers["X-Content-Type-Options"] = "nosniff"
+    if request.app[SERVICES].draining.is_set():
+        headers["Connection"] = "close"  # so that a proxy does not send its next request on this connection
+        response.force_close()
     if request.headers.get("X-Debug") == "true":
         milliseconds = (time.perf_counter() - request[STARTED]) * 1000
         headers["Server-Timing"] = f"total;dur={milliseconds:.2f}"

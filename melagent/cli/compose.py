@@ -41,6 +41,12 @@ if TYPE_CHECKING:
 
 Role = Literal["server", "api-server"]
 
+LEAVE_TAKING_SECONDS = 1.0
+"""How long an instance that drains still takes requests, not ready and closing each connection with its answer: a load
+balancer in front of it lets go of it meanwhile, instead of finding closed connections."""
+
+LAST_REQUEST_SECONDS = 0.2
+
 CALLERS_SHARE_OF_GRACE = 0.3
 """Of the grace time, how long callers who wait for a run may still get its answer; then they are told its id."""
 
@@ -61,6 +67,7 @@ class Server:
         self.services = services
         self._worker = worker
         self._grace = settings.engine.shutdown_grace_seconds
+        self._leave_taking = min(LEAVE_TAKING_SECONDS, self._grace / 10) if worker is None else 0.0
         self._stack = AsyncExitStack()
 
     async def drain(self) -> None:
@@ -70,6 +77,7 @@ class Server:
         if self._worker is not None:
             await self._worker.stop_claiming()
         self.services.engine.desk.dismiss()
+        await asyncio.sleep(self._leave_taking)
         patience = self._grace * CALLERS_SHARE_OF_GRACE
         dismissal = asyncio.get_running_loop().call_later(patience, self.services.engine.dismiss_callers)
         await self._stack.aclose()
@@ -165,7 +173,15 @@ async def _serve(settings: Settings, services: Services, listening: socket.socke
     runner = web.AppRunner(build_app(services), access_log=None, handle_signals=False, shutdown_timeout=grace)
     await runner.setup()
     stack.push_async_callback(runner.cleanup)
-    await web.SockSite(runner, listening, backlog=1024).start()
+    site = web.SockSite(runner, listening, backlog=1024)
+    await site.start()
+    stack.push_async_callback(_stop_listening, site)
+
+
+async def _stop_listening(site: web.BaseSite) -> None:
+    """Take no more connections, and give those just taken the time to send their request."""
+    await site.stop()
+    await asyncio.sleep(LAST_REQUEST_SECONDS)
 
 
 def _services(settings: Settings, pool: Pool, engine: Engine, registry: Registry, role: Role) -> Services:
