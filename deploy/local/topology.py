@@ -269,9 +269,7 @@ class Topology:
         return {**kept, **given, **self.settings}
 
     def _write_nginx(self) -> None:
-        servers = [
-            f"        server 127.0.0.1:{member.port} max_fails=0;" for member in self.of_kind("api-")
-        ]
+        servers = [f"        server 127.0.0.1:{member.port} max_fails=0;" for member in self.of_kind("api-")]
         text = NGINX_CONF.format(
             folder=self.folder,
             nginx=NGINX,

@@ -1,4 +1,4 @@
-"""`server healthcheck`: asks the server of this machine or container, as a container's health check does."""
+"""`server healthcheck`: asks the process of this machine or container, as a container's health check does."""
 
 from __future__ import annotations
 
@@ -11,20 +11,33 @@ ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # translated,
 
 
 def healthcheck(*, port: Port = None, host: Host = None, config: Config = None) -> None:
-    """Exit with 0 when the server on this machine is healthy."""
+    """Exit with 0 when the server, or the worker with a health port, on this machine is healthy."""
+    from melagent.errors import Unavailable
+
+    settings = settings_of({"server.port": port, "server.host": host}, config)
+    addresses = [(ANY_ADDRESS.get(settings.server.host, settings.server.host), settings.server.port)]
+    if settings.worker.health_port is not None:
+        addresses.append(("127.0.0.1", settings.worker.health_port))
+    problems = []
+    for address in addresses:
+        problem = _problem(*address)
+        if problem is None:
+            typer.echo("healthy")
+            return
+        problems.append(f"{address[0]}:{address[1]}: {problem}")
+    raise Unavailable(f"Nothing healthy listens on {', or on '.join(problems)}")
+
+
+def _problem(host: str, port: int) -> str | None:
+    """What is wrong with the process that listens there; null when it is healthy."""
     from http.client import HTTPConnection, HTTPException
 
-    from melagent.errors import Internal, Unavailable
-
-    server = settings_of({"server.port": port, "server.host": host}, config).server
-    connection = HTTPConnection(ANY_ADDRESS.get(server.host, server.host), server.port, timeout=TIMEOUT_SECONDS)
+    connection = HTTPConnection(host, port, timeout=TIMEOUT_SECONDS)
     try:
         connection.request("GET", "/health")
         status = connection.getresponse().status
     except (OSError, HTTPException) as error:
-        raise Unavailable(f"Nothing healthy listens on {server.host}:{server.port}: {error}") from error
+        return str(error)
     finally:
         connection.close()
-    if status != 200:
-        raise Internal(f"/health answered {status}")
-    typer.echo("healthy")
+    return None if status == 200 else f"/health answered {status}"

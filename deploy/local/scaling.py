@@ -1,0 +1,198 @@
+"""`./test-scaling.sh --local`: the scaled deployment as processes, and a proof that it scales.
+
+One line a check. Ends with 0 when all hold, and leaves nothing behind.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+
+from deploy.local.topology import ProgramMissing, Topology, topology, until
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+WORKFLOW: dict[str, Any] = {
+    "nodes": [
+        {"id": "hook", "type": "webhook", "config": {"mode": "sync", "respond": "last_node"}},
+        {"id": "double", "type": "set", "config": {"fields": {"doubled": "{{ input.body.n * 2 }}"}}},
+    ],
+    "edges": [{"source": "hook", "target": "double"}],
+}
+CALLS = 120
+
+
+class Failed(Exception):
+    """A check that does not hold; the message says what was seen."""
+
+
+@dataclass(slots=True)
+class Proof:
+    """The checks in their order, each on the cluster as the one before left it."""
+
+    cluster: Topology
+    hook: str = ""
+    called: int = 0
+    failed: list[str] = field(default_factory=list)
+
+    async def readiness(self) -> str:
+        for member in self.cluster.of_kind("api-"):
+            await self.cluster.until_ready(member)
+        return f"{len(self.cluster.of_kind('api-'))} instances are ready"
+
+    async def load_balancing(self) -> str:
+        seen = await self._instances(30)
+        expect(len(seen) == len(self.cluster.of_kind("api-")), f"answers came from {dict(seen)}")
+        return f"30 answers came from {len(seen)} instances: {sorted(seen.values())}"
+
+    async def api(self) -> str:
+        types = await self.cluster.call("GET", "/api/node-types")
+        self.hook = await self.cluster.deploy(WORKFLOW)
+        return f"{len(types)} node types; a workflow was made, deployed and armed"
+
+    async def runs(self) -> str:
+        await self._call_many(CALLS)
+        return f"{CALLS} webhook calls were answered with the result of their run"
+
+    async def distribution(self) -> str:
+        counts = {
+            member.name: self.cluster.logged(member.name).count("claimed work")
+            for member in self.cluster.of_kind("worker-")
+        }
+        expect(all(counts.values()), f"claims by worker: {counts}")
+        return f"claims by worker: {counts}"
+
+    async def failover_of_an_instance(self) -> str:
+        calls = asyncio.create_task(self._call_many(CALLS, may_fail=10))
+        await asyncio.sleep(0.1)
+        await self.cluster.kill("api-1")
+        failed = await calls
+        await self.cluster.start_api("api-1")
+        return f"kill -9 of api-1 under load: {failed} of {CALLS} calls broke off, those on its connections"
+
+    async def failover_of_a_worker(self) -> str:
+        before = time.monotonic()
+        calls = asyncio.create_task(self._call_many(CALLS))
+        await asyncio.sleep(0.1)
+        await self.cluster.kill("worker-1")
+        await calls
+        await self.cluster.start_worker("worker-1")
+        return (
+            f"kill -9 of worker-1 under load: all {CALLS} calls were answered, within {time.monotonic() - before:.1f} s"
+        )
+
+    async def scaling_up(self) -> str:
+        await asyncio.gather(self.cluster.start_api("api-4"), self.cluster.start_api("api-5"))
+        await self.cluster.reload_nginx()
+        await asyncio.gather(self.cluster.start_worker("worker-3"), self.cluster.start_worker("worker-4"))
+        await until(lambda: self._sees(5), "five instances to answer")
+        await until(self._all_workers_claim, "all workers to get work")
+        return "api=5 worker=4 while running: all of them answer and work"
+
+    async def scaling_down(self) -> str:
+        calls = asyncio.create_task(self._call_many(CALLS, may_fail=1))
+        for name in ("worker-2", "worker-3", "worker-4", "api-3", "api-4", "api-5"):
+            code = await self.cluster.stop(name)
+            expect(code == 0, f"{name} ended with {code}")
+        await self.cluster.reload_nginx()
+        failed = await calls
+        await self._call_many(20)
+        return f"api=2 worker=1 while running: {failed} of {CALLS} calls failed, every process drained and ended with 0"
+
+    async def exactness(self) -> str:
+        async def nothing_live() -> bool:
+            async with self.cluster.database() as conn:
+                return bool(await conn.fetchval("SELECT NOT EXISTS (SELECT FROM work_items)"))
+
+        await until(nothing_live, "all runs to end")
+        async with self.cluster.database() as conn:
+            rows = await conn.fetch("SELECT status, count(*) AS n FROM runs GROUP BY status")
+        runs = {row["status"]: row["n"] for row in rows}
+        expect(set(runs) == {"completed"}, f"runs: {runs}")
+        expect(runs["completed"] >= self.called, f"{runs['completed']} runs for {self.called} answers")
+        return f"{self.called} answers, {runs['completed']} runs, all of them completed"
+
+    async def _instances(self, count: int) -> Counter[str]:
+        seen: Counter[str] = Counter()
+        async with aiohttp.ClientSession() as session:
+            for _ in range(count):
+                async with session.get(f"{self.cluster.url}/health") as response:
+                    seen[response.headers["X-Mel-Instance"]] += 1
+        return seen
+
+    async def _sees(self, count: int) -> bool:
+        return len(await self._instances(20)) == count
+
+    async def _all_workers_claim(self) -> bool:
+        await self._call_many(20)
+        return all("claimed work" in self.cluster.logged(member.name) for member in self.cluster.of_kind("worker-"))
+
+    async def _call_many(self, count: int, may_fail: int = 0) -> int:
+        """Call the webhook, eight at a time, and check each answer; how many calls broke off."""
+        numbers = iter(range(count))
+        failed: list[str] = []
+
+        async def caller(session: aiohttp.ClientSession) -> None:
+            for n in numbers:
+                try:
+                    async with session.post(self.hook, json={"n": n}) as response:
+                        body = await response.json() if response.status == 200 else {}
+                        if body.get("doubled") == 2 * n:
+                            self.called += 1
+                        else:
+                            failed.append(f"status {response.status}")
+                except aiohttp.ClientError as error:
+                    failed.append(repr(error))
+                await asyncio.sleep(0.01)
+
+        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=60)) as session:
+            await asyncio.gather(*(caller(session) for _ in range(8)))
+        expect(len(failed) <= may_fail, f"{len(failed)} calls failed: {failed[:3]}")
+        return len(failed)
+
+
+def expect(holds: object, seen: str) -> None:
+    if not holds:
+        raise Failed(seen)
+
+
+async def main() -> int:
+    begun = time.monotonic()
+    print("starting PostgreSQL, Redis, nginx, three API instances and two workers ...", flush=True)
+    try:
+        async with topology(MEL_WORKER_CONCURRENCY="20") as cluster:
+            proof = Proof(cluster)
+            checks: list[Callable[[], Awaitable[str]]] = [
+                proof.readiness, proof.load_balancing, proof.api, proof.runs, proof.distribution,
+                proof.failover_of_an_instance, proof.failover_of_a_worker, proof.scaling_up, proof.scaling_down,
+                proof.exactness,
+            ]  # fmt: skip  # the order is the story
+            passed = await _run(checks)
+    except ProgramMissing as error:
+        print(f"FAIL  {error}")
+        return 1
+    print(f"\n{passed} of {len(checks)} checks passed in {time.monotonic() - begun:.0f} s")
+    return 0 if passed == len(checks) else 1
+
+
+async def _run(checks: list[Callable[[], Awaitable[str]]]) -> int:
+    """Each check in turn; the first that does not hold is the last, since the others stand on it."""
+    for number, check in enumerate(checks):
+        name = getattr(check, "__name__", "check").replace("_", " ")
+        try:
+            print(f"ok    {name}: {await check()}", flush=True)
+        except (Failed, RuntimeError, TimeoutError, aiohttp.ClientError) as error:
+            print(f"FAIL  {name}: {error}", flush=True)
+            return number
+    return len(checks)
+
+
+if __name__ == "__main__":
+    sys.exit(asyncio.run(main()))

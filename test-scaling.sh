@@ -1,0 +1,89 @@
+#!/usr/bin/env bash
+# Proves that the scaled deployment scales: load balancing, readiness, the API, workers, fail-over, scaling up and down.
+#
+#   ./test-scaling.sh           with containers, by docker-compose.scale.yml
+#   ./test-scaling.sh --local   the same topology as processes of this machine, behind nginx; no container engine
+#
+# Leaves nothing behind.
+set -euo pipefail
+cd "$(dirname "$0")"
+
+COMPOSE_FILE=docker-compose.scale.yml
+URL=http://localhost:${MEL_HTTP_PORT:-8080}
+
+say() { printf '%s\n' "$*"; }
+fail() { say "FAIL  $*"; exit 1; }
+
+install_locally() { # what --local needs besides Python
+    local missing=()
+    command -v nginx >/dev/null || [ -x /usr/sbin/nginx ] || missing+=(nginx-light)
+    command -v redis-server >/dev/null || missing+=(redis-server)
+    [ ${#missing[@]} -eq 0 ] && return
+    command -v apt-get >/dev/null || fail "please install: ${missing[*]}"
+    local sudo=""
+    [ "$(id -u)" = 0 ] || sudo="sudo -n"
+    say "installing ${missing[*]}"
+    $sudo apt-get update -q >/dev/null && $sudo apt-get install -y -q --no-install-recommends "${missing[@]}" >/dev/null
+}
+
+locally() {
+    ./server --prepare
+    install_locally
+    PYTHONPATH=. exec .venv/bin/python -m deploy.local.scaling
+}
+
+compose() {
+    if docker compose version >/dev/null 2>&1; then docker compose -f "$COMPOSE_FILE" "$@"; else docker-compose -f "$COMPOSE_FILE" "$@"; fi
+}
+
+answers_from() { # how many instances answer through nginx
+    for _ in $(seq 1 30); do curl -sf -o /dev/null -D - "$URL/health" | tr -d '\r' | awk -F': ' 'tolower($1) == "x-mel-instance" { print $2 }'; done | sort -u | wc -l
+}
+
+until_answers_from() {
+    for _ in $(seq 1 60); do
+        [ "$(answers_from)" -eq "$1" ] && return
+        sleep 1
+    done
+    fail "expected answers from $1 instances, got $(answers_from)"
+}
+
+run_workflow() { # starts a run through nginx and waits for its end
+    curl -sf -H "X-API-Key: $MEL_API_KEY" -H 'Content-Type: application/json' "$URL/api/workflow-runs" -d '{
+        "name": "scaling", "wait_seconds": 60,
+        "definition": {
+            "nodes": [{"id": "start", "type": "manual_trigger"},
+                      {"id": "say", "type": "set", "config": {"fields": {"text": "it works"}}}],
+            "edges": [{"source": "start", "target": "say"}]}}' | grep -q '"status":"completed"'
+}
+
+in_containers() {
+    command -v docker >/dev/null || fail "there is no docker here; ./test-scaling.sh --local needs none"
+    export MEL_API_KEY=${MEL_API_KEY:-test-scaling-$RANDOM$RANDOM} MEL_WORKER_TOKEN=${MEL_WORKER_TOKEN:-test-scaling-$RANDOM$RANDOM}
+    trap 'compose down --volumes --remove-orphans >/dev/null 2>&1' EXIT
+    compose up -d --build --scale api=3 --scale worker=2
+    until_answers_from 3
+    say "ok    readiness and load balancing: three instances answer"
+    curl -sf "$URL/ready" >/dev/null || fail "not ready"
+    [ "$(curl -sf "$URL/api/node-types" | tr ',' '\n' | grep -c '"entry_point"')" -gt 5 ] || fail "no node types"
+    say "ok    API: node types are there"
+    for _ in 1 2 3 4 5 6 7 8; do run_workflow >/dev/null || fail "a run failed"; done
+    compose logs worker | grep -q "claimed work" || fail "no worker claimed work"
+    say "ok    runs were executed by the workers"
+    docker kill "$(compose ps -q worker | head -n 1)" >/dev/null
+    run_workflow >/dev/null || fail "no run after the death of a worker"
+    say "ok    fail-over: a worker was killed, runs go on"
+    compose up -d --no-recreate --scale api=5 --scale worker=4
+    until_answers_from 5
+    say "ok    scaling up: five instances answer"
+    compose up -d --no-recreate --scale api=2 --scale worker=1
+    until_answers_from 2
+    run_workflow >/dev/null || fail "no run after scaling down"
+    say "ok    scaling down: two instances answer, runs go on"
+}
+
+case ${1:-} in
+--local) locally ;;
+"") in_containers ;;
+*) say "usage: $0 [--local]"; exit 2 ;;
+esac
