@@ -115,10 +115,12 @@ class Topology:
             await self.start_api(f"api-{number}", wait=False)
         for member in self.of_kind("api-"):
             await self.until_ready(member)
-        await self.start_nginx()
+        if apis:
+            await self.start_nginx()
         for number in range(1, workers + 1):
             await self.start_worker(f"worker-{number}")
-        await until(lambda: self._registered(workers), "the workers to register")
+        if workers:
+            await until(lambda: self._registered(workers), "the workers to register")
 
     async def close(self) -> None:
         """End every process that was started here, and remove the folder."""

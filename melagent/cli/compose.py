@@ -216,7 +216,7 @@ def _limits(settings: Settings) -> PoolLimits:
         max_idle=database.max_idle_conns,
         max_lifetime_seconds=database.conn_max_lifetime,
         max_idle_seconds=database.conn_max_idle_time,
-        prepared_statements=database.prepared_statements != "off",
+        prepared_statements=database.prepared_statements,
     )
 
 

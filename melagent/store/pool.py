@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import asyncpg
+import structlog
 from asyncpg.pool import PoolConnectionProxy  # noqa: TC002  # the alias below is read at run time
 
 from melagent.errors import Unavailable
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+log = structlog.get_logger()
 
 Connection: TypeAlias = "asyncpg.Connection[Any] | PoolConnectionProxy[Any]"
 Pool: TypeAlias = "asyncpg.Pool[Any]"
@@ -44,13 +47,16 @@ BAD_DATA: tuple[type[BaseException], ...] = (
 
 @dataclass(frozen=True, slots=True)
 class PoolLimits:
-    """Limits of one process. `max_open` counts all its connections, the broker's own one included."""
+    """Limits of one process. `max_open` counts all its connections, the broker's own one included.
+
+    `prepared_statements` `auto` means on, but off where a pooler stands between us and the server.
+    """
 
     max_open: int = 25
     max_idle: int = 10
     max_lifetime_seconds: float = 300.0
     max_idle_seconds: float = 120.0
-    prepared_statements: bool = True
+    prepared_statements: Literal["auto", "on", "off"] = "auto"
 
     def __post_init__(self) -> None:
         if self.max_open < 3:  # the broker's, and two lanes of writes
@@ -77,20 +83,58 @@ async def _keep_plans(connection: Connection) -> None:
     await connection.execute("SET jit = off; SET plan_cache_mode = force_generic_plan")
 
 
+class Lent(asyncpg.Connection):  # type: ignore[misc]  # the driver ships no types
+    """A connection through a pooler that gives the server's connection to others after each transaction.
+
+    The driver sends a statement in two steps, so each is made a transaction of its own.
+    """
+
+    async def fetch(self, query: str, *values: Any, **options: Any) -> Any:
+        return await self._in_transaction(super().fetch, query, *values, **options)
+
+    async def fetchrow(self, query: str, *values: Any, **options: Any) -> Any:
+        return await self._in_transaction(super().fetchrow, query, *values, **options)
+
+    async def fetchval(self, query: str, *values: Any, **options: Any) -> Any:
+        return await self._in_transaction(super().fetchval, query, *values, **options)
+
+    async def execute(self, query: str, *values: Any, **options: Any) -> Any:
+        if not values:  # one step, by the simple protocol
+            return await super().execute(query, **options)
+        return await self._in_transaction(super().execute, query, *values, **options)
+
+    async def _in_transaction(self, call: Callable[..., Awaitable[Any]], *arguments: Any, **options: Any) -> Any:
+        if self.is_in_transaction():
+            return await call(*arguments, **options)
+        async with self.transaction():
+            return await call(*arguments, **options)
+
+
+async def _is_lent(dsn: str) -> bool:
+    """Whether a pooler answers in the server's place: it tells another process id than the server itself."""
+    async with single_connection(dsn) as connection, connection.transaction():
+        return bool(await connection.fetchval("SELECT pg_backend_pid()") != connection.get_server_pid())
+
+
 async def create_pool(dsn: str, limits: PoolLimits | None = None) -> Pool:
     """Open a pool. Raises Unavailable when the database cannot be reached."""
     limits = limits or PoolLimits()
     size = limits.max_open - 1
+    prepared = limits.prepared_statements != "off"
+    if limits.prepared_statements == "auto" and await _is_lent(dsn):
+        log.info("pooler found, statements are not prepared", setting="DB_PREPARED_STATEMENTS")
+        prepared = False
     try:
         return await asyncpg.create_pool(
             dsn,
             min_size=min(2, size),
             max_size=size,
             max_inactive_connection_lifetime=limits.max_idle_seconds,
-            statement_cache_size=200 if limits.prepared_statements else 0,
+            statement_cache_size=200 if prepared else 0,
+            connection_class=asyncpg.Connection if prepared else Lent,
             command_timeout=60,
             timeout=10,
-            init=_keep_plans,
+            init=_keep_plans if prepared else None,
             reset=_no_reset,
         )
     except CONNECTION_LOST as error:
@@ -101,7 +145,9 @@ async def create_pool(dsn: str, limits: PoolLimits | None = None) -> Pool:
 async def single_connection(dsn: str) -> AsyncIterator[Connection]:
     """One connection for a command. Raises Unavailable when the database cannot be reached or was never migrated."""
     try:
-        connection: asyncpg.Connection[Any] = await asyncpg.connect(dsn, timeout=10, command_timeout=60)
+        connection: asyncpg.Connection[Any] = await asyncpg.connect(
+            dsn, timeout=10, command_timeout=60, statement_cache_size=0
+        )
     except CONNECTION_LOST as error:
         raise Unavailable(f"The database cannot be reached: {error}") from error
     try:
