@@ -4,7 +4,7 @@ RUN := .venv/bin/
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check format lint types contracts bench prove
+.PHONY: help setup packages run test check format lint types contracts bench prove
 
 help: ## Say what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -12,10 +12,13 @@ help: ## Say what can be made
 setup:
 	@./server --prepare dev
 
+packages:
+	@.ci/packages
+
 run: ## Start everything in one process, on http://127.0.0.1:8080
 	./server server
 
-test: setup ## Run the tests; ARGS="tests/store -k lease" runs some
+test: setup packages ## Run the tests; ARGS="tests/store -k lease" runs some
 	$(PYTHON) -m pytest $(ARGS)
 
 check: format lint types contracts test ## All that must pass before a commit
@@ -35,5 +38,5 @@ contracts: setup ## Do imports point one way?
 bench: setup ## Measure the product as shipped, in three minutes; `python -m benchmarks` is the full measurement
 	$(PYTHON) -m benchmarks $(or $(ARGS),pure effectful forty claim start --seconds 2 --connections 1 50 --out bench.json)
 
-prove: setup ## The long tests: many seeds of the simulation and of the state machine
+prove: setup packages ## The long tests: many seeds of the simulation and of the state machine
 	$(PYTHON) -m pytest -m prove $(ARGS)
