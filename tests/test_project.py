@@ -87,7 +87,9 @@ def test_there_are_examples_and_each_says_what_it_shows():
     assert [path.name for path in EXAMPLES if not path.read_text().startswith("# ")] == []
 
 
-@pytest.mark.parametrize("path", [Path("server"), Path("test-scaling.sh"), Path(".ci/run"), Path(".ci/packages")], ids=str)
+@pytest.mark.parametrize(
+    "path", [Path("server"), Path("test-scaling.sh"), Path(".ci/run"), Path(".ci/packages")], ids=str
+)
 def test_script_can_be_run_and_its_shell_finds_no_fault(path):
     script = ROOT / path
     assert script.stat().st_mode & 0o111 == 0o111
