@@ -15,7 +15,9 @@ from rich.console import Console
 
 from benchmarks import machine
 from benchmarks.claim import claim
+from benchmarks.instances import instances
 from benchmarks.outcome import Options
+from benchmarks.remote import remote
 from benchmarks.report import record, show
 from benchmarks.soak import soak
 from benchmarks.start import start
@@ -38,6 +40,8 @@ BENCHMARKS: dict[str, Benchmark] = {
     "claim": claim,
     "soak": soak,
     "start": start,
+    "remote": remote,
+    "instances": instances,
 }
 
 

@@ -29,6 +29,8 @@ TITLES = {
     "forty": "A run of forty light steps",
     "claim": "Claim latency, with an empty queue and with a million runs waiting",
     "start": "Start and memory",
+    "remote": "Webhook, three pure nodes, answer, with one API process and two remote workers",
+    "instances": "One instance and three behind nginx, with two remote workers, on the same cores",
     "soak": "Ten minutes at full rate",
 }
 

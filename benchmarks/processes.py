@@ -17,7 +17,7 @@ import orjson
 import psutil
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Mapping
 
 ROOT = Path(__file__).parent.parent
 READY_WITHIN_SECONDS = 60.0
@@ -51,7 +51,9 @@ def environment() -> dict[str, str]:
 
 
 @asynccontextmanager
-async def serving(port: int, *arguments: str, log: Path) -> AsyncIterator[Server]:
+async def serving(
+    port: int, *arguments: str, log: Path, settings: Mapping[str, str] | None = None
+) -> AsyncIterator[Server]:
     """Run `python *arguments`, which serves `/ready` on the port, with its output in `log`; stop it by SIGTERM.
 
     Raises RuntimeError with the end of the log when it does not become ready.
@@ -59,12 +61,30 @@ async def serving(port: int, *arguments: str, log: Path) -> AsyncIterator[Server
     started_at = time.perf_counter()
     with log.open("ab") as output:
         process = await asyncio.create_subprocess_exec(
-            sys.executable, *arguments, env=environment(), cwd=log.parent, stdout=output, stderr=output
+            sys.executable,
+            *arguments,
+            env={**environment(), **(settings or {})},
+            cwd=log.parent,
+            stdout=output,
+            stderr=output,
         )
     url = f"http://127.0.0.1:{port}"
     try:
         await _until_ready(url, process, log)
         yield Server(url, psutil.Process(process.pid), time.perf_counter() - started_at)
+    finally:
+        await _stop(process)
+
+
+@asynccontextmanager
+async def running_process(*arguments: str, log: Path, settings: Mapping[str, str]) -> AsyncIterator[psutil.Process]:
+    """Run `python *arguments`, which serves nothing, with its output in `log`; stop it by SIGTERM."""
+    with log.open("ab") as output:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, *arguments, env={**environment(), **settings}, cwd=log.parent, stdout=output, stderr=output
+        )
+    try:
+        yield psutil.Process(process.pid)
     finally:
         await _stop(process)
 

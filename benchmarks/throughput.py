@@ -69,9 +69,9 @@ async def effectful(folder: Path, options: Options) -> Outcome:
 
 async def forty(folder: Path, options: Options) -> Outcome:
     """One connection; how long a run takes is read from the database as well."""
-    async with running(folder) as product, _contenders(product, FORTY, folder) as contenders:
-        row, rounds = await _compared(contenders, 1, options.seconds or SECONDS)
-        details = {"rounds": rounds, **await _evidence(product, FORTY, contenders)}
+    async with running(folder) as product, contenders_of(product, FORTY, folder) as contenders:
+        row, rounds = await compared(contenders, 1, options.seconds or SECONDS)
+        details = {"rounds": rounds, **await evidence(product, FORTY, contenders)}
         p50, p95, longest = await _durations_ms(product.dsn, contenders[0].workflow_id)
         row |= {"run p50 ms": p50, "run p95 ms": p95, "run max ms": longest}
         goals = [
@@ -84,17 +84,17 @@ async def forty(folder: Path, options: Options) -> Outcome:
 
 async def _measured(workload: Workload, folder: Path, options: Options) -> Outcome:
     rows, rounds = [], {}
-    async with running(folder) as product, _contenders(product, workload, folder) as contenders:
+    async with running(folder) as product, contenders_of(product, workload, folder) as contenders:
         for connections in options.connections:
-            row, rounds[str(connections)] = await _compared(contenders, connections, options.seconds or SECONDS)
+            row, rounds[str(connections)] = await compared(contenders, connections, options.seconds or SECONDS)
             rows.append(row)
-        details = {"rounds": rounds, **await _evidence(product, workload, contenders)}
+        details = {"rounds": rounds, **await evidence(product, workload, contenders)}
         goals = [*_goals(workload.name, rows), _same_writes(workload, details)]
         return Outcome(rows, goals, await machine.postgres(product.dsn), details)
 
 
 @asynccontextmanager
-async def _contenders(product: Product, workload: Workload, folder: Path) -> AsyncIterator[list[Contender]]:
+async def contenders_of(product: Product, workload: Workload, folder: Path) -> AsyncIterator[list[Contender]]:
     """The product with the workflow deployed and the floor with runs of the same shape, both warmed up."""
     if workload is EFFECTFUL and not await product.effects_of("bench_effect"):
         raise RuntimeError("`effectful` needs the node that comes with the benchmarks")
@@ -116,7 +116,7 @@ def _at(server_url: str, webhook_url: str) -> str:
     return server_url + urlsplit(webhook_url).path
 
 
-async def _compared(
+async def compared(
     contenders: list[Contender], connections: int, seconds: float
 ) -> tuple[dict[str, Any], dict[str, list[dict[str, Any]]]]:
     """Rounds in turns, each time in the other order; a row of the medians, and all rounds."""
@@ -142,7 +142,7 @@ async def _compared(
     return row, rounds
 
 
-async def _evidence(product: Product, workload: Workload, contenders: list[Contender]) -> dict[str, Any]:
+async def evidence(product: Product, workload: Workload, contenders: list[Contender]) -> dict[str, Any]:
     """The proofs by SQL, and how many writes a run of the product really took beside the number it should take."""
     proofs = {c.name: await prove(product.dsn, c.workflow_id, c.answers, workload.steps) for c in contenders}
     writes = await product.metric("mel_journal_batch_entries_sum") / contenders[0].answers

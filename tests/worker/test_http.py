@@ -1,0 +1,209 @@
+"""The remote worker over a real network that loses, cuts, delays and falls silent; the API is the real one."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+
+import aiohttp
+import pytest
+from aiohttp import web
+
+from melagent.api.app import build_app
+from melagent.api.context import Services
+from melagent.broker.postgres import postgres_broker
+from melagent.domain.requirement import capabilities
+from melagent.engine.context import World
+from melagent.engine.engine import Engine
+from melagent.errors import Conflict, Unauthenticated
+from melagent.maintenance.rescuer import Rescuer
+from melagent.protocol.messages import Registration
+from melagent.registry import NodeType, Registry
+from melagent.worker import connection as connection_module
+from melagent.worker.connection import Connection
+from melagent.worker.http import HttpSource
+from melagent.worker.worker import Worker, WorkerOptions
+from tests.builders import chain, eventually, misplaced, new_run, stored
+from tests.instances import Effect, Pure, Stage
+from tests.proxy import relay_to
+
+START = ("start", "manual_trigger")
+TOKEN = "mel_worker_tests"
+
+
+@pytest.fixture
+async def engine(pool, database_url):
+    broker = postgres_broker(database_url)
+    engine = Engine(pool, broker, lease_seconds=6.0)
+    await broker.start()
+    await engine.open()
+    yield engine
+    await engine.close()
+    await broker.stop()
+
+
+@pytest.fixture
+async def relay(engine, pool):
+    """The real API behind a relay that can be cut, be away and fall silent."""
+    services = Services(
+        pool=pool, engine=engine, registry=Registry.builtin(), instance="one", version="1",
+        worker_token=TOKEN, heartbeat_seconds=1.0,
+    )  # fmt: skip  # what a worker needs of an instance
+    runner = web.AppRunner(build_app(services), access_log=None, shutdown_timeout=0.1)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    async with relay_to({"host": "127.0.0.1", "port": str(runner.addresses[0][1])}) as relay:
+        yield relay
+    await runner.cleanup()
+
+
+@asynccontextmanager
+async def working(relay, stage, worker_id="remote", token=TOKEN):
+    """A remote worker whose nodes are the test's."""
+    registry = Registry([*Registry.builtin().all(), *(NodeType.of(kind(stage)) for kind in (Pure, Effect))])
+    async with aiohttp.ClientSession() as http:
+        registration = Registration(id=worker_id, concurrency=10, node_types=registry.added())
+        connection = Connection(http, f"http://127.0.0.1:{relay.port}", token, registration)
+        registered = await connection.register()
+        source = HttpSource(connection, registered.lease_seconds)
+        offered = capabilities((), registry.added())
+        options = WorkerOptions(worker_id, 10, registered.lease_seconds, registered.heartbeat_seconds, 5.0, offered)
+        worker = Worker(source, registry, World(lambda: datetime.now(UTC), http=lambda: http), options)
+        worker.start()
+        try:
+            yield worker, connection
+        finally:
+            for gate in stage.gates.values():
+                gate.set()
+            await worker.drain()
+            await source.drain()
+
+
+def ended(pool, count):
+    async def condition():
+        return await pool.fetchval("SELECT count(*) FROM runs WHERE status = 'completed'") == count
+
+    return condition
+
+
+async def test_runs_are_executed_over_http(relay, engine, pool):
+    version, stage = await stored(pool, chain(START, ("a", "effect"), ("b", "pure"))), Stage()
+    async with working(relay, stage):
+        runs = [new_run(version) for _ in range(20)]
+        await asyncio.gather(*map(engine.start, runs))
+        await eventually(ended(pool, 20))
+    assert sorted(stage.started) == sorted(f"{run.id}:{step}" for run in runs for step in "ab")
+
+
+async def test_large_values_travel_there_and_back(relay, engine, pool):
+    version, stage = await stored(pool, chain(START, ("a", "effect"), ("b", "effect"))), Stage()
+    stage.outputs["a"] = {"text": "x" * 1_500_000}
+    async with working(relay, stage):
+        run = new_run(version, input=b'"' + b"i" * 700_000 + b'"')
+        await engine.start(run)
+        await eventually(ended(pool, 1))
+    sizes = await pool.fetch("SELECT size FROM payloads WHERE run_id = $1 ORDER BY size", run.id)
+    assert [row["size"] for row in sizes][-1] > 1_500_000
+    assert await pool.fetchval("SELECT count(*) FROM payload_parts") == 0
+
+
+async def test_a_run_goes_on_elsewhere_from_its_journal(relay, engine, pool):
+    version, stage, other = await stored(pool, chain(START, ("a", "effect"), ("b", "effect"))), Stage(), Stage()
+    stage.gate("b")
+    stage.outputs["a"] = {"text": "x" * 100_000}
+    async with working(relay, stage, "first") as (first, _):
+        await engine.start(new_run(version))
+        await eventually(lambda: stage.steps() == ["a", "b"])
+        async with working(relay, other, "second"):
+            await first.stop_claiming()
+            await engine.release_workers({"first": None})
+            await eventually(lambda: other.steps() == ["b"])
+            await eventually(ended(pool, 1))
+
+
+async def test_lines_that_are_cut_again_and_again_repeat_no_recorded_step(relay, engine, pool):
+    version, stage = await stored(pool, chain(START, *((key, "effect") for key in "abcd"))), Stage()
+    rescuer = Rescuer(engine)
+    rescuer.loop.start()
+    async with working(relay, stage):
+        runs = [new_run(version) for _ in range(30)]
+        cutting = asyncio.create_task(_cut_now_and_then(relay))
+        for run in runs:
+            await engine.start(run)
+            await asyncio.sleep(0.02)
+        await eventually(ended(pool, 30))
+        cutting.cancel()
+        await asyncio.gather(cutting, return_exceptions=True)
+    await rescuer.loop.stop()
+    assert await misplaced(pool) == []
+    recorded = await pool.fetch("SELECT run_id, step_key, output FROM steps WHERE node_type = 'effect'")
+    assert len(recorded) == 4 * 30
+    assert {f"{row['run_id']}:{row['step_key']}" for row in recorded} == set(stage.started)
+
+
+async def _cut_now_and_then(relay):
+    while True:
+        await asyncio.sleep(0.15)
+        relay.cut()
+
+
+async def test_a_network_that_is_away_for_a_while_costs_time_and_nothing_else(relay, engine, pool):
+    version, stage = await stored(pool, chain(START, ("a", "effect"), ("b", "effect"))), Stage()
+    stage.gate("a")
+    async with working(relay, stage):
+        await engine.start(new_run(version))
+        await eventually(lambda: stage.steps() == ["a"])
+        relay.away = True
+        relay.cut()
+        stage.gates["a"].set()
+        await asyncio.sleep(1.0)
+        assert stage.steps() == ["a"]  # nothing goes on that is not durable
+        relay.away = False
+        await eventually(ended(pool, 1))
+    assert stage.steps() == ["a", "b"]
+
+
+async def test_a_worker_whose_registration_was_lost_registers_again_and_goes_on(relay, engine, pool):
+    version, stage = await stored(pool, chain(START, ("a", "effect"))), Stage()
+    async with working(relay, stage):
+        await pool.execute("DELETE FROM workers")
+        await eventually(lambda: pool.fetchval("SELECT count(*) = 1 FROM workers"), seconds=90)
+        await engine.start(new_run(version))
+        await eventually(ended(pool, 1))
+
+
+async def test_a_cancelled_run_is_let_go_at_the_next_heartbeat(relay, engine, pool):
+    version, stage = await stored(pool, chain(START, ("a", "effect"))), Stage()
+    stage.gate("a")
+    async with working(relay, stage) as (worker, _):
+        await engine.start(run := new_run(version))
+        await eventually(lambda: stage.steps() == ["a"])
+        await engine.cancel(run.id)
+        await eventually(lambda: worker.busy == 0)
+
+
+async def test_a_token_that_is_refused_is_said_at_once(relay):
+    with pytest.raises(Unauthenticated):
+        async with working(relay, Stage(), token="wrong"):
+            pass
+
+
+async def test_a_worker_is_dismissed_when_another_process_takes_its_id(relay, pool, monkeypatch):
+    monkeypatch.setattr(connection_module, "LONGEST_PAUSE_SECONDS", 0.2)
+    async with working(relay, Stage()) as (_, first), working(relay, Stage()) as (_, second):
+        error = await asyncio.wait_for(asyncio.shield(first.dismissed), 60)
+        assert isinstance(error, Conflict)
+        assert not second.dismissed.done()
+
+
+async def test_a_drained_worker_has_given_everything_back(relay, engine, pool):
+    version, stage = await stored(pool, chain(START, ("a", "effect"), ("b", "effect"))), Stage()
+    stage.gate("a")
+    async with working(relay, stage):
+        await engine.start(new_run(version))
+        await eventually(lambda: stage.steps() == ["a"])
+        asyncio.get_running_loop().call_later(0.2, stage.gates["a"].set)
+    assert await pool.fetchval("SELECT lease IS NULL FROM work_items")
+    assert await pool.fetchval("SELECT count(*) FROM steps WHERE step_key = 'a' AND status = 'completed'") == 1
