@@ -13,6 +13,7 @@ from aiohttp import web
 from melagent.api.context import WORKER, WORKERS, services_of, uuid_in_path
 from melagent.api.wire import answer_message
 from melagent.domain.work import Verdict
+from melagent.engine.live import LiveLine
 from melagent.errors import BadRequest, Conflict, LeaseLost, MelError, NotFound, Problem, TooLarge, Unavailable
 from melagent.protocol.messages import (
     PART_BYTES,
@@ -21,6 +22,7 @@ from melagent.protocol.messages import (
     BeatAnswer,
     Claim,
     EntryOf,
+    EventsCall,
     JournalAnswer,
     JournalCall,
     JournalPage,
@@ -130,6 +132,17 @@ async def complete_work(request: web.Request, body: JournalCall) -> web.Response
         if rejected is not None:
             raise _error_of(rejected)
     return answer_message(JournalAnswer())
+
+
+async def events(request: web.Request, body: EventsCall) -> web.Response:
+    """Show log lines of running steps to those who watch; lines of runs that the worker does not hold are left out."""
+    session = await _session(request, body.session)
+    held = await request.app[WORKERS].held(session, {event.run_id for event in body.events})
+    live = services_of(request).engine.live
+    for event in body.events:
+        if event.run_id in held:
+            live.publish(LiveLine(event.run_id, event.step_key, event.attempt, event.number, event.data))
+    return web.Response(status=204)
 
 
 async def get_version(request: web.Request, query: SessionQuery) -> web.Response:

@@ -139,7 +139,9 @@ async def _open_worker(
     def http() -> aiohttp.ClientSession:
         return session
 
-    world = World(clock=lambda: datetime.now(UTC), http=http, demo_url=f"http://{host}:{port}/demo")
+    world = World(
+        clock=lambda: datetime.now(UTC), http=http, demo_url=f"http://{host}:{port}/demo", live=engine.live.publish
+    )
     options = WorkerOptions(
         worker_id=f"embedded-{uuid4().hex[:8]}",
         concurrency=settings.worker.embedded_concurrency,

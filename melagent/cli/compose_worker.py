@@ -59,7 +59,8 @@ async def remote_worker(settings: Settings, token: str) -> AsyncIterator[Connect
             grace_seconds=settings.engine.shutdown_grace_seconds * DRAIN_SHARE_OF_GRACE,
             offered=capabilities(registration.labels, registration.node_types),
         )
-        worker = Worker(source, registry, World(clock=lambda: datetime.now(UTC), http=lambda: nodes), options)
+        world = World(clock=lambda: datetime.now(UTC), http=lambda: nodes, live=source.tell)
+        worker = Worker(source, registry, world, options)
         if settings.worker.health_port is not None:
             app = health_app(worker, connection, registered.lease_seconds + WAIT_SECONDS)
             await _serve(app, settings.worker.health_port, stack)

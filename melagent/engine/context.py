@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 import structlog
 
 from melagent.domain.ids import time_of
+from melagent.engine.live import LiveLine
 from melagent.engine.values import decode, storable
 from melagent.sandbox.expressions import ExpressionError, evaluate, render
 from melagent.sdk import Json, LogLevel, NodeError, RunInfo
@@ -40,6 +41,8 @@ class World:
     clock: Callable[[], datetime]
     http: Callable[[], aiohttp.ClientSession]
     demo_url: str | None = None
+    live: Callable[[LiveLine], None] | None = None
+    """Told each log line as soon as it is written."""
 
 
 class Outputs(Protocol):
@@ -226,5 +229,9 @@ class Context:
     def log(self, level: LogLevel, message: str, **fields: Json) -> None:
         line = self.lines.add(self._world.clock(), level, message, fields)
         if line is not None:
+            if self._world.live is not None:
+                number = len(self.lines.lines) - 1
+                run_id = self._scope.item.run_id
+                self._world.live(LiveLine(run_id, self.step_key, self.attempt, number, line))
             ids = {"run_id": self._scope.run.id, "step_key": self.step_key}
             log.log(LEVELS[level], line["message"], **ids, fields=line.get("fields", {}))

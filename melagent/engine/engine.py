@@ -17,6 +17,7 @@ from melagent.engine.lifecycle.claim import claim, load, steps_after
 from melagent.engine.lifecycle.hold import Extended, Holder, give_back, release_workers
 from melagent.engine.lifecycle.record import Recorder
 from melagent.engine.lifecycle.start import Starter
+from melagent.engine.live import Live
 from melagent.engine.waiters import Waiters
 from melagent.errors import MelError
 
@@ -56,6 +57,7 @@ class Engine:
         self.recorder = Recorder(pool, lease_seconds=lease_seconds, on_recorded=self._recorded)
         self.desk = Desk(pool, lease_seconds=lease_seconds, give_back=self._give_back_soon)
         self._starter = Starter(pool, lease_seconds=lease_seconds, offer=self._offer, on_queued=self.work_queued)
+        self.live = Live(broker, lambda run_id: self.waiters.changed([run_id]))
         self._holder = Holder(pool, lease_seconds=lease_seconds)
         self._slots: Slots | None = None
         self._work_listeners: list[Callable[[], None]] = []

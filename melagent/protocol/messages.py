@@ -205,17 +205,18 @@ class JournalPage(Message):
 
 
 class LiveEvent(Message):
-    """Something that those who watch a run see at once, and that is not stored."""
+    """Something that those who watch a run see at once: the `number`-th log line of an attempt, counted from zero."""
 
     run_id: UUID
-    lease: UUID
     step_key: str = Field(max_length=300)
+    attempt: int = Field(ge=1, lt=2**31)
+    number: int = Field(ge=0, lt=2**31)
     kind: Literal["log"] = "log"
     data: dict[str, Any]
 
 
 class EventsCall(Message):
-    """POST /api/workers/{id}/events."""
+    """POST /api/workers/{id}/events. Not stored: what a log says is recorded with its step in any case."""
 
     session: UUID
     events: tuple[LiveEvent, ...] = Field(max_length=MAX_ENTRIES)

@@ -55,16 +55,19 @@ async def follow(pool: Pool, engine: Engine, run_id: UUID, after: int) -> AsyncG
     The engine's hint brings an event within milliseconds; the poll behind it brings it within a second.
     """
     told: RunStatus | None = None
-    with engine.changes(run_id) as changed:
+    with engine.changes(run_id) as changed, engine.live.watch(run_id) as live:
         while True:
             changed.clear()
             run, recorded = await _read(pool, run_id, after)
             if run.run.status is not told and not run.run.status.final:
                 told = run.run.status
                 yield Event("run", after, run.run)
+            for line in live.take():
+                yield Event("log", after, {"step_key": line.step_key, **line.line})
             for step in recorded:
-                for line in step.record.logs:
-                    yield Event("log", after, {"step_key": step.record.step_key, **line})
+                record = step.record
+                for number in live.untold(record.step_key, record.attempt, len(record.logs)):
+                    yield Event("log", after, {"step_key": record.step_key, **record.logs[number]})
                 after = step.record.seq
                 yield Event("step", after, {name: getattr(step.record, name) for name in STEP_FIELDS})
             if recorded:

@@ -150,11 +150,15 @@ class Workers:
         async with self._pool.acquire() as conn:
             return await workers.list_all(conn)
 
+    async def held(self, session: Session, run_ids: Collection[UUID]) -> set[UUID]:
+        """Those of the runs that the worker holds."""
+        async with self._pool.acquire() as conn:
+            return await workers.held(conn, session.worker_id, run_ids)
+
     async def check_run(self, session: Session, run_id: UUID) -> None:
         """Raises Forbidden unless the worker holds this run."""
-        async with self._pool.acquire() as conn:
-            if not await workers.holds_run(conn, session.worker_id, run_id):
-                raise Forbidden("A worker sees only the runs that it holds.")
+        if not await self.held(session, [run_id]):
+            raise Forbidden("A worker sees only the runs that it holds.")
 
     async def check_version(self, session: Session, version_id: UUID) -> None:
         """Raises Forbidden unless the worker holds a run of this version."""

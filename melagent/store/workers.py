@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from melagent.store.rows import value_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
     from datetime import datetime
     from uuid import UUID
 
@@ -175,12 +175,12 @@ async def list_all(conn: Connection) -> list[ListedWorker]:
     return [value_of(ListedWorker, row) for row in await conn.fetch(LIST_WORKERS)]
 
 
-HOLDS_RUN = "SELECT EXISTS (SELECT FROM work_items WHERE run_id = $1 AND worker_id = $2 AND lease IS NOT NULL)"
+HELD_RUNS = "SELECT run_id FROM work_items WHERE run_id = ANY($1::uuid[]) AND worker_id = $2 AND lease IS NOT NULL"
 
 
-async def holds_run(conn: Connection, worker_id: str, run_id: UUID) -> bool:
-    """Whether a worker holds this run."""
-    return bool(await conn.fetchval(HOLDS_RUN, run_id, worker_id))
+async def held(conn: Connection, worker_id: str, run_ids: Collection[UUID]) -> set[UUID]:
+    """Those of the runs that a worker holds."""
+    return {row["run_id"] for row in await conn.fetch(HELD_RUNS, list(run_ids), worker_id)}
 
 
 HOLDS_VERSION = """

@@ -16,7 +16,7 @@ import structlog
 from melagent.domain.definition import Definition
 from melagent.domain.work import Verdict
 from melagent.engine.batch import Batcher
-from melagent.errors import Internal, Unavailable
+from melagent.errors import Internal, MelError, Unavailable
 from melagent.protocol import values
 from melagent.protocol.messages import (
     INLINE_BYTES,
@@ -25,9 +25,11 @@ from melagent.protocol.messages import (
     Beat,
     BeatAnswer,
     Claim,
+    EventsCall,
     JournalAnswer,
     JournalCall,
     JournalPage,
+    LiveEvent,
 )
 from melagent.worker.connection import CALL_SECONDS
 
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
 
     from melagent.domain.run import StepRecord
     from melagent.domain.work import Entry, WorkItem
+    from melagent.engine.live import LiveLine
     from melagent.protocol.messages import Message, Step
     from melagent.worker.connection import Connection
 
@@ -48,6 +51,9 @@ JOURNAL_BYTES = 400 * 1024
 """Of values in one call; with what is around them, and escaped as JSON, it stays below a proxy's limit of 1 MiB."""
 
 RETRY_SECONDS = 0.2
+TELL_SECONDS = 0.2
+MAX_LIVE_LINES = 200
+"""In one call; further lines are seen when their step is recorded."""
 
 log = structlog.get_logger()
 
@@ -62,6 +68,8 @@ class HttpSource:
         self._lease_seconds = lease_seconds
         self._beat_seq = count(1)
         self._beats: deque[float] = deque(maxlen=2)
+        self._lines: list[LiveLine] = []
+        self._telling: asyncio.Task[None] | None = None
         self._claims: set[asyncio.Task[list[WorkItem]]] = set()
         self._entries: Batcher[Entry, Verdict] = Batcher(
             self._write,
@@ -139,9 +147,36 @@ class HttpSource:
         answer = await self._connection.call("GET", f"/versions/{version_id}", patience=self._lease_seconds)
         return Definition.model_validate_json(answer)
 
+    def tell(self, line: LiveLine) -> None:
+        """Show a log line to those who watch, soon and if that is possible."""
+        if len(self._lines) < MAX_LIVE_LINES:
+            self._lines.append(line)
+        if self._telling is None:
+            self._telling = asyncio.create_task(self._tell())
+
     async def drain(self) -> None:
         """Wait until everything submitted has been answered."""
         await self._entries.drain()
+        if self._telling is not None:
+            await self._telling
+
+    async def _tell(self) -> None:
+        await asyncio.sleep(TELL_SECONDS)  # lines come in flocks
+        lines, self._lines, self._telling = self._lines, [], None
+        events = tuple(
+            LiveEvent.model_construct(
+                run_id=line.run_id, step_key=line.step_key, attempt=line.attempt, number=line.number, data=line.line
+            )
+            for line in lines
+        )
+
+        def message(session: UUID) -> Message:
+            return EventsCall.model_construct(session=session, events=events)
+
+        try:
+            await self._connection.call("POST", "/events", message, patience=0)
+        except MelError as error:
+            log.debug("log lines not shown", count=len(lines), error=error.message)
 
     async def _write(self, entries: Sequence[Entry]) -> list[Verdict]:
         """Write entries until each is recorded or refused. Unavailable when that fails for a whole lease."""

@@ -104,46 +104,67 @@ async def hooks(cluster):
 
 
 async def test_whatever_is_killed_or_frozen_every_answered_call_has_one_finished_run(cluster):
-    load, dice = Load(cluster), random.Random(7)
+    await chaos(cluster, turns=10, seed=7)
+
+
+@pytest.mark.prove
+@pytest.mark.parametrize("seed", range(3))
+async def test_the_same_for_minutes(cluster, seed):
+    await chaos(cluster, turns=150, seed=seed)
+
+
+async def chaos(cluster, turns, seed):
+    """Every two seconds some process is killed and replaced, or frozen and thawed eight seconds later."""
+    load, dice = Load(cluster), random.Random(seed)
     sync, deferred = await hooks(cluster)
     load.begin(sync, 4, sync=True)
     load.begin(deferred, 2, sync=False, pause=0.05)
-    held = []
-    for turn in range(10):
+    for turn in range(turns):
         await asyncio.sleep(2)
-        victim = dice.choice([f"api-{n}" for n in (1, 2, 3)] + [f"worker-{n}" for n in (1, 2)] * 2)
+        victim = dice.choice(cluster.of_kind(dice.choice(["api-", "worker-"]))).name
         if turn % 3 == 2:
             cluster.freeze(victim)
             asyncio.get_running_loop().call_later(8, cluster.thaw, victim)
             continue
-        if victim.startswith("worker"):
-            held.append(await leases_of(cluster, victim))
         await cluster.kill(victim)
-        await (cluster.start_api(victim) if victim.startswith("api") else cluster.start_worker(f"{victim}-{turn}"))
+        await (cluster.start_api(victim) if victim.startswith("api") else cluster.start_worker(f"worker-{turn + 10}"))
     await asyncio.sleep(8)
     await load.end()
     await check_exact(cluster, load)
     assert load.answered > 100
     assert len(load.accepted) > 50
-    await check_takeover(cluster, [run for runs in held for run in runs])
+
+
+async def test_work_of_a_dead_worker_goes_on_within_a_lease_and_a_rescue_pass(cluster):
+    load = Load(cluster)
+    _, deferred = await hooks(cluster)
+    load.begin(deferred, 4, sync=False, pause=0.02)
+    held = []
+    while len(held) < 5:
+        await asyncio.sleep(0.2)
+        held = await leases_of(cluster, "worker-1")
+    await cluster.kill("worker-1")
+    await load.end()
+    await check_exact(cluster, load)
+    await check_takeover(cluster, held)
 
 
 async def leases_of(cluster, worker_id):
     """The runs that a worker holds, with the database's time."""
     async with cluster.database() as conn:
-        rows = await conn.fetch("SELECT run_id, now() AS at FROM work_items WHERE worker_id LIKE $1 || '%'", worker_id)
+        rows = await conn.fetch("SELECT run_id, now() AS at FROM work_items WHERE worker_id = $1", worker_id)
     return [(row["run_id"], row["at"]) for row in rows]
 
 
 async def check_takeover(cluster, held):
-    """What a dead worker held went on within a lease and a rescue pass: it had ended soon after."""
+    """What a dead worker held went on within a lease and a rescue pass: by the database's clock it ended soon after."""
     async with cluster.database() as conn:
         ends = dict(
             await conn.fetch("SELECT id, finished_at FROM runs WHERE id = ANY($1::uuid[])", [r for r, _ in held])
         )
     late = [(run, (ends[run] - at).total_seconds()) for run, at in held]
-    busy = 10.0  # the run itself takes a second, on a machine that starts and stops processes meanwhile
-    assert [found for found in late if found[1] > LEASE_SECONDS + RESCUE_SECONDS + busy] == []
+    itself = 6.0  # such a run takes a second, and the machine may be slow
+    assert [found for found in late if found[1] > LEASE_SECONDS + RESCUE_SECONDS + itself] == []
 
 
 async def test_a_rolling_restart_fails_no_request_and_delays_no_run_by_a_lease(cluster):

@@ -392,6 +392,25 @@ async def test_a_sleep_without_a_time_is_refused(remote, pool):
         assert (await remote.journal(entry(item, 1, settle={"status": "sleeping"})))[0] == 400
 
 
+async def test_log_lines_are_shown_to_those_who_watch_and_only_of_runs_that_the_worker_holds(remote, client, pool):
+    version = await stored(pool, chain(START))
+    run, other = await free_run(pool, version_id=version), await free_run(pool, version_id=version, requires="gpu=yes")
+    (item,) = await remote.claim()
+    line = {"level": "info", "message": "half way"}
+    async with asyncio.timeout(60), client.get(f"/api/workflow-runs/{run.id}/events") as stream:
+        async for text in stream.content:
+            if text.startswith(b"event: run"):
+                break
+        for run_id in (run.id, other.id):
+            event = {"run_id": str(run_id), "step_key": "a", "attempt": 1, "number": 0, "data": line}
+            assert (await remote.call("POST", "/events", {"events": [event, event]}))[0] == 204
+        recorded = step(logs=[line, {"level": "info", "message": "done"}])
+        await remote.journal(entry(item, 1, recorded, settle=COMPLETED))
+        told = [text.decode() for text in [text async for text in stream.content] if b"message" in text]
+    assert [text.count("half way") for text in told if "half way" in text] == [1]
+    assert any("done" in text for text in told)
+
+
 async def test_the_list_shows_load_and_last_contact(remote, client, pool):
     await free_run(pool)
     await remote.claim()
