@@ -21,6 +21,7 @@ from melagent.protocol.messages import (
     Beat,
     BeatAnswer,
     Claim,
+    CompleteCall,
     EntryOf,
     EventsCall,
     JournalAnswer,
@@ -121,16 +122,20 @@ async def journal(request: web.Request, body: JournalCall) -> web.Response:
     return answer_message(JournalAnswer(rejected=tuple(found for found in rejections if found)))
 
 
-async def complete_work(request: web.Request, body: JournalCall) -> web.Response:
-    """Record the entries of one run; 409 when its lease is lost."""
+async def complete_work(request: web.Request, body: CompleteCall) -> web.Response:
+    """Record one entry of one run; 409 when its lease is lost."""
     await _session(request, body.session)
-    item_id = uuid_in_path(request, "item_id")
-    if any(entry.run_id != item_id for entry in body.entries):
-        raise BadRequest(details=[Problem("entries", "All entries must be of the run in the path.")])
-    for entry in body.entries:
-        rejected = await _record(request, entry, body.sent_at)
-        if rejected is not None:
-            raise _error_of(rejected)
+    entry = EntryOf(
+        run_id=uuid_in_path(request, "item_id"),
+        lease=body.lease,
+        seq=body.seq,
+        steps=body.steps,
+        commands=body.commands,
+        settle=body.settle,
+    )
+    rejected = await _record(request, entry, body.sent_at)
+    if rejected is not None:
+        raise _error_of(rejected)
     return answer_message(JournalAnswer())
 
 

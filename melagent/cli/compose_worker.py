@@ -44,9 +44,7 @@ async def remote_worker(settings: Settings, token: str) -> AsyncIterator[Connect
     registry = Registry.installed()
     registration = _registration(settings, registry)
     async with AsyncExitStack() as stack:
-        calls = await stack.enter_async_context(
-            aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), auto_decompress=False)
-        )
+        calls = await stack.enter_async_context(aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)))
         connection = Connection(calls, settings.worker.server, token, registration)
         registered = await connection.register()
         source = HttpSource(connection, registered.lease_seconds)

@@ -172,11 +172,23 @@ class EntryOf(Message):
 
 
 class JournalCall(Message):
-    """POST /api/workers/{id}/journal; POST …/complete-work/{item_id} takes one of its entries."""
+    """POST /api/workers/{id}/journal."""
 
     session: UUID
     sent_at: AwareDatetime
     entries: tuple[EntryOf, ...] = Field(max_length=MAX_ENTRIES)
+
+
+class CompleteCall(Message):
+    """POST /api/workers/{id}/complete-work/{item_id}: one entry of the run that the path names."""
+
+    session: UUID
+    sent_at: AwareDatetime
+    lease: UUID
+    seq: int = Field(ge=1, lt=2**31)
+    steps: tuple[Step, ...] = ()
+    commands: tuple[dict[str, Any], ...] = ()
+    settle: SettleWith | None = None
 
 
 class Rejection(Message):

@@ -50,6 +50,9 @@ JOURNAL_LANES = 2
 JOURNAL_BYTES = 400 * 1024
 """Of values in one call; with what is around them, and escaped as JSON, it stays below a proxy's limit of 1 MiB."""
 
+BEAT_SHARE_OF_LEASE = 0.2
+"""How long a heartbeat may take: with heartbeats every third of a lease there is time for two more."""
+
 RETRY_SECONDS = 0.2
 TELL_SECONDS = 0.2
 MAX_LIVE_LINES = 200
@@ -133,14 +136,15 @@ class HttpSource:
         return self._entries.submit(entry)
 
     async def extend(self, leases: Mapping[UUID, UUID]) -> frozenset[UUID]:
-        """One heartbeat. A lost answer is not waited for: the next heartbeat says the same."""
+        """One heartbeat, with little patience: an instance that hangs must not cost the leases, another one answers."""
         seq = next(self._beat_seq)
         self._beats.append(asyncio.get_running_loop().time())
 
         def message(session: UUID) -> Message:
             return Beat(session=session, seq=seq, leases=dict(leases))
 
-        answer = await self._connection.call("PUT", "/heartbeat", message, patience=0)
+        seconds = self._lease_seconds * BEAT_SHARE_OF_LEASE
+        answer = await self._connection.call("PUT", "/heartbeat", message, seconds=seconds, patience=0)
         return frozenset(BeatAnswer.model_validate_json(answer).lost)
 
     async def definition(self, version_id: UUID) -> Definition:

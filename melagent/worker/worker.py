@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from melagent.worker.source import WorkSource
 
 CLAIM_SECONDS = 1.0
+EXTEND_AGAIN_SECONDS = 0.5
 WATCHDOG_SECONDS = 0.25
 WATCHDOG_MARGIN_SECONDS = 0.5
 CACHED_VERSIONS = 500
@@ -169,6 +170,9 @@ class Worker:
         items: list[WorkItem] = []
         try:
             items = await self._source.claim(places)
+        except MelError as error:
+            log.warning("no work claimed", worker_id=self.worker_id, error=error.message)
+            return None
         finally:
             self._more_waits = len(items) == places
             self.release(places - len(items))
@@ -220,7 +224,11 @@ class Worker:
         leases = {run_id: held.item.lease for run_id, held in self._held.items()}
         if leases:
             asked_at = asyncio.get_running_loop().time()
-            lost = await self._source.extend(leases)
+            try:
+                lost = await self._source.extend(leases)
+            except MelError as error:
+                log.warning("leases not extended", worker_id=self.worker_id, count=len(leases), error=error.message)
+                return EXTEND_AGAIN_SECONDS
             for run_id, lease in leases.items():
                 held = self._held.get(run_id)
                 if held is None or held.item.lease != lease:

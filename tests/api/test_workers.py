@@ -175,8 +175,7 @@ async def test_a_lease_that_passed_on_is_lost_in_every_call(remote, pool, engine
         (rejected,) = (await remote.journal(entry(item, 1, step(), settle=COMPLETED)))[1]["rejected"]
         assert rejected["error"] == "lease_lost"
         assert (await remote.beat([item]))[1]["lost"] == [item["lease"]]
-        now = datetime.now(UTC).isoformat()
-        body = {"sent_at": now, "entries": [entry(item, 1, step())]}
+        body = {"sent_at": datetime.now(UTC).isoformat(), **entry(item, 1, step())}
         status, answer = await remote.call("POST", f"/complete-work/{item['run_id']}", body)
         assert (status, answer["error"]) == (409, "lease_lost")
         value = b"x" * 100
@@ -185,12 +184,14 @@ async def test_a_lease_that_passed_on_is_lost_in_every_call(remote, pool, engine
         assert (await remote.call("PUT", path, query=query, data=value))[0] == 409
 
 
-async def test_complete_work_takes_the_entries_of_its_run_only(remote, pool):
+async def test_complete_work_records_one_entry_and_may_be_repeated(remote, pool):
     run = await free_run(pool)
     (item,) = await remote.claim()
-    body = {"sent_at": datetime.now(UTC).isoformat(), "entries": [entry(item, 1, step(), settle=COMPLETED)]}
-    assert (await remote.call("POST", f"/complete-work/{new_id()}", body))[0] == 400
+    body = {"sent_at": datetime.now(UTC).isoformat(), **entry(item, 1, step(), settle=COMPLETED)}
+    assert (await remote.call("POST", f"/complete-work/{new_id()}", body))[0] == 409
     assert (await remote.call("POST", f"/complete-work/{run.id}", body))[0] == 200
+    async with nothing_changes(pool):
+        assert (await remote.call("POST", f"/complete-work/{run.id}", body))[0] == 200
     assert await place(pool, run.id) == ("completed", "nowhere")
 
 
