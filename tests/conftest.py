@@ -108,11 +108,11 @@ def logging_stays_as_it_was():
 
 @pytest.fixture(autouse=True)
 async def no_task_is_left_behind():
-    """Fail a test whose tasks have not ended ten seconds after it."""
+    """Fail a test whose tasks have not ended a minute after it."""
     yield
     left = asyncio.all_tasks() - {asyncio.current_task()}
     if left:
-        _, running = await asyncio.wait(left, timeout=10)
+        _, running = await asyncio.wait(left, timeout=60)
         for task in running:
             task.cancel()
         assert not running, f"tasks left behind: {running}"

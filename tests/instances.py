@@ -98,7 +98,7 @@ class Instance:
         """Die as by `kill -9`: no task goes on, nothing more is written, the connections break."""
         self.dead = True
         worker, engine = self.worker, self.engine
-        loops = (worker._claiming, worker._heartbeat, worker._watchdog, engine.waiters.loop, engine.desk.loop)
+        loops = (*worker._claiming, worker._heartbeat, worker._watchdog, engine.waiters.loop, engine.desk.loop)
         tasks = [loop._task for loop in loops if loop._task]
         tasks += [held.task for held in worker._held.values() if held.task]
         tasks += [*engine.recorder._batcher._running, *engine._starter._batcher._running]

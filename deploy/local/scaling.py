@@ -1,14 +1,17 @@
 """`./test-scaling.sh --local`: the scaled deployment as processes, and a proof that it scales.
 
-One line a check. Ends with 0 when all hold, and leaves nothing behind.
+One line a check. Ends with 0 when all hold, and leaves nothing behind, interrupted or not. With `--keep` the cluster
+stays until Ctrl-C when all checks hold.
 """
 
 from __future__ import annotations
 
 import asyncio
+import signal
 import sys
 import time
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -94,6 +97,7 @@ class Proof:
         await asyncio.gather(self.cluster.start_worker("worker-3"), self.cluster.start_worker("worker-4"))
         await until(lambda: self._sees(5), "five instances to answer")
         await until(self._all_workers_claim, "all workers to get work")
+        expect(len(self.cluster.of_kind("worker-")) == 4, "a worker has ended")
         return "api=5 worker=4 while running: all of them answer and work"
 
     async def scaling_down(self) -> str:
@@ -132,7 +136,8 @@ class Proof:
 
     async def _all_workers_claim(self) -> bool:
         await self._call_many(20)
-        return all("claimed work" in self.cluster.logged(member.name) for member in self.cluster.of_kind("worker-"))
+        logs = [self.cluster.logged(member.name) for member in self.cluster.of_kind("worker-")]
+        return all("claimed work" in log.rpartition("worker registered")[2] for log in logs)  # since its last start
 
     async def _call_many(self, count: int, may_fail: int = 0) -> int:
         """Call the webhook, eight at a time, and check each answer; how many calls broke off."""
@@ -163,8 +168,9 @@ def expect(holds: object, seen: str) -> None:
         raise Failed(seen)
 
 
-async def main() -> int:
+async def main(*, keep: bool) -> int:
     begun = time.monotonic()
+    _end_cleanly_when_told_to()
     print("starting PostgreSQL, Redis, nginx, three API instances and two workers ...", flush=True)
     try:
         async with topology(MEL_WORKER_CONCURRENCY="20") as cluster:
@@ -175,11 +181,36 @@ async def main() -> int:
                 proof.exactness,
             ]  # fmt: skip  # the order is the story
             passed = await _run(checks)
-    except ProgramMissing as error:
-        print(f"FAIL  {error}")
-        return 1
-    print(f"\n{passed} of {len(checks)} checks passed in {time.monotonic() - begun:.0f} s")
-    return 0 if passed == len(checks) else 1
+            print(f"\n{passed} of {len(checks)} checks passed in {time.monotonic() - begun:.0f} s", flush=True)
+            if keep and passed == len(checks):
+                await _keep(cluster)
+            return 0 if passed == len(checks) else 1
+    except (ProgramMissing, RuntimeError, TimeoutError) as error:
+        print(f"FAIL  the cluster did not start: {error}")
+    except asyncio.CancelledError:
+        print("\nended before its time; nothing is left behind")
+    return 1
+
+
+def _end_cleanly_when_told_to() -> None:
+    """The first SIGINT, SIGTERM or SIGHUP cancels this task, which closes the cluster; more of them do not hurry it."""
+    task, loop = asyncio.current_task(), asyncio.get_running_loop()
+    assert task is not None
+    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+    def end() -> None:
+        for number in signals:
+            loop.add_signal_handler(number, lambda: None)
+        task.cancel()
+
+    for number in signals:
+        loop.add_signal_handler(number, end)
+
+
+async def _keep(cluster: Topology) -> None:
+    print(f"running at {cluster.url} with the API key {cluster.api_key}; Ctrl-C ends it", flush=True)
+    with suppress(asyncio.CancelledError):
+        await asyncio.Event().wait()
 
 
 async def _run(checks: list[Callable[[], Awaitable[str]]]) -> int:
@@ -195,4 +226,4 @@ async def _run(checks: list[Callable[[], Awaitable[str]]]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(asyncio.run(main()))
+    sys.exit(asyncio.run(main(keep="--keep" in sys.argv[1:])))

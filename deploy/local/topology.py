@@ -107,7 +107,8 @@ class Topology:
 
     async def open(self, *, apis: int, workers: int, redis: bool) -> None:
         """Bring up everything, and return when all instances are ready and all workers registered."""
-        self.postgres = await asyncio.to_thread(embedded.start, self.folder / "postgres")
+        # Not in a thread: cancelling would leave the thread to start a server that nobody stops.
+        self.postgres = embedded.start(self.folder / "postgres")
         await self.command("migrate")
         if redis:
             await self.start_redis()
@@ -160,9 +161,13 @@ class Topology:
     async def reload_nginx(self) -> None:
         """Let nginx know which instances there are now."""
         self._write_nginx()
-        nginx = self.members["nginx"]
-        assert nginx.process is not None
-        nginx.process.send_signal(signal.SIGHUP)
+        self._signal("nginx", signal.SIGHUP)
+
+    async def balance(self, instances: int) -> None:
+        """Let nginx send requests to the first so many instances only."""
+        self._write_nginx(instances)
+        self._signal("nginx", signal.SIGHUP)
+        await asyncio.sleep(0.5)
 
     async def restart_postgres(self) -> None:
         """Stop PostgreSQL as an operator does (fast), and start it again."""
@@ -270,8 +275,9 @@ class Topology:
             given["REDIS_URL"] = f"redis://127.0.0.1:{self.redis_port}"
         return {**kept, **given, **self.settings}
 
-    def _write_nginx(self) -> None:
-        servers = [f"        server 127.0.0.1:{member.port} max_fails=0;" for member in self.of_kind("api-")]
+    def _write_nginx(self, instances: int | None = None) -> None:
+        members = self.of_kind("api-")[:instances]
+        servers = [f"        server 127.0.0.1:{member.port} max_fails=0;" for member in members]
         text = NGINX_CONF.format(
             folder=self.folder,
             nginx=NGINX,
@@ -296,7 +302,7 @@ class Topology:
 
     async def _registered(self, count: int) -> bool:
         workers = (await self.call("GET", "/api/workers"))["workers"]
-        return sum(worker["status"] == "active" for worker in workers) >= count
+        return bool(sum(worker["status"] == "active" for worker in workers) >= count)
 
 
 @asynccontextmanager

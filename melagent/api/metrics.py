@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from contextlib import suppress
 from datetime import UTC, datetime
+from heapq import nlargest
 from typing import TYPE_CHECKING
 
 from aiohttp import web
@@ -12,21 +14,25 @@ from prometheus_client import CollectorRegistry, Gauge, generate_latest
 
 from melagent.api.auth import require
 from melagent.api.context import services_of
-from melagent.domain.ids import time_of
 from melagent.domain.run import FINAL_RUN, RunStatus
 from melagent.engine import metrics as engine_metrics
 from melagent.services.access import Role
+from melagent.services.cluster import cluster
 from melagent.services.memory import BriefMemory
 from melagent.store import runs
 from melagent.store.health import pool_numbers
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterable, Mapping
+    from typing import Any
 
     from melagent.store.pool import Pool
 
 LAG_PROBE_SECONDS = 0.5
 REMEMBERED_SECONDS = 1.0
+MAX_REQUIREMENTS = 50
+OTHER_REQUIREMENTS = "other"
+"""Stands for all requirements but the most wanted. None is called so: each has a `=` or a `:`, or is empty."""
 
 
 class Gauges:
@@ -41,11 +47,16 @@ class Gauges:
         self.registry = CollectorRegistry()
         self._depth = self._gauge("mel_queue_depth", "Runs that wait for a worker")
         self._oldest = self._gauge("mel_queue_oldest_age_seconds", "Age of the oldest run that waits for a worker")
-        self._runs = Gauge("mel_runs", "Runs that have not ended, by status", ["status"], registry=self.registry)
-        self._pool = Gauge("mel_pool_connections", "Database connections", ["state"], registry=self.registry)
+        self._required = self._gauge(
+            "mel_queue_depth_by_requirement", "Runs that wait for a worker, by what they require of it", "requires"
+        )
+        self._runs = self._gauge("mel_runs", "Runs that have not ended, by status", "status")
+        self._instances = self._gauge("mel_instances", "Instances, by status", "status")
+        self._workers = self._gauge("mel_workers", "Workers, those inside an instance included, by status", "status")
+        self._pool = self._gauge("mel_pool_connections", "Database connections", "state")
 
-    def _gauge(self, name: str, text: str) -> Gauge:
-        return Gauge(name, text, registry=self.registry)
+    def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
+        return Gauge(name, text, labels, registry=self.registry)
 
     async def refresh(self) -> None:
         await self._counted.get("runs")
@@ -55,12 +66,39 @@ class Gauges:
     async def _count(self, _what: str) -> None:
         async with self._source.acquire() as conn:
             live = await runs.count_live(conn)
-            oldest = await runs.oldest_due(conn)
-        self._depth.set(live.get(RunStatus.PENDING, 0))
-        self._oldest.set((datetime.now(UTC) - time_of(oldest)).total_seconds() if oldest else 0)
+        found = await cluster(self._source, datetime.now(UTC))
+        queue = found["queue"]
+        self._depth.set(queue["depth"])
+        self._oldest.set(queue["oldest_age_seconds"])
+        _set_all(self._required, _most_wanted(queue["by_label"]))
+        _set_all(self._instances, _by_status(found["instances"]))
+        _set_all(self._workers, _by_status(found["workers"]))
         for status in RunStatus:
             if status not in FINAL_RUN:
                 self._runs.labels(status).set(live.get(status, 0))
+
+
+def _set_all(gauge: Gauge, values: Mapping[str, int]) -> None:
+    """Let a gauge have these values alone."""
+    gauge.clear()
+    for label, value in values.items():
+        gauge.labels(label).set(value)
+
+
+def _by_status(listed: Iterable[Mapping[str, Any]]) -> dict[str, int]:
+    """How many are active, draining (as long as they are heard of) and silent."""
+    found = Counter(
+        "draining" if each["draining"] and each["status"] == "active" else each["status"] for each in listed
+    )
+    return {status: found[status] for status in ("active", "draining", "silent")}
+
+
+def _most_wanted(by_label: Mapping[str, Mapping[str, Any]]) -> dict[str, int]:
+    """The length of the queue for each requirement, the longest ones; whatever people write, the series stay few."""
+    depths = {requires: line["depth"] for requires, line in by_label.items()}
+    told = dict(nlargest(MAX_REQUIREMENTS, depths.items(), key=lambda each: each[1]))
+    more = sum(depths.values()) - sum(told.values())
+    return {**told, OTHER_REQUIREMENTS: more} if more else told
 
 
 GAUGES = web.AppKey("gauges", Gauges)

@@ -22,6 +22,7 @@ from melagent.broker.redis import redis_broker
 from melagent.domain.requirement import capabilities
 from melagent.engine.context import World
 from melagent.engine.engine import Engine
+from melagent.engine.metrics import REGISTRY
 from melagent.maintenance.partitioner import Partitioner
 from melagent.maintenance.poolkeeper import PoolKeeper
 from melagent.maintenance.registrar import Registrar
@@ -29,6 +30,7 @@ from melagent.maintenance.rescuer import Rescuer
 from melagent.maintenance.unparker import Unparker
 from melagent.net import guarded_session
 from melagent.registry import Registry
+from melagent.store.health import pool_numbers
 from melagent.store.instances import Identity
 from melagent.store.pool import Pool, PoolLimits, create_pool
 from melagent.worker.database import DatabaseSource
@@ -62,10 +64,13 @@ log = structlog.get_logger()
 class Server:
     """One process: API and loops, with the role `server` also a worker. Made by `open_server`."""
 
-    def __init__(self, settings: Settings, services: Services, url: str, worker: Worker | None) -> None:
+    def __init__(
+        self, settings: Settings, services: Services, url: str, worker: Worker | None, registrar: Registrar
+    ) -> None:
         self.url = url
         self.services = services
         self._worker = worker
+        self._registrar = registrar
         self._grace = settings.engine.shutdown_grace_seconds
         self._leave_taking = min(LEAVE_TAKING_SECONDS, self._grace / 10) if worker is None else 0.0
         self._stack = AsyncExitStack()
@@ -74,6 +79,7 @@ class Server:
         """Turn not ready, let open requests and running nodes finish within the grace time, and let everything go."""
         log.info("draining")
         self.services.draining.set()
+        self._registrar.loop.wake()
         if self._worker is not None:
             await self._worker.stop_claiming()
         self.services.engine.desk.dismiss()
@@ -101,9 +107,9 @@ async def open_server(settings: Settings, dsn: str, role: Role) -> Server:
         port = listening.getsockname()[1]
         worker = await _open_worker(settings, engine, registry, port, stack) if role == "server" else None
         services = _services(settings, pool, engine, registry, role)
-        _open_registrar(services, role, worker, stack)
+        registrar = _open_registrar(services, role, worker, stack)
         await _serve(settings, services, listening, stack)
-        server = Server(settings, services, f"http://{_reachable(settings.server.host)}:{port}", worker)
+        server = Server(settings, services, f"http://{_reachable(settings.server.host)}:{port}", worker, registrar)
         log.info("API server listening", url=server.url, role=role)
         server._stack = stack.pop_all()  # noqa: SLF001  # nothing failed: from now on the server owns what was opened
     _calm_garbage_collection()
@@ -158,16 +164,22 @@ async def _open_worker(
     return worker
 
 
-def _open_registrar(services: Services, role: Role, worker: Worker | None, stack: AsyncExitStack) -> None:
+def _open_registrar(services: Services, role: Role, worker: Worker | None, stack: AsyncExitStack) -> Registrar:
     identity = Identity(services.instance, role, services.version, socket.gethostname(), os.getpid())
 
     def load() -> dict[str, Any]:
-        now = {**services.engine.load(), "connections": services.pool.get_size() + 1}
+        now = {
+            **services.engine.load(),
+            "connections": services.pool.get_size() + 1,
+            "connections_in_use": pool_numbers(services.pool)["in_use"],
+            "loop_lag_seconds": REGISTRY.get_sample_value("mel_loop_lag_seconds"),
+        }
         return {**now, "worker": worker.load()} if worker is not None else now
 
     registrar = Registrar(services.pool, identity, load, services.draining.is_set)
     registrar.loop.start()
     stack.push_async_callback(registrar.leave)
+    return registrar
 
 
 async def _serve(settings: Settings, services: Services, listening: socket.socket, stack: AsyncExitStack) -> None:

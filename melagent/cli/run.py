@@ -54,10 +54,16 @@ def show(run_id: RunId, *, as_json: AsJson = False, server: ServerUrl = None, ap
     if as_json:
         show_json(run)
         return
-    show_fields(run, RUN_FIELDS)
+    show_fields({**run, "waiting_for": _waiting_for(run)}, RUN_FIELDS)
     if run["steps"]:
         typer.echo()
         show_table(STEP_COLUMNS, run["steps"])
+
+
+def _waiting_for(run: dict[str, Any]) -> Any:
+    """What it waits for, in words where there are some."""
+    waiting_for = run["waiting_for"]
+    return waiting_for.get("message", waiting_for) if waiting_for else None
 
 
 @app.command()

@@ -9,10 +9,10 @@ import typer
 
 from melagent.cli.options import ApiKey, AsJson, ServerUrl
 from melagent.cli.remote import call
-from melagent.cli.show import show_json, show_table
+from melagent.cli.show import show_json, show_progress, show_table
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from melagent.cli.client import Api
 
@@ -30,25 +30,29 @@ def status(
     api_key: ApiKey = None,
 ) -> None:
     """Show instances, workers and what waits for them."""
+    show = show_json if as_json else _show_anew if watch else _show
     if watch:
-        call(server, api_key, _watch)
+        call(server, api_key, lambda api: _watch(api, show))
     else:
-        found = call(server, api_key, lambda api: api.get("/api/cluster"))
-        show_json(found) if as_json else _show(found)
+        show(call(server, api_key, lambda api: api.get("/api/cluster")))
 
 
-async def _watch(api: Api) -> None:
+async def _watch(api: Api, show: Callable[[Mapping[str, Any]], None]) -> None:
     """Until it is broken off. An instance that goes away is no reason to stop: another one answers next time."""
     from melagent.errors import Unavailable
 
     while True:
         try:
-            found = await api.get("/api/cluster")
-            typer.echo(CLEAR, nl=False)
-            _show(found)
+            show(await api.get("/api/cluster"))
         except Unavailable as error:
-            typer.echo(f"{error.message} Trying again.", err=True)
+            show_progress(f"{error.message} Trying again.")
         await asyncio.sleep(WATCH_SECONDS)
+
+
+def _show_anew(cluster: Mapping[str, Any]) -> None:
+    """In place of what was shown before."""
+    typer.echo(CLEAR, nl=False)
+    _show(cluster)
 
 
 def _show(cluster: Mapping[str, Any]) -> None:
@@ -68,7 +72,7 @@ def _instance(instance: Mapping[str, Any]) -> dict[str, Any]:
     return {
         **instance,
         "instance": instance["id"],
-        "status": "draining" if instance["draining"] else instance["status"],
+        "status": _status(instance),
         "streams": load.get("streams"),
         "callers": load.get("callers"),
         "connections": load.get("connections"),
@@ -79,8 +83,13 @@ def _worker(worker: Mapping[str, Any]) -> dict[str, Any]:
     return {
         **worker,
         "worker": worker["id"],
-        "status": "draining" if worker["draining"] else worker["status"],
+        "status": _status(worker),
         "busy": f"{worker['busy']}/{worker['concurrency']}",
         "labels": ",".join(worker["labels"]) or None,
         "last_contact": worker["last_contact_at"],
     }
+
+
+def _status(listed: Mapping[str, Any]) -> str:
+    """One that fell silent while it drained is silent."""
+    return "draining" if listed["draining"] and listed["status"] == "active" else str(listed["status"])

@@ -13,6 +13,10 @@ if TYPE_CHECKING:
 
 ANY_WORKER = ""
 
+MAX_LENGTH = 2000
+"""Characters of a requirement, all of them ASCII. The queue's index holds it, and refuses an entry above 2,704 bytes:
+a run that was leased with a longer one could never be freed again."""
+
 
 def requirement(labels: Iterable[str], node_types: Iterable[str] = ()) -> str:
     """The requirement of a run with these labels whose nodes have these types, built-in ones left out."""
@@ -24,9 +28,9 @@ def capabilities(labels: Iterable[str], node_types: Iterable[str] = ()) -> froze
     return frozenset(labels) | {f"type:{node_type}" for node_type in node_types}
 
 
-def meets(offered: frozenset[str], required: str) -> bool:
-    """Whether a worker that offers this may run what is required."""
-    return not required or offered.issuperset(required.split())
+def meets(offered: frozenset[str], required: str, *, bound: bool = False) -> bool:
+    """Whether a worker that offers this may run what is required. A `bound` one only runs what requires something."""
+    return offered.issuperset(required.split()) if required else not bound
 
 
 def missing(offered: frozenset[str], required: str) -> list[str]:

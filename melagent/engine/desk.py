@@ -50,7 +50,7 @@ class Ask:
     answered: asyncio.Event = field(default_factory=asyncio.Event)
 
     def meets(self, required: str) -> bool:
-        return bool(required or not self.bound) and requirement.meets(self.offered, required)
+        return requirement.meets(self.offered, required, bound=self.bound)
 
     def reserve(self, wanted: int) -> int:
         open_still = not self.closed and not self.answered.is_set() and self.alive()

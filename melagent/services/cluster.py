@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from melagent.domain.ids import time_of
-from melagent.services.requirements import ACTIVE_SECONDS
+from melagent.services.requirements import INSTANCE_SILENT_SECONDS, WORKER_SILENT_SECONDS
 from melagent.store import instances, runs, workers
 
 if TYPE_CHECKING:
@@ -14,9 +14,6 @@ if TYPE_CHECKING:
     from melagent.store.instances import Instance
     from melagent.store.pool import Pool
     from melagent.store.workers import ListedWorker
-
-INSTANCE_SILENT_SECONDS = 15.0
-"""Three times the interval at which an instance says that it is there."""
 
 
 async def cluster(pool: Pool, now: datetime) -> dict[str, Any]:
@@ -54,7 +51,7 @@ def worker_fields(worker: ListedWorker) -> dict[str, Any]:
         "busy": worker.busy,
         "instance": worker.instance,
         "draining": worker.draining,
-        "status": _status(worker.silent_seconds, ACTIVE_SECONDS),
+        "status": _status(worker.silent_seconds, WORKER_SILENT_SECONDS),
         "registered_at": worker.registered_at,
         "last_contact_at": worker.last_contact_at,
         "embedded": False,

@@ -38,9 +38,15 @@ class BriefMemory(Generic[K, V]):
         answer.add_done_callback(lambda done: self._drop_failed(key, done))
         return await asyncio.shield(answer)
 
+    async def get_anew(self, key: K) -> V:
+        """The answer to a question asked now, whatever is remembered."""
+        self._answers.pop(key, None)
+        return await self.get(key)
+
     def forget(self) -> None:
         self._answers.clear()
 
     def _drop_failed(self, key: K, answer: asyncio.Future[V]) -> None:
-        if answer.cancelled() or answer.exception() is not None:
-            self._answers.pop(key, None)
+        failed = answer.cancelled() or answer.exception() is not None
+        if failed and key in self._answers and self._answers[key][1] is answer:
+            del self._answers[key]

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 
 from melagent.domain.definition import OnError, OnInterrupted
 from melagent.domain.graph import Graph, dangling
-from melagent.errors import Problem
+from melagent.errors import Problem, Unprocessable
 from melagent.services.reach import groups, upstream
+from melagent.services.requirements import required_by
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
@@ -42,6 +43,7 @@ def _problems(definition: Definition, registry: Registry) -> Iterator[Problem]:
     yield from _wrong_nodes(definition, types)
     yield from _missing_entry(definition, types)
     yield from _not_supported(definition)
+    yield from _wrong_requirement(definition, registry)
     if not broken_graph:
         graph = Graph.of(definition)
         ordered = list(groups(graph))
@@ -93,6 +95,13 @@ def _not_supported(definition: Definition) -> Iterator[Problem]:
             yield Problem(f"nodes.{node.id}.on_interrupted", problem)
         if node.labels:
             yield Problem(f"nodes.{node.id}.labels", "`labels` are not supported yet.")
+
+
+def _wrong_requirement(definition: Definition, registry: Registry) -> Iterator[Problem]:
+    try:
+        required_by(definition, registry)
+    except Unprocessable as error:
+        yield from (Problem(f"settings.{detail.field}", detail.problem) for detail in error.details)
 
 
 def _cycles(graph: Graph, ordered: Sequence[Sequence[int]]) -> Iterator[Problem]:

@@ -1,7 +1,8 @@
 """Remote workers as an instance knows them: registrations, sessions, heartbeats, and what passes under their leases.
 
 A session is checked from a memory of two seconds, so a call costs no statement for it. That is safe: what a call of an
-older session may still bring is fenced by the lease tokens it names.
+older session may still bring is fenced by the lease tokens it names. Nobody is refused from memory: the worker may have
+registered at another instance a moment ago.
 """
 
 from __future__ import annotations
@@ -123,6 +124,8 @@ class Workers:
     async def check(self, principal: WorkerPrincipal, worker_id: str, session: UUID) -> Session:
         """The session of a call. NotFound: register again. Conflict: another process has registered under this id."""
         row = await self._known.get(worker_id)
+        if row is None or (row.session, row.token_id) != (session, principal.id):
+            row = await self._known.get_anew(worker_id)
         if row is None or row.token_id != principal.id:
             raise NotFound("This worker is not registered.", [REGISTER_AGAIN])
         if row.session != session:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -13,7 +13,7 @@ from asyncpg.pool import PoolConnectionProxy  # noqa: TC002  # the alias below i
 from melagent.errors import Unavailable
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable
 
 log = structlog.get_logger()
 
@@ -44,12 +44,15 @@ BAD_DATA: tuple[type[BaseException], ...] = (
 )
 """The statement can never succeed with these values."""
 
+GIVE_BACK_SECONDS = 5.0
+
 
 @dataclass(frozen=True, slots=True)
 class PoolLimits:
     """Limits of one process. `max_open` counts all its connections, the broker's own one included.
 
-    `prepared_statements` `auto` means on, but off where a pooler stands between us and the server.
+    `prepared_statements`: `auto` means on, but off where a pooler stands between us and the server. Not every pooler
+    keeps them; with one that does, `on` is faster.
     """
 
     max_open: int = 25
@@ -84,35 +87,37 @@ async def _keep_plans(connection: Connection) -> None:
 
 
 class Lent(asyncpg.Connection):  # type: ignore[misc]  # the driver ships no types
-    """A connection through a pooler that gives the server's connection to others after each transaction.
+    """A connection through a pooler, which lends us a connection of the server for one transaction at a time.
 
-    The driver sends a statement in two steps, so each is made a transaction of its own.
+    The driver sends a statement in two steps and ends the transaction with the second. When it gives up between them,
+    because a value cannot be encoded or the task was cancelled, the loan would last until the next statement.
     """
 
     async def fetch(self, query: str, *values: Any, **options: Any) -> Any:
-        return await self._in_transaction(super().fetch, query, *values, **options)
+        return await self._and_give_back(super().fetch(query, *values, **options))
 
     async def fetchrow(self, query: str, *values: Any, **options: Any) -> Any:
-        return await self._in_transaction(super().fetchrow, query, *values, **options)
+        return await self._and_give_back(super().fetchrow(query, *values, **options))
 
     async def fetchval(self, query: str, *values: Any, **options: Any) -> Any:
-        return await self._in_transaction(super().fetchval, query, *values, **options)
+        return await self._and_give_back(super().fetchval(query, *values, **options))
 
     async def execute(self, query: str, *values: Any, **options: Any) -> Any:
-        if not values:  # one step, by the simple protocol
-            return await super().execute(query, **options)
-        return await self._in_transaction(super().execute, query, *values, **options)
+        return await self._and_give_back(super().execute(query, *values, **options))
 
-    async def _in_transaction(self, call: Callable[..., Awaitable[Any]], *arguments: Any, **options: Any) -> Any:
-        if self.is_in_transaction():
-            return await call(*arguments, **options)
-        async with self.transaction():
-            return await call(*arguments, **options)
+    async def _and_give_back(self, call: Awaitable[Any]) -> Any:
+        try:
+            return await call
+        except BaseException:
+            if not self.is_closed() and not self.is_in_transaction():  # whoever began a transaction ends it
+                with suppress(*MAY_PASS):
+                    await super().execute("SELECT 1", timeout=GIVE_BACK_SECONDS)
+            raise
 
 
 async def _is_lent(dsn: str) -> bool:
     """Whether a pooler answers in the server's place: it tells another process id than the server itself."""
-    async with single_connection(dsn) as connection, connection.transaction():
+    async with single_connection(dsn) as connection:
         return bool(await connection.fetchval("SELECT pg_backend_pid()") != connection.get_server_pid())
 
 
@@ -120,21 +125,21 @@ async def create_pool(dsn: str, limits: PoolLimits | None = None) -> Pool:
     """Open a pool. Raises Unavailable when the database cannot be reached."""
     limits = limits or PoolLimits()
     size = limits.max_open - 1
-    prepared = limits.prepared_statements != "off"
-    if limits.prepared_statements == "auto" and await _is_lent(dsn):
-        log.info("pooler found, statements are not prepared", setting="DB_PREPARED_STATEMENTS")
-        prepared = False
     try:
+        lent = limits.prepared_statements == "off" or await _is_lent(dsn)
+        prepared = limits.prepared_statements == "on" or not lent
+        if lent and limits.prepared_statements == "auto":
+            log.info("pooler found, statements are not prepared", setting="DB_PREPARED_STATEMENTS")
         return await asyncpg.create_pool(
             dsn,
             min_size=min(2, size),
             max_size=size,
             max_inactive_connection_lifetime=limits.max_idle_seconds,
             statement_cache_size=200 if prepared else 0,
-            connection_class=asyncpg.Connection if prepared else Lent,
+            connection_class=Lent if lent else asyncpg.Connection,
             command_timeout=60,
             timeout=10,
-            init=_keep_plans if prepared else None,
+            init=None if lent else _keep_plans,  # a session that is lent is not ours to change
             reset=_no_reset,
         )
     except CONNECTION_LOST as error:

@@ -128,11 +128,3 @@ SELECT reason, count(*) FROM parked GROUP BY 1
 async def count_live(conn: Connection) -> dict[str, int]:
     """How many runs have not ended, by shown status; states without runs are left out."""
     return {row["status"]: row["count"] for row in await conn.fetch(COUNT_LIVE_RUNS)}
-
-
-OLDEST_DUE_RUN = "SELECT run_id FROM work_items WHERE lease IS NULL ORDER BY run_id LIMIT 1"
-
-
-async def oldest_due(conn: Connection) -> UUID | None:
-    """The oldest run that waits for a worker."""
-    return await conn.fetchval(OLDEST_DUE_RUN)  # type: ignore[no-any-return]  # the driver has no types

@@ -175,6 +175,27 @@ async def list_all(conn: Connection) -> list[ListedWorker]:
     return [value_of(ListedWorker, row) for row in await conn.fetch(LIST_WORKERS)]
 
 
+@dataclass(frozen=True, slots=True)
+class ActiveWorker:
+    """What a worker that takes work has to offer. `bound`: its token has labels, so it takes no run without any."""
+
+    labels: list[str]
+    node_types: list[str]
+    bound: bool
+
+
+ACTIVE_WORKERS = """
+SELECT w.labels, w.node_types, coalesce(cardinality(t.labels) > 0, false) AS bound
+  FROM workers w LEFT JOIN tokens t ON t.id::text = w.token_id
+ WHERE NOT w.draining AND w.last_contact_at > now() - make_interval(secs => $1)
+"""
+
+
+async def active(conn: Connection, seconds: float) -> list[ActiveWorker]:
+    """Workers that were heard of within so many seconds and are not draining."""
+    return [value_of(ActiveWorker, row) for row in await conn.fetch(ACTIVE_WORKERS, seconds)]
+
+
 HELD_RUNS = "SELECT run_id FROM work_items WHERE run_id = ANY($1::uuid[]) AND worker_id = $2 AND lease IS NOT NULL"
 
 

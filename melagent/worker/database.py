@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 class DatabaseSource:
     """A `WorkSource` over the engine of this process: its journal writes share the engine's statements."""
 
-    waits = False
+    claims = 0
 
     def __init__(self, engine: Engine, worker_id: str, offered: frozenset[str] = frozenset()) -> None:
         self._engine = engine

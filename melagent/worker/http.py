@@ -64,7 +64,8 @@ log = structlog.get_logger()
 class HttpSource:
     """A `WorkSource` over the worker protocol. `lease_seconds` is what the registration answered."""
 
-    waits = True
+    claims = 4
+    """Through a balancer they wait at several instances: a run that starts there goes straight to this worker."""
 
     def __init__(self, connection: Connection, lease_seconds: float) -> None:
         self._connection = connection

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 class WorkSource(Sink, Protocol):
     """Work for one worker. Calls that fail raise MelError; all of them may be repeated."""
 
-    waits: bool
-    """Whether a claim waits for work, so that it can be followed by the next at once."""
+    claims: int
+    """How many claims may wait for work at the same time, each followed by the next; 0 when they do not wait."""
 
     def on_work(self, listener: Callable[[], None]) -> None:
         """Call `listener` whenever there may be work. A hint only: the worker also asks by itself."""

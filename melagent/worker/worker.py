@@ -7,6 +7,7 @@ lease may have run out, by this machine's monotonic clock, counted from before t
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import OrderedDict
 from dataclasses import dataclass
 from functools import partial
@@ -78,10 +79,12 @@ class Worker:
         self._versions: OrderedDict[UUID, CompiledVersion] = OrderedDict()
         self._accepting = False
         self._more_waits = False
-        self._claiming = Loop("claim", self._claim, interval_seconds=CLAIM_SECONDS)
+        self._claiming = [
+            Loop("claim", self._claim, interval_seconds=CLAIM_SECONDS) for _ in range(max(1, source.claims))
+        ]
         self._heartbeat = Loop("heartbeat", self._extend, interval_seconds=0.9 * options.heartbeat_seconds)
         self._watchdog = Loop("watchdog", self._stop_expired, interval_seconds=WATCHDOG_SECONDS)
-        source.on_work(self._claiming.wake)
+        source.on_work(self._wake_claiming)
 
     @property
     def busy(self) -> int:
@@ -104,15 +107,15 @@ class Worker:
 
     def start(self) -> None:
         self._accepting = True
-        for loop in (self._claiming, self._heartbeat, self._watchdog):
+        for loop in (*self._claiming, self._heartbeat, self._watchdog):
             loop.start()
 
     async def stop_claiming(self) -> None:
         """Take no more work but what is started in this very process."""
-        stopped = asyncio.create_task(self._claiming.stop())
-        await asyncio.sleep(0)  # the loop knows that it shall stop before its claim returns
+        stopping = asyncio.gather(*(loop.stop() for loop in self._claiming))
+        await asyncio.sleep(0)  # the loops know that they shall stop before their claims return
         self._source.stop_claiming()
-        await stopped
+        await stopping
 
     async def drain(self) -> None:
         """Take no more work at all, let running nodes finish within the grace time, and give the runs back."""
@@ -148,7 +151,7 @@ class Worker:
     def release(self, count: int) -> None:
         self._free += count
         if count and self._more_waits:
-            self._claiming.wake()
+            self._wake_claiming()
 
     def run(self, items: Sequence[WorkItem], held_from: float) -> None:
         log.info("claimed work", worker_id=self.worker_id, count=len(items), runs=[str(i.run_id) for i in items])
@@ -161,8 +164,8 @@ class Worker:
             held.task.add_done_callback(partial(self._put_down, held))
 
     async def _claim(self) -> float | None:
-        """Fill the free places; again at once when there was work for all of them."""
-        places = self.reserve(self._options.concurrency)
+        """Fill the free places, or this claim's share of them; again at once when there was work for all of them."""
+        places = self.reserve(math.ceil(self._free / max(1, self._source.claims)))
         self._more_waits = True  # until a claim finds less than it asked for, a place that falls free asks again
         if not places:
             return None
@@ -178,7 +181,11 @@ class Worker:
             self.release(places - len(items))
         if items:
             self.run(items, held_from)
-        return 0.0 if self._source.waits else None
+        return 0.0 if self._source.claims else None
+
+    def _wake_claiming(self) -> None:
+        for loop in self._claiming:
+            loop.wake()
 
     async def _execute(self, held: Held) -> None:
         item = held.item

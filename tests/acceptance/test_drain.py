@@ -63,3 +63,20 @@ async def test_the_second_sigterm_ends_at_once_and_the_run_goes_on_after_the_nex
     listed = await server.call("GET", "/api/workflow-runs")
     assert [run["status"] for run in listed["runs"]] == ["completed"]
     assert len(set(outside.keys)) == 1
+
+
+NOTE_DRAINING = """
+CREATE TABLE noted (instance text);
+CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN INSERT INTO noted VALUES (NEW.id); RETURN NULL; END';
+CREATE TRIGGER note AFTER UPDATE ON instances FOR EACH ROW WHEN (NEW.draining) EXECUTE FUNCTION note()
+"""
+
+
+async def test_an_instance_is_listed_as_draining_at_once_and_then_no_more(database_url, pool):
+    await pool.execute(NOTE_DRAINING)
+    async with program(DATABASE_URL=database_url) as server:
+        instance = await eventually(lambda: pool.fetchval("SELECT id FROM instances"))
+        server.terminate()
+        assert await server.exit_code() == 0
+    assert await pool.fetch("SELECT DISTINCT instance FROM noted") == [(instance,)]
+    assert await pool.fetchval("SELECT count(*) FROM instances") == 0

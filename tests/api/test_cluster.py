@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import random
+from string import ascii_letters
+
 import pytest
 
+from melagent.domain.requirement import MAX_LENGTH
+from melagent.engine.lifecycle.rescue import take_back_expired
 from melagent.maintenance.registrar import Registrar
 from melagent.services.access import create_worker_token
 from melagent.store.instances import Identity
-from tests.builders import free_run, leased_run
+from tests.builders import expire, free_run, leased_run
 
 
 @pytest.fixture
@@ -93,6 +98,133 @@ async def test_a_run_that_nobody_can_take_says_what_it_waits_for(  # noqa: PLR09
     assert (waiting_for and waiting_for["message"]) == message
     if message:
         assert waiting_for["requires"] == requires.split()
+
+
+@pytest.fixture
+def register(serve, services, pool):
+    """Registers a remote worker with these labels; a `bound` one with a token for them alone."""
+
+    async def register(*labels, bound=False):
+        _, token = await create_worker_token(pool, "worker", labels if bound else ())
+        async with serve(services, key=token) as client:
+            assert (await client.post("/api/workers", json={"id": token, "labels": labels})).status == 201
+
+    return register
+
+
+@pytest.fixture
+def waiting_for(client):
+    """The message of what a run waits for; null when it only waits for its turn."""
+
+    async def get(run):
+        found = (await (await client.get(f"/api/workflow-runs/{run.id}")).json())["waiting_for"]
+        return found and found["message"]
+
+    return get
+
+
+async def test_a_run_without_labels_waits_when_all_workers_are_bound_to_some(register, waiting_for, pool):
+    await register("region=eu", bound=True)
+    plain, labelled = await free_run(pool), await free_run(pool, requires="region=eu")
+    assert await waiting_for(plain) == "every connected worker is bound to labels, and this run requires none"
+    assert await waiting_for(labelled) is None
+    await register("region=eu")
+    assert await waiting_for(plain) is None
+
+
+async def test_a_worker_is_silent_when_it_was_not_heard_of_for_longer_than_a_poll(register, waiting_for, cluster, pool):
+    await register()
+    run = await free_run(pool)
+    for seconds, status, message in ((35, "active", None), (45, "silent", "no worker is connected")):
+        await pool.execute("UPDATE workers SET last_contact_at = now() - make_interval(secs => $1)", float(seconds))
+        assert [worker["status"] for worker in (await cluster())["workers"]] == [status]
+        assert await waiting_for(run) == message
+
+
+async def test_workers_that_drain_take_no_run(register, registrar, waiting_for, pool):
+    await register()
+    await pool.execute("UPDATE workers SET draining = true")
+    worker = {"id": "embedded", "concurrency": 1, "busy": 0, "offered": []}
+    await registrar("one", draining=True, worker=worker).one_pass()
+    assert await waiting_for(await free_run(pool)) == "no worker is connected"
+
+
+async def test_the_worker_of_a_dead_instance_takes_no_run_and_that_of_another_does(
+    registrar, waiting_for, cluster, pool
+):
+    worker = {"id": "embedded", "concurrency": 1, "busy": 0, "offered": []}
+    await registrar("dead", worker=worker).one_pass()
+    await pool.execute("UPDATE instances SET last_seen_at = now() - interval '20 s'")
+    run = await free_run(pool)
+    assert await waiting_for(run) == "no worker is connected"
+    assert [worker["status"] for worker in (await cluster())["workers"]] == ["silent"]
+    await registrar("alive", worker=worker).one_pass()
+    assert await waiting_for(run) is None
+
+
+async def test_lists_do_not_say_what_their_runs_wait_for(client, pool):
+    await free_run(pool)
+    (listed,) = (await (await client.get("/api/workflow-runs")).json())["runs"]
+    assert listed["waiting_for"] is None
+
+
+LONG = [f"{number:063}={number:063}" for number in range(20)]
+"""Labels that are too long together, and few enough for a start."""
+
+
+async def test_labels_that_the_queue_cannot_hold_are_refused_by_deploy_and_start(
+    client, make_workflow, deploy, definition, pool
+):
+    async def refused(path, body):
+        answer = await client.post(f"/api/workflows/{path}", json=body)
+        found = await answer.json()
+        assert (answer.status, found["error"]) == (422, "unprocessable")
+        return [detail["field"] for detail in found["details"]]
+
+    demanding = (await make_workflow({**definition, "settings": {"labels": LONG}}, "demanding"))["id"]
+    assert (await client.post(f"/api/workflows/{demanding}/versions", json={"name": "first"})).status == 201
+    assert await refused(f"{demanding}/versions/1/deploy", {}) == ["settings.labels"]
+    assert await refused(f"{demanding}/execute", {"version": 1}) == ["labels"]
+    assert await refused(f"{await deploy()}/execute", {"labels": LONG}) == ["labels"]
+    assert await pool.fetchval("SELECT count(*) FROM runs") == 0
+
+
+async def test_a_run_that_requires_as_much_as_is_allowed_can_be_leased_and_freed_again(pool):
+    requires = "".join(random.Random(1).choices(ascii_letters, k=MAX_LENGTH))
+    run = await leased_run(pool, requires=requires)
+    await expire(pool)
+    assert (await take_back_expired(pool))[0] == [run.run_id]
+
+
+async def test_autoscalers_see_workers_instances_and_the_queue_by_requirement(client, registrar, register, pool):
+    for name, draining in (("one", False), ("two", False), ("old", True), ("dead", True)):
+        await registrar(name, draining=draining).one_pass()
+    await pool.execute("UPDATE instances SET last_seen_at = now() - interval '20 s' WHERE id = 'dead'")
+    await register()
+    for requires in ("", "region=eu", "region=eu"):
+        await free_run(pool, requires=requires)
+    lines = (await (await client.get("/metrics")).text()).splitlines()
+    assert {
+        'mel_instances{status="active"} 2.0',
+        'mel_instances{status="draining"} 1.0',
+        'mel_instances{status="silent"} 1.0',
+        'mel_workers{status="active"} 1.0',
+        'mel_workers{status="silent"} 0.0',
+        "mel_queue_depth 3.0",
+        'mel_queue_depth_by_requirement{requires=""} 1.0',
+        'mel_queue_depth_by_requirement{requires="region=eu"} 2.0',
+    } <= set(lines)
+
+
+async def test_the_series_of_the_queue_stay_few_and_add_up(client, pool):
+    for number in range(60):
+        await free_run(pool, requires=f"n={number}")
+    await free_run(pool, requires="n=59")
+    text = await (await client.get("/metrics")).text()
+    series = [line for line in text.splitlines() if line.startswith("mel_queue_depth_by_requirement{")]
+    assert len(series) == 51
+    assert 'mel_queue_depth_by_requirement{requires="n=59"} 2.0' in series
+    assert sum(float(line.split()[-1]) for line in series) == 61
 
 
 async def test_the_labels_of_a_workflow_and_of_a_start_are_what_its_runs_require(client, deploy, definition, pool):

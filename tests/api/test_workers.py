@@ -250,6 +250,19 @@ async def test_a_new_session_ends_the_old_one_and_frees_its_runs(remote, pool, m
     assert len(await restarted.claim()) == 1
 
 
+async def test_a_registration_is_known_at_once_to_instances_that_remember_otherwise(remote, serve, services, token):
+    async with serve(services, key=token) as other_instance:
+        restarted, new = RemoteWorker(other_instance, "one"), RemoteWorker(other_instance, "two")
+        restarted.session, new.session = remote.session, str(uuid4())
+        assert (await restarted.call("POST", "/claim-work", {"max_items": 1}))[0] == 200
+        assert (await new.call("POST", "/claim-work", {"max_items": 1}))[0] == 404
+        for worker in (restarted, new):
+            registered = RemoteWorker(remote.client, worker.id)
+            assert (await registered.register())[0] == 201
+            worker.session = registered.session
+            assert (await worker.call("POST", "/claim-work", {"max_items": 1}))[0] == 200
+
+
 async def test_an_unknown_worker_is_told_to_register(worker_client):
     stranger = RemoteWorker(worker_client, "stranger")
     stranger.session = str(uuid4())

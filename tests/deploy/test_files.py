@@ -2,39 +2,66 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
 import venv
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 import yaml
 
-ROOT = Path(__file__).parents[2]
+from deploy.local.topology import free_port
+from tests.builders import eventually
+from tests.deploy.proxy_server import NGINX, ROOT, configuration, program
+
 KUBERNETES = ROOT / "deploy/kubernetes"
-NGINX = ROOT / "deploy/nginx"
+COMPOSE = ["docker-compose.yml", "docker-compose.scale.yml", "deploy/regions/docker-compose.region-a.yml"]
 OBJECTS = sorted(
     path for path in KUBERNETES.rglob("*.yaml") if path.name not in ("kustomization.yaml", "keda.yaml", "region.yaml")
 )
 
 
 def run(*command, **options):
-    program = shutil.which(command[0], path=f"{os.environ['PATH']}:/usr/sbin")
-    assert program, f"{command[0]} is missing; .ci/run says how it is installed"
-    return subprocess.run([program, *command[1:]], capture_output=True, text=True, check=False, **options)
+    return subprocess.run([program(command[0]), *command[1:]], capture_output=True, text=True, check=False, **options)
 
 
 def compose(name):
     return yaml.safe_load((ROOT / name).read_text())
 
 
-@pytest.mark.parametrize("name", ["docker-compose.yml", "docker-compose.scale.yml"])
+@pytest.mark.parametrize("name", COMPOSE)
 def test_compose_takes_the_file(name):
-    answer = run("docker-compose", "-f", str(ROOT / name), "config", "-q")
+    secrets = {"DATABASE_URL": "postgres://db/mel", "TOKEN": "secret", "PATH": os.environ["PATH"]}
+    answer = run("docker-compose", "-f", str(ROOT / name), "config", "-q", env=secrets)
     assert answer.returncode == 0, answer.stderr
+
+
+def test_a_region_does_not_start_without_its_secrets():
+    answer = run("docker-compose", "-f", str(ROOT / COMPOSE[2]), "config", "-q", env={"PATH": os.environ["PATH"]})
+    assert answer.returncode != 0
+    assert "give the address of the database" in answer.stderr
+
+
+def test_the_access_log_of_the_container_is_a_file():
+    """The image has a link to the standard output there, and a new volume would begin with a copy of it."""
+    mounts = compose("docker-compose.scale.yml")["services"]["nginx"]["volumes"]
+    (logs,) = (mount for mount in mounts if isinstance(mount, dict))
+    assert logs["target"] == "/var/log/nginx"
+    assert logs["volume"]["nocopy"]
+    assert "access_log /var/log/nginx/access.log upstream;" in (NGINX / "nginx.conf").read_text()
+
+
+@pytest.mark.parametrize("name", COMPOSE[:2])
+def test_nobody_else_reaches_a_deployment_that_has_the_secrets_of_the_example(name):
+    for service in compose(name)["services"].values():
+        for port in service.get("ports", []):
+            assert port.startswith("${MEL_HTTP_ADDRESS:-127.0.0.1}:")
 
 
 def test_what_is_scaled_has_neither_a_name_nor_a_port_of_its_own():
@@ -46,9 +73,10 @@ def test_what_is_scaled_has_neither_a_name_nor_a_port_of_its_own():
 
 
 def test_the_commands_of_the_compose_files_are_commands_of_the_program():
-    for name in ("docker-compose.yml", "docker-compose.scale.yml"):
+    for name in COMPOSE:
         for service in compose(name)["services"].values():
             command = service.get("command", [])
+            command = shlex.split(command) if isinstance(command, str) else command
             if command[:1] == ["./server"]:
                 answer = run(sys.executable, "-m", "melagent", *command[1:], "--help", cwd=ROOT)
                 assert answer.returncode == 0, answer.stderr
@@ -60,7 +88,7 @@ def test_every_setting_of_the_deployments_is_one_of_the_program():
     given = set()
     for name in ("docker-compose.yml", "docker-compose.scale.yml"):
         for service in compose(name)["services"].values():
-            if service.get("image") == "mel-agent:latest" or "<<" in service:
+            if service.get("image") == "mel-agent:latest":
                 given |= set(service.get("environment", {}))
     for path in OBJECTS:
         given |= set(re.findall(r"- name: ([A-Z][A-Z_]+)\n", path.read_text()))
@@ -82,8 +110,29 @@ def test_every_file_that_a_kustomization_names_is_there_and_every_object_is_name
         for entry in entries:
             target = (path.parent / entry).resolve()
             assert target.exists(), f"{path}: {entry}"
+            if target.is_dir():
+                assert (target / "kustomization.yaml").exists(), f"{path}: {entry}"
+            else:  # kustomize refuses files from outside the folder of its kustomization.yaml
+                assert target.is_relative_to(path.parent), f"{path}: {entry}"
             named.add(target)
-    assert {path for path in KUBERNETES.glob("base/*.yaml") if path.name != "kustomization.yaml"} <= named
+    assert {path for path in (KUBERNETES / "base").rglob("*.yaml") if path.name != "kustomization.yaml"} <= named
+
+
+def test_a_patch_of_a_region_is_for_an_object_that_is_there():
+    patch = yaml.safe_load((KUBERNETES / "overlays/several-regions/region.yaml").read_text())
+    target = yaml.safe_load((KUBERNETES / "base/worker/deployment.yaml").read_text())
+    assert (patch["kind"], patch["metadata"]["name"]) == (target["kind"], target["metadata"]["name"])
+    patched, container = (found["spec"]["template"]["spec"]["containers"][0] for found in (patch, target))
+    assert patched["name"] == container["name"]
+
+
+def test_the_example_for_keda_scales_the_workers_by_what_the_cluster_endpoint_answers():
+    authentication, scaled = yaml.safe_load_all((KUBERNETES / "keda.yaml").read_text())
+    (trigger,) = scaled["spec"]["triggers"]
+    assert scaled["spec"]["scaleTargetRef"]["name"] == "mel-agent-worker"
+    assert trigger["authenticationRef"]["name"] == authentication["metadata"]["name"]
+    assert trigger["metadata"]["url"] == "http://mel-agent-api-service/api/cluster"
+    assert trigger["metadata"]["valueLocation"] == "queue.depth"  # tests/deploy/test_guide.py asks for it
 
 
 def test_the_objects_have_the_names_that_the_contract_promises():
@@ -107,17 +156,9 @@ def test_the_objects_have_the_names_that_the_contract_promises():
 
 @pytest.mark.parametrize("name", ["nginx.conf", "round-robin.conf", "least-conn.conf"])
 def test_nginx_takes_the_configuration(name, tmp_path):
-    text = (
-        (NGINX / name).read_text()
-        if name == "nginx.conf"
-        else f"events {{}}\nhttp {{\n{(NGINX / name).read_text()}\n}}"
-    )
-    for path in ("access.log", "error.log"):
-        text = text.replace(f"/var/log/nginx/{path}", str(tmp_path / path))
-    text = text.replace("/etc/nginx/mel-agent", str(NGINX)).replace("/var/run/nginx.pid", str(tmp_path / "pid"))
-    text = re.sub(r"server api-(\d)", r"server 127.0.0.\1", text)  # names that only the real network knows
-    (tmp_path / "nginx.conf").write_text(text)
-    answer = run("nginx", "-t", "-c", str(tmp_path / "nginx.conf"), "-g", f"error_log {tmp_path}/error.log;")
+    names = [(f"api-{number}:", f"127.0.0.{number}:") for number in (1, 2, 3)]  # which only the real network knows
+    path = configuration((NGINX / name).read_text(), tmp_path, changes=names)
+    answer = run("nginx", "-t", "-p", str(tmp_path), "-c", str(path))
     assert answer.returncode == 0, answer.stderr
 
 
@@ -155,6 +196,59 @@ def test_the_image_runs_the_program_by_its_launcher_with_its_migrations(image):
     python = str(Path(environment["PATH"].split(":")[0]) / "python")
     answer = run(python, "-c", asked, cwd=app, env=environment)
     assert "0004.workers" in answer.stdout
+
+
+async def test_the_processes_of_the_image_are_healthy_and_write_nothing_beside_their_data(
+    image, database_url, tmp_path
+):
+    """So that the root file system can be read-only."""
+    app, environment = image
+    port, health_port = free_port(), free_port()
+    environment = environment | {
+        "MEL_DATA_DIR": str(tmp_path),
+        "MEL_WORKER_TOKEN": "a token of the test",
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
+    api = environment | {"DATABASE_URL": database_url, "PORT": str(port)}
+    worker = environment | {"MEL_SERVER_URL": f"http://127.0.0.1:{port}", "MEL_WORKER_HEALTH_PORT": str(health_port)}
+    before = files_below(app.parent)
+    async with started(app, "api-server", api), started(app, "worker", worker | {"PORT": str(free_port())}):
+        pass
+    assert files_below(app.parent) == before
+
+
+@asynccontextmanager
+async def started(app, command, environment):
+    """The program in its container until the end of the block; it is healthy first, and ends well."""
+    process = await asyncio.create_subprocess_exec(
+        str(app / "server"), command, cwd=app, env=environment, stderr=asyncio.subprocess.DEVNULL
+    )
+
+    async def is_healthy():
+        assert process.returncode is None, f"{command} has ended"
+        return await healthy(app, environment)
+
+    try:
+        await eventually(is_healthy)
+        yield
+        process.terminate()
+        assert await asyncio.wait_for(process.wait(), 60) == 0
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
+async def healthy(app, environment):
+    process = await asyncio.create_subprocess_exec(
+        str(app / "server"), "healthcheck", cwd=app, env=environment,
+        stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL,
+    )  # fmt: skip
+    return await process.wait() == 0
+
+
+def files_below(folder):
+    return {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
 
 
 def test_the_dockerfile_copies_only_what_the_context_has_and_starts_as_somebody_else_than_root():

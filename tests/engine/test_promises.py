@@ -362,7 +362,7 @@ async def test_promise_10_nobody_takes_the_work_of_a_living_worker(database_url,
     version = await stored(pool, chain(START, ("a", "effect")))
     stage, run = Stage(), new_run(version)
     gate = stage.gate("a")
-    options = {"lease_seconds": 1.5, "heartbeat_seconds": 0.3}
+    options = {"lease_seconds": 5.0, "heartbeat_seconds": 0.3}
     async with instance(database_url, stage, **options) as one, instance(database_url, stage, **options) as two:
         await one.engine.start(run)
         await eventually(lambda: stage.steps() == ["a"])

@@ -74,6 +74,17 @@ async def test_what_is_forgotten_is_asked_for_again(source):
     assert await memory.get("a") == "a-2"
 
 
+async def test_an_answer_asked_for_anew_is_neither_remembered_nor_shared(source):
+    memory = BriefMemory(source.load, seconds=60)
+    source.gate.clear()
+    old = asyncio.create_task(memory.get("a"))
+    await source.called.wait()
+    source.gate.set()
+    assert await memory.get_anew("a") == "a-2"
+    assert await memory.get("a") == "a-2"
+    await old
+
+
 async def test_it_never_holds_more_than_its_limit(source):
     memory = BriefMemory(source.load, seconds=60, limit=3)
     for number in range(10):

@@ -118,7 +118,7 @@ class Link:
         self._network = network
         self._lease_seconds = lease_seconds
 
-    waits = False
+    claims = 0
 
     def stop_claiming(self) -> None:
         pass

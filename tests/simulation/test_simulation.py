@@ -219,7 +219,7 @@ def test_the_simulation_notices_a_worker_that_does_not_watch_its_leases(types, c
 
 def test_the_simulation_notices_a_drain_that_keeps_its_runs(types, crashes, monkeypatch):
     async def stop_asking(worker: Worker) -> None:
-        await worker._claiming.stop()
+        await worker.stop_claiming()
         await worker._heartbeat.stop()
         await worker._watchdog.stop()
 

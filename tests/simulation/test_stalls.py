@@ -24,7 +24,7 @@ LEASE_SECONDS = 15.0
 class OneRun:
     """A source with a single run, leased a little after it was asked for. Nothing of it is ever settled."""
 
-    waits = False
+    claims = 0
 
     def __init__(self) -> None:
         self.given = 0

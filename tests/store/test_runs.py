@@ -109,7 +109,7 @@ async def test_live_runs_are_those_in_the_queue_or_parked(pool, version):
     assert set(live) == {queued, parked}
     assert ended not in live
     assert await runs.count_live(pool) == {"pending": 1, "sleeping": 1}
-    assert await runs.oldest_due(pool) == queued
+    assert [(line.requires, line.depth, line.oldest) for line in await runs.waiting(pool)] == [("", 1, queued)]
 
 
 async def test_steps_are_listed_in_the_order_of_their_recording(pool, version):

@@ -131,13 +131,16 @@ async def test_a_drained_worker_leaves_a_sleeper_where_it_is(database_url, pool)
     assert await place(pool, run.id) == ("sleeping", "parked")
 
 
-async def test_a_worker_that_cannot_reach_the_database_stops_before_its_lease_can_run_out(database_url, pool):
+async def test_a_worker_that_cannot_reach_the_database_stops_before_its_lease_can_run_out(
+    database_url, pool, monkeypatch
+):
+    monkeypatch.setattr("melagent.worker.worker.WATCHDOG_MARGIN_SECONDS", 5.0)  # a slow machine looks late
     version = await version_of(pool, ("a", "effect"))
     stage, run = Stage(), new_run(version)
     stage.gate("a")
     async with (
         proxy_to(database_url) as proxy,
-        instance(proxy.url, stage, lease_seconds=3.0, heartbeat_seconds=0.3) as one,
+        instance(proxy.url, stage, lease_seconds=8.0, heartbeat_seconds=0.3) as one,
     ):
         await one.engine.start(run)
         await eventually(lambda: stage.steps() == ["a"])

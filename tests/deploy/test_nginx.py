@@ -1,0 +1,200 @@
+"""The nginx configurations as they stand in `deploy/nginx`, in front of servers that watch what reaches them."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from io import BytesIO
+
+import aiohttp
+import pytest
+from aiohttp import web
+
+from deploy.local.topology import free_port
+from tests.builders import eventually
+from tests.deploy.proxy_server import NGINX, configuration, nginx
+
+MIB = 1024 * 1024
+CONFIGURATIONS = ["nginx.conf", "round-robin.conf", "least-conn.conf"]
+
+
+class Names(asyncio.DatagramProtocol):
+    """A name server that answers every question with `addresses`, as Docker's does for a scaled service."""
+
+    def __init__(self):
+        self.addresses = []
+
+    def connection_made(self, transport):
+        self.transport = transport
+
+    def datagram_received(self, data, addr):
+        question = data[12 : data.index(b"\0", 12) + 5]
+        header = data[:2] + struct.pack(">5H", 0x8180, 1, len(self.addresses), 0, 0)
+        answers = [
+            b"\xc0\x0c" + struct.pack(">HHIH", 1, 1, 600, 4) + socket.inet_aton(address) for address in self.addresses
+        ]
+        self.transport.sendto(header + question + b"".join(answers), addr)
+
+
+@dataclass
+class Instance:
+    """Stands where an API instance would; remembers the requests that it did not answer."""
+
+    address: str
+    breaks: bool = False
+    broken: list = field(default_factory=list)
+    seen_by_client: asyncio.Event = field(default_factory=asyncio.Event)
+    runner: web.AppRunner | None = None
+
+    async def who(self, request):
+        await request.read()
+        if self.breaks:
+            self.broken.append(request.method)
+            request.transport.abort()
+        return web.Response(text=self.address)
+
+    async def size(self, request):
+        return web.Response(text=str(len(await request.read())))
+
+    async def events(self, request):
+        """One event, and the end only when the client has it: a proxy that buffers would wait for ever."""
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "X-Accel-Buffering": "no"})
+        await response.prepare(request)
+        await response.write(b"data: 1\n\n")
+        async with asyncio.timeout(60):
+            await self.seen_by_client.wait()
+        return response
+
+    async def socket(self, request):
+        opened = web.WebSocketResponse()
+        await opened.prepare(request)
+        await opened.send_str(await opened.receive_str())
+        return opened
+
+    async def listen(self, port):
+        app = web.Application(client_max_size=20 * MIB)
+        app.router.add_route("*", "/who", self.who)
+        app.router.add_post("/size", self.size)
+        app.router.add_get("/events", self.events)
+        app.router.add_get("/socket", self.socket)
+        self.runner = web.AppRunner(app, access_log=None)
+        await self.runner.setup()
+        await web.TCPSite(self.runner, self.address, port).start()
+
+    async def stop(self):
+        await self.runner.cleanup()
+
+
+@dataclass
+class Proxy:
+    instances: list
+    names: Names
+    folder: object
+    port: int
+    session: aiohttp.ClientSession
+
+    async def who(self, method="GET"):
+        async with self.session.request(method, f"http://127.0.0.1:{self.port}/who", data=b"") as response:
+            return await response.text() if response.status == 200 else response.status
+
+    async def answering(self):
+        return {await self.who() for _ in range(40)}
+
+
+@pytest.fixture
+def configured():
+    return "nginx.conf"
+
+
+@pytest.fixture
+async def proxy(configured, tmp_path):
+    """The file named, in an nginx in front of three instances that listen on one port of addresses of their own."""
+    loop = asyncio.get_running_loop()
+    instances = [Instance(f"127.0.0.{number}") for number in (2, 3, 4)]
+    names_port, port, instance_port = free_port(), free_port(), free_port()
+    changes = [
+        ("resolver 127.0.0.11 ", f"resolver 127.0.0.1:{names_port} "),
+        ("$api:8080", f"$api:{instance_port}"),
+        *((f"api-{number}:8080", f"127.0.0.{number + 1}:{instance_port}") for number in (1, 2, 3)),
+    ]
+    async with AsyncExitStack() as stack:
+        transport, names = await loop.create_datagram_endpoint(Names, local_addr=("127.0.0.1", names_port))
+        stack.callback(transport.close)
+        names.addresses = [instance.address for instance in instances]
+        for instance in instances:
+            await instance.listen(instance_port)
+            stack.push_async_callback(instance.stop)
+        text = (NGINX / configured).read_text()
+        path = configuration(text, tmp_path, listen=f"127.0.0.1:{port}", changes=changes)
+        await stack.enter_async_context(nginx(path, port))
+        session = await stack.enter_async_context(aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=60)))
+        yield Proxy(instances, names, tmp_path, port, session)
+
+
+@pytest.mark.parametrize("configured", CONFIGURATIONS)
+async def test_requests_go_to_all_instances_and_the_access_log_says_to_which(proxy):
+    assert await proxy.answering() == {"127.0.0.2", "127.0.0.3", "127.0.0.4"}
+
+    def logged():
+        text = (proxy.folder / "access.log").read_text()
+        return all(f"upstream={instance.address}:" in text for instance in proxy.instances)
+
+    await eventually(logged)
+
+
+@pytest.mark.parametrize("configured", CONFIGURATIONS)
+async def test_a_post_that_reached_an_instance_is_never_repeated_and_a_get_is(proxy):
+    for instance in proxy.instances[:2]:
+        instance.breaks = True
+    answers = [await proxy.who("POST") for _ in range(30)]
+    posts = [method for instance in proxy.instances for method in instance.broken]
+    assert 0 < answers.count(502) == posts.count("POST")
+    assert set(answers) == {502, "127.0.0.4"}
+    assert {await proxy.who("GET") for _ in range(30)} == {"127.0.0.4"}
+
+
+@pytest.mark.parametrize("configured", CONFIGURATIONS)
+async def test_a_post_that_could_not_be_delivered_goes_to_another_instance(proxy):
+    await proxy.instances[0].stop()
+    assert {await proxy.who("POST") for _ in range(30)} == {"127.0.0.3", "127.0.0.4"}
+
+
+async def test_instances_that_come_and_go_are_noticed_while_nginx_runs(proxy):
+    async def follows_the_names():
+        return await proxy.answering() == set(proxy.names.addresses)
+
+    await eventually(follows_the_names)
+    for now in (["127.0.0.2"], ["127.0.0.3", "127.0.0.4"]):
+        proxy.names.addresses = now
+        await eventually(follows_the_names)
+
+
+@pytest.mark.parametrize("configured", CONFIGURATIONS)
+async def test_events_arrive_while_their_stream_is_open(proxy):
+    async with proxy.session.get(f"http://127.0.0.1:{proxy.port}/events") as response:
+        assert await response.content.readline() == b"data: 1\n"
+        for instance in proxy.instances:
+            instance.seen_by_client.set()
+
+
+@pytest.mark.parametrize("configured", CONFIGURATIONS)
+async def test_a_websocket_passes(proxy):
+    async with proxy.session.ws_connect(f"http://127.0.0.1:{proxy.port}/socket") as opened:
+        await opened.send_str("hello")
+        assert await opened.receive_str() == "hello"
+
+
+@pytest.mark.parametrize("configured", CONFIGURATIONS)
+async def test_what_the_api_takes_passes_and_much_more_does_not(proxy):
+    async with proxy.session.post(f"http://127.0.0.1:{proxy.port}/size", data=BytesIO(bytes(11 * MIB))) as response:
+        assert await response.text() == str(11 * MIB)
+    async with proxy.session.post(f"http://127.0.0.1:{proxy.port}/size", data=BytesIO(bytes(13 * MIB))) as response:
+        assert response.status == 413
+
+
+def test_the_time_limits_are_longer_than_any_answer_of_the_api():
+    text = (NGINX / "proxy.conf").read_text()
+    assert "proxy_read_timeout 75s;" in text  # over 60 s of waiting for a run, 30 s for work, 15 s between events
