@@ -81,14 +81,16 @@ class Proof:
         return f"kill -9 of api-1 under load: {failed} of {CALLS} calls broke off, those on its connections"
 
     async def failover_of_a_worker(self) -> str:
-        before = time.monotonic()
         calls = asyncio.create_task(self._call_many(CALLS))
-        await asyncio.sleep(0.1)
+        self.cluster.freeze("worker-1")  # so that it dies with runs in its hands
+        await until(self._held_by_the_first_worker, "worker-1 to hold a run")
+        held, before = await self._held_by_the_first_worker(), time.monotonic()
         await self.cluster.kill("worker-1")
         await calls
         await self.cluster.start_worker("worker-1")
         return (
-            f"kill -9 of worker-1 under load: all {CALLS} calls were answered, within {time.monotonic() - before:.1f} s"
+            f"kill -9 of worker-1, which held {held} runs, under load: all {CALLS} calls were answered, "
+            f"within {time.monotonic() - before:.1f} s"
         )
 
     async def scaling_up(self) -> str:
@@ -122,6 +124,10 @@ class Proof:
         expect(set(runs) == {"completed"}, f"runs: {runs}")
         expect(runs["completed"] >= self.called, f"{runs['completed']} runs for {self.called} answers")
         return f"{self.called} answers, {runs['completed']} runs, all of them completed"
+
+    async def _held_by_the_first_worker(self) -> int:
+        async with self.cluster.database() as conn:
+            return int(await conn.fetchval("SELECT count(*) FROM work_items WHERE worker_id = 'worker-1'"))
 
     async def _instances(self, count: int) -> Counter[str]:
         seen: Counter[str] = Counter()

@@ -21,7 +21,7 @@ from melagent.protocol.messages import Registration
 from melagent.registry import Registry
 from melagent.worker.connection import Connection
 from melagent.worker.health import health_app
-from melagent.worker.http import WAIT_SECONDS, HttpSource
+from melagent.worker.http import HttpSource
 from melagent.worker.worker import Worker, WorkerOptions
 
 if TYPE_CHECKING:
@@ -46,6 +46,10 @@ async def remote_worker(settings: Settings, token: str) -> AsyncIterator[Connect
     async with AsyncExitStack() as stack:
         calls = await stack.enter_async_context(aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)))
         connection = Connection(calls, settings.worker.server, token, registration)
+        started: list[Worker] = []
+        if settings.worker.health_port is not None:
+            app = health_app(connection, lambda: started[0] if started else None)
+            await _serve(app, settings.worker.health_port, stack)
         registered = await connection.register()
         source = HttpSource(connection, registered.lease_seconds)
         nodes = await stack.enter_async_context(guarded_session(settings.security.http_allow))
@@ -59,9 +63,7 @@ async def remote_worker(settings: Settings, token: str) -> AsyncIterator[Connect
         )
         world = World(clock=lambda: datetime.now(UTC), http=lambda: nodes, live=source.tell)
         worker = Worker(source, registry, world, options)
-        if settings.worker.health_port is not None:
-            app = health_app(worker, connection, registered.lease_seconds + WAIT_SECONDS)
-            await _serve(app, settings.worker.health_port, stack)
+        started.append(worker)
         worker.start()
         try:
             yield connection

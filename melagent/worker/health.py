@@ -13,20 +13,29 @@ from melagent import __version__
 from melagent.engine.metrics import REGISTRY
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from melagent.worker.connection import Connection
     from melagent.worker.worker import Worker
 
+SILENCE_SECONDS = 45.0
+"""A claim waits for 20 s, and may be answered 10 s after that."""
 
-def health_app(worker: Worker, connection: Connection, silence_seconds: float) -> web.Application:
-    """GET /health, /ready and /metrics. Not ready: a server that was not heard for `silence_seconds`, or a drain."""
+
+def health_app(connection: Connection, worker: Callable[[], Worker | None]) -> web.Application:
+    """GET /health, /ready and /metrics. Not ready: before the registration, without word from the server, or draining.
+
+    `worker` answers null until the worker is registered.
+    """
 
     def state() -> dict[str, Any]:
-        now, contact_at = asyncio.get_running_loop().time(), connection.contact_at
+        now, contact_at, registered = asyncio.get_running_loop().time(), connection.contact_at, worker()
         return {
-            "worker_id": worker.worker_id,
+            "worker_id": connection.worker_id,
             "version": __version__,
-            "busy": worker.busy,
-            "draining": not worker.accepting,
+            "registered": registered is not None,
+            "busy": registered.busy if registered else 0,
+            "draining": registered is not None and not registered.accepting,
             "silent_seconds": None if contact_at is None else round(now - contact_at, 3),
         }
 
@@ -35,8 +44,8 @@ def health_app(worker: Worker, connection: Connection, silence_seconds: float) -
 
     async def ready(_request: web.Request) -> web.Response:
         now = state()
-        silent = now["silent_seconds"] is None or now["silent_seconds"] > silence_seconds
-        is_ready = not silent and worker.accepting
+        silent = now["silent_seconds"] is None or now["silent_seconds"] > SILENCE_SECONDS
+        is_ready = now["registered"] and not silent and not now["draining"]
         return _json({"status": "ready" if is_ready else "not_ready", **now}, 200 if is_ready else 503)
 
     async def metrics(_request: web.Request) -> web.Response:

@@ -10,7 +10,6 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from melagent.services import workers as service
 from melagent.services.access import create_worker_token
 from melagent.store import tokens
 from melagent.store.ids import new_id
@@ -230,8 +229,7 @@ async def test_a_heartbeat_that_comes_late_changes_nothing(remote, pool):
     assert (await remote.beat([item]))[0] == 200
 
 
-async def test_a_new_session_ends_the_old_one_and_frees_its_runs(remote, pool, monkeypatch):
-    monkeypatch.setattr(service, "TRUSTED_SECONDS", 0)
+async def test_a_new_session_ends_the_old_one_and_frees_its_runs(remote, pool):
     run = await free_run(pool)
     (item,) = await remote.claim()
     restarted = RemoteWorker(remote.client, "one")
