@@ -40,11 +40,15 @@ class BriefMemory(Generic[K, V]):
 
     async def get_anew(self, key: K) -> V:
         """The answer to a question asked now, whatever is remembered."""
-        self._answers.pop(key, None)
+        self.forget(key)
         return await self.get(key)
 
-    def forget(self) -> None:
-        self._answers.clear()
+    def forget(self, key: K | None = None) -> None:
+        """Forget one answer, or all."""
+        if key is None:
+            self._answers.clear()
+        else:
+            self._answers.pop(key, None)
 
     def _drop_failed(self, key: K, answer: asyncio.Future[V]) -> None:
         failed = answer.cancelled() or answer.exception() is not None

@@ -1,8 +1,8 @@
 """Remote workers as an instance knows them: registrations, sessions, heartbeats, and what passes under their leases.
 
-A session is checked from a memory of two seconds, so a call costs no statement for it. That is safe: what a call of an
-older session may still bring is fenced by the lease tokens it names. Nobody is refused from memory: the worker may have
-registered at another instance a moment ago.
+A session is checked from memory, so a call costs no statement for it. That is safe: what a call of an older session may
+still bring is fenced by the lease tokens it names, and a heartbeat is checked against the table. Nobody is refused from
+memory: the worker may have registered at another instance a moment ago.
 """
 
 from __future__ import annotations
@@ -32,7 +32,9 @@ if TYPE_CHECKING:
     from melagent.services.access import WorkerPrincipal
     from melagent.store.pool import Pool
 
-TRUSTED_SECONDS = 2.0
+TRUSTED_SECONDS = 45.0
+"""Longer than a claim waits, so that polling costs no statement."""
+
 CONTACT_SECONDS = 5.0
 SWEEP_SECONDS = 3600.0
 """After this time a worker that is silent is forgotten, and parts that no journal named are deleted."""
@@ -117,7 +119,7 @@ class Workers:
             raise Conflict(f"A worker with the id {candidate.id!r} is registered already, with another token.")
         if known:
             await self._engine.release_workers({candidate.id: None})
-        self._known.forget()
+        self._known.forget(candidate.id)
         log.info("worker registered", worker_id=candidate.id, labels=row.labels, concurrency=row.concurrency)
         return session
 
@@ -147,7 +149,7 @@ class Workers:
             await workers.forget(conn, session.worker_id, session.session)
         await self._engine.release_workers({session.worker_id: None})
         self._contacts.pop(session.worker_id, None)
-        self._known.forget()
+        self._known.forget(session.worker_id)
 
     async def list_all(self) -> list[workers.ListedWorker]:
         async with self._pool.acquire() as conn:

@@ -118,7 +118,7 @@ class Lent(asyncpg.Connection):  # type: ignore[misc]  # the driver ships no typ
 async def _is_lent(dsn: str) -> bool:
     """Whether a pooler answers in the server's place: it tells another process id than the server itself."""
     async with single_connection(dsn) as connection:
-        return bool(await connection.fetchval("SELECT pg_backend_pid()") != connection.get_server_pid())
+        return bool(await connection.fetchval("SELECT pg_backend_pid()", timeout=10) != connection.get_server_pid())
 
 
 async def create_pool(dsn: str, limits: PoolLimits | None = None) -> Pool:

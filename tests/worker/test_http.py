@@ -169,7 +169,7 @@ async def test_a_worker_whose_registration_was_lost_registers_again_and_goes_on(
     version, stage = await stored(pool, chain(START, ("a", "effect"))), Stage()
     async with working(relay, stage):
         await pool.execute("DELETE FROM workers")
-        await eventually(lambda: pool.fetchval("SELECT count(*) = 1 FROM workers"), seconds=90)
+        await eventually(lambda: pool.fetchval("SELECT count(*) = 1 FROM workers"), seconds=200)
         await engine.start(new_run(version))
         await eventually(ended(pool, 1))
 
