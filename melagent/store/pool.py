@@ -45,6 +45,7 @@ BAD_DATA: tuple[type[BaseException], ...] = (
 """The statement can never succeed with these values."""
 
 GIVE_BACK_SECONDS = 5.0
+CLOSE_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +116,10 @@ class Lent(asyncpg.Connection):  # type: ignore[misc]  # the driver ships no typ
             raise
 
 
+def _unreachable(error: BaseException) -> Unavailable:
+    return Unavailable(f"The database cannot be reached: {str(error) or 'it does not answer'}")
+
+
 async def _is_lent(dsn: str) -> bool:
     """Whether a pooler answers in the server's place: it tells another process id than the server itself."""
     async with single_connection(dsn) as connection:
@@ -143,7 +148,7 @@ async def create_pool(dsn: str, limits: PoolLimits | None = None) -> Pool:
             reset=_no_reset,
         )
     except CONNECTION_LOST as error:
-        raise Unavailable(f"The database cannot be reached: {error}") from error
+        raise _unreachable(error) from error
 
 
 @asynccontextmanager
@@ -154,13 +159,14 @@ async def single_connection(dsn: str) -> AsyncIterator[Connection]:
             dsn, timeout=10, command_timeout=60, statement_cache_size=0
         )
     except CONNECTION_LOST as error:
-        raise Unavailable(f"The database cannot be reached: {error}") from error
+        raise _unreachable(error) from error
     try:
         yield connection
     except asyncpg.UndefinedTableError as error:
         raise Unavailable("The database has no schema yet; `server migrate` makes it.") from error
     finally:
-        await connection.close()
+        with suppress(*CONNECTION_LOST):
+            await connection.close(timeout=CLOSE_SECONDS)
 
 
 GUARDS = """

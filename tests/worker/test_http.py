@@ -193,7 +193,7 @@ async def test_a_token_that_is_refused_is_said_at_once(relay):
 async def test_a_worker_is_dismissed_when_another_process_takes_its_id(relay, pool, monkeypatch):
     monkeypatch.setattr(connection_module, "LONGEST_PAUSE_SECONDS", 0.2)
     async with working(relay, Stage()) as (_, first), working(relay, Stage()) as (_, second):
-        error = await asyncio.wait_for(asyncio.shield(first.dismissed), 60)
+        error = await asyncio.wait_for(asyncio.shield(first.dismissed), 240)
         assert isinstance(error, Conflict)
         assert not second.dismissed.done()
 
