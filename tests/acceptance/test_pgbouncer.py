@@ -32,8 +32,8 @@ async def test_the_program_lives_behind_a_transaction_pooler_and_survives_its_de
         load = Load(cluster)
         sync = await cluster.deploy(line_of(SYNC_HOOK, DOUBLE, END))
         deferred = await cluster.deploy(line_of(ASYNC_HOOK, DOUBLE, END))
-        load.begin(sync, 8, sync=True)
-        load.begin(deferred, 4, sync=False)
+        load.begin(sync, 4, sync=True, pause=0.02)
+        load.begin(deferred, 2, sync=False, pause=0.05)  # more than a worker gets done would only make a queue
         await eventually(lambda: load.answered > 200 and len(load.accepted) > 100)
         assert load.failed == []
         assert cluster.logged("api-1").count("pooler found") == (1 if prepared == "auto" else 0)
