@@ -160,7 +160,10 @@ class NodeType:
 
 
 class Registry:
-    """Node types by id. Immutable once made."""
+    """Node types by id. Immutable once made.
+
+    `added` are the ids of the types that are not built in: only workers that have them can run them.
+    """
 
     def __init__(self, node_types: Iterable[NodeType]) -> None:
         """Raises DeclarationError when two types have the same id."""
@@ -170,6 +173,7 @@ class Registry:
                 names = f"{type(other.node).__qualname__} and {type(node_type.node).__qualname__}"
                 raise DeclarationError(f"{names} have the same id {node_type.id!r}")
             self._types[node_type.id] = node_type
+        self.added = tuple(type_id for type_id, node_type in self._types.items() if not node_type.built_in)
 
     @classmethod
     def installed(cls) -> Registry:
@@ -189,10 +193,6 @@ class Registry:
     def all(self) -> tuple[NodeType, ...]:
         """All types, ordered by id."""
         return tuple(self._types.values())
-
-    def added(self) -> tuple[str, ...]:
-        """The ids of types that are not built in: only workers that have them can run them."""
-        return tuple(node_type.id for node_type in self._types.values() if not node_type.built_in)
 
 
 def _node_classes(module_name: str) -> Iterator[type[sdk.Node[Any]]]:

@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal
 from uuid import UUID
 
-import structlog
 from aiohttp import web
 
 from melagent.api.context import WORKER, WORKERS, services_of, uuid_in_path
@@ -33,8 +32,8 @@ from melagent.protocol.messages import (
     Rejection,
 )
 from melagent.protocol.values import entry_of, item_message, items_answer, stored_step, values_in
-from melagent.services.workers import Candidate, Heartbeat
 from melagent.store import versions
+from melagent.store.workers import Heartbeat
 
 if TYPE_CHECKING:
     from melagent.services.workers import Session
@@ -43,8 +42,6 @@ MAX_VALUE_BYTES = 16 * 1024 * 1024
 STEPS_A_PAGE = 200
 NOT_YET = ("waiting", "paused")
 """Ends of a lease out of which nothing leads in this version."""
-
-log = structlog.get_logger()
 
 
 class SessionQuery(Message):
@@ -66,8 +63,7 @@ async def register(request: web.Request, body: Registration) -> web.Response:
     services = services_of(request)
     if body.protocol != VERSION:
         raise Conflict(f"This server speaks version {VERSION} of the worker protocol, the worker {body.protocol}.")
-    candidate = Candidate(body.id, body.name or body.id, body.concurrency, body.labels, body.node_types, body.version)
-    session = await request.app[WORKERS].register(request[WORKER], candidate)
+    session = await request.app[WORKERS].register(request[WORKER], body)
     registered = Registered(
         id=body.id,
         session=session,

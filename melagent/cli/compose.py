@@ -154,7 +154,7 @@ async def _open_worker(
         lease_seconds=settings.engine.lease_seconds,
         heartbeat_seconds=settings.engine.heartbeat_seconds,
         grace_seconds=settings.engine.shutdown_grace_seconds * WORKER_SHARE_OF_GRACE,
-        offered=capabilities((), registry.added()),
+        offered=capabilities((), registry.added),
     )
     source = DatabaseSource(engine, options.worker_id, options.offered)
     worker = Worker(source, registry, world, options)

@@ -93,7 +93,7 @@ def _registration(settings: Settings, registry: Registry) -> Registration:
         concurrency=settings.worker.concurrency,
         labels=settings.worker.labels,
         version=__version__,
-        node_types=registry.added(),
+        node_types=registry.added,
     )
 
 

@@ -33,6 +33,11 @@ def meets(offered: frozenset[str], required: str, *, bound: bool = False) -> boo
     return offered.issuperset(required.split()) if required else not bound
 
 
+def met(offered: frozenset[str], requirements: Iterable[str], *, bound: bool = False) -> set[str]:
+    """Those of the requirements that a worker with this offer meets."""
+    return {required for required in requirements if meets(offered, required, bound=bound)}
+
+
 def missing(offered: frozenset[str], required: str) -> list[str]:
     """The parts of a requirement that a worker lacks."""
     return [part for part in required.split() if part not in offered]

@@ -52,6 +52,9 @@ class Ask:
     def meets(self, required: str) -> bool:
         return requirement.meets(self.offered, required, bound=self.bound)
 
+    def met_of(self, requirements: Iterable[str]) -> set[str]:
+        return requirement.met(self.offered, requirements, bound=self.bound)
+
     def reserve(self, wanted: int) -> int:
         open_still = not self.closed and not self.answered.is_set() and self.alive()
         count = min(wanted, self.free) if open_still else 0
@@ -106,24 +109,15 @@ class Desk:
     ) -> list[WorkItem]:
         """Runs leased to a worker, up to `limit`, as soon as there are any; none when there are none for a while.
 
-        When the caller is cancelled, what is granted meanwhile is given back.
+        When the caller is cancelled, or this fails, what is granted meanwhile is given back.
         """
         ask = Ask(worker_id, offered, limit, bound, alive, asyncio.get_running_loop().time())
         self._asks.append(ask)
-        if self._unsure or any(ask.meets(required) for required in self._waiting):
+        if self._unsure or ask.met_of(self._waiting):
             self.loop.wake()
         try:
-            async with asyncio.timeout(wait_seconds):
-                await ask.answered.wait()
-        except TimeoutError:
-            if not ask.considered:  # it did not want to wait, and still gets what is there
-                await self._look()
-                await self._claim_for(
-                    [ask], {required for required in {ANY_WORKER, *self._known} if ask.meets(required)}
-                )
-            ask.close()
-            await ask.answered.wait()
-        except asyncio.CancelledError:
+            await self._answer(ask, wait_seconds)
+        except BaseException:
             ask.close()
             await asyncio.shield(self._take_back(ask))
             raise
@@ -153,7 +147,7 @@ class Desk:
 
     def wanted(self, offered: frozenset[str]) -> set[str]:
         """The requirements of free runs, as far as they are known here, that a worker with this offer meets."""
-        return {required for required in (ANY_WORKER, *self._known) if requirement.meets(offered, required)}
+        return requirement.met(offered, {ANY_WORKER, *self._known})
 
     def offer(self, required: str) -> Slots | None:
         """A reserved place of somebody who waits and may run this, those who have waited longest first."""
@@ -165,23 +159,28 @@ class Desk:
         for ask in self._asks:
             ask.considered = True
         for group in self._groups():
-            await self._claim_for(group, {required for required in self._waiting if group[0].meets(required)})
+            await self._claim_for(group, group[0].met_of(self._waiting))
         return None
 
     async def _look(self) -> None:
         """Learn what free runs require: every second, and when a hint did not say."""
         now = asyncio.get_running_loop().time()
         if self._unsure or now - self._looked_at >= 0.9 * LOOK_SECONDS:
-            self._unsure, self._looked_at = False, now
-            self._known = await free_requirements(self._pool)
+            self._unsure = False  # before the look: a hint that comes meanwhile counts
+            try:
+                self._known = await free_requirements(self._pool)
+            except BaseException:
+                self._unsure = True
+                raise
+            self._looked_at = now
             self._waiting |= self._known
 
     def _groups(self) -> list[list[Ask]]:
         """Those who ask, by which of the waiting runs they may take; those who may take none are left out."""
-        groups: dict[tuple[str, ...], list[Ask]] = defaultdict(list)
+        groups: dict[frozenset[str], list[Ask]] = defaultdict(list)
         for ask in self._asks:
-            if wanted := tuple(sorted(required for required in self._waiting if ask.meets(required))):
-                groups[wanted].append(ask)
+            if wanted := ask.met_of(self._waiting):
+                groups[frozenset(wanted)].append(ask)
         return list(groups.values())
 
     async def _claim_for(self, asks: list[Ask], requirements: set[str]) -> None:
@@ -207,6 +206,17 @@ class Desk:
             items = granted[ask]
             ask.run(items, held_from)
             ask.release(count - len(items))
+
+    async def _answer(self, ask: Ask, wait_seconds: float) -> None:
+        try:
+            async with asyncio.timeout(wait_seconds):
+                await ask.answered.wait()
+        except TimeoutError:
+            if not ask.considered:  # it did not want to wait, and still gets what is there
+                await self._look()
+                await self._claim_for([ask], ask.met_of({ANY_WORKER, *self._known}))
+            ask.close()
+            await ask.answered.wait()
 
     async def _take_back(self, ask: Ask) -> None:
         """For a client that has gone: wait for what is under way, and give it back."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from melagent.domain.ids import time_of
@@ -41,21 +42,9 @@ async def cluster(pool: Pool, now: datetime) -> dict[str, Any]:
 
 def worker_fields(worker: ListedWorker) -> dict[str, Any]:
     """A remote worker as it is listed."""
-    return {
-        "id": worker.id,
-        "name": worker.name,
-        "version": worker.version,
-        "labels": worker.labels,
-        "node_types": worker.node_types,
-        "concurrency": worker.concurrency,
-        "busy": worker.busy,
-        "instance": worker.instance,
-        "draining": worker.draining,
-        "status": _status(worker.silent_seconds, WORKER_SILENT_SECONDS),
-        "registered_at": worker.registered_at,
-        "last_contact_at": worker.last_contact_at,
-        "embedded": False,
-    }
+    fields = asdict(worker)
+    status = _status(fields.pop("silent_seconds"), WORKER_SILENT_SECONDS)
+    return {**fields, "status": status, "embedded": False}
 
 
 def _embedded(instance: Instance) -> dict[str, Any]:
@@ -70,26 +59,18 @@ def _embedded(instance: Instance) -> dict[str, Any]:
         "busy": worker["busy"],
         "instance": instance.id,
         "draining": instance.draining,
-        "status": _status(instance.silent_seconds, INSTANCE_SILENT_SECONDS),
         "registered_at": instance.started_at,
         "last_contact_at": instance.last_seen_at,
+        "status": _status(instance.silent_seconds, INSTANCE_SILENT_SECONDS),
         "embedded": True,
     }
 
 
 def _instance(instance: Instance) -> dict[str, Any]:
-    return {
-        "id": instance.id,
-        "role": instance.role,
-        "version": instance.version,
-        "host": instance.host,
-        "pid": instance.pid,
-        "draining": instance.draining,
-        "status": _status(instance.silent_seconds, INSTANCE_SILENT_SECONDS),
-        "started_at": instance.started_at,
-        "last_seen_at": instance.last_seen_at,
-        "load": {name: value for name, value in instance.load.items() if name != "worker"},
-    }
+    fields = asdict(instance)
+    status = _status(fields.pop("silent_seconds"), INSTANCE_SILENT_SECONDS)
+    load = {name: value for name, value in instance.load.items() if name != "worker"}
+    return {**fields, "status": status, "load": load}
 
 
 def _status(silent_seconds: float, limit: float) -> str:

@@ -29,8 +29,7 @@ def required_by(definition: Definition, registry: Registry, labels: Iterable[str
 
     Raises Unprocessable when that is more than the queue can hold.
     """
-    added = set(registry.added())
-    node_types = {node.type for node in definition.nodes if not node.disabled and node.type in added}
+    node_types = {node.type for node in definition.nodes if not node.disabled and node.type in registry.added}
     required = requirement({*definition.settings.labels, *labels}, node_types)
     if len(required) > MAX_LENGTH:
         problem = f"Labels and node types have {len(required):,} characters together; {MAX_LENGTH:,} are allowed."

@@ -11,7 +11,7 @@ import asyncio
 import hashlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import structlog
 
@@ -22,13 +22,15 @@ from melagent.loop import Loop
 from melagent.services.memory import BriefMemory
 from melagent.store import parts, payloads, workers
 from melagent.store.pool import transaction
-from melagent.store.workers import HeartbeatRow, WorkerRow
+from melagent.store.workers import Heartbeat, WorkerRow
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
+    from uuid import UUID
 
     from melagent.engine.engine import Engine
     from melagent.engine.lifecycle.hold import Extended
+    from melagent.protocol.messages import Registration
     from melagent.services.access import WorkerPrincipal
     from melagent.store.pool import Pool
 
@@ -46,35 +48,11 @@ log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
-class Candidate:
-    """A worker that wants to register."""
-
-    id: str
-    name: str
-    concurrency: int
-    labels: Sequence[str]
-    node_types: Sequence[str]
-    version: str
-
-
-@dataclass(frozen=True, slots=True)
-class Heartbeat:
-    """`leases` are all that the worker holds, by run; `seq` grows with each heartbeat of a session."""
-
-    worker_id: str
-    session: UUID
-    seq: int
-    leases: Mapping[UUID, UUID]
-    draining: bool
-
-
-@dataclass(frozen=True, slots=True)
 class Session:
     """A registered worker. A `bound` one, whose token has labels, takes only runs that require something."""
 
     worker_id: str
     session: UUID
-    token_id: str
     offered: frozenset[str] = field(repr=False)
     bound: bool = False
 
@@ -93,7 +71,7 @@ class Workers:
         )
         self.loop = Loop("workers", self.one_pass, interval_seconds=CONTACT_SECONDS)
 
-    async def register(self, principal: WorkerPrincipal, candidate: Candidate) -> UUID:
+    async def register(self, principal: WorkerPrincipal, candidate: Registration) -> UUID:
         """Begin a session; the leases of an earlier one of this worker end, because its process has been restarted.
 
         Raises Forbidden for labels that the token does not allow, Conflict when the id is somebody else's.
@@ -103,15 +81,15 @@ class Workers:
             raise Forbidden(f"This token allows only workers with labels among {allowed}.")
         session = uuid4()
         row = WorkerRow(
-            candidate.id,
-            session,
-            principal.id,
-            candidate.name,
-            candidate.version,
-            list(candidate.labels),
-            list(candidate.node_types),
-            candidate.concurrency,
-            self._instance,
+            id=candidate.id,
+            session=session,
+            token_id=principal.id,
+            name=candidate.name or candidate.id,
+            version=candidate.version,
+            labels=list(candidate.labels),
+            node_types=list(candidate.node_types),
+            concurrency=candidate.concurrency,
+            instance=self._instance,
         )
         async with transaction(self._pool) as conn:
             known = await workers.register(conn, row)
@@ -134,7 +112,7 @@ class Workers:
             raise Conflict("Another process has registered as this worker since.", [OTHER_SESSION])
         self._contacts[worker_id] = session
         offered = capabilities(row.labels, row.node_types)
-        return Session(worker_id, session, row.token_id, offered, bound=bool(principal.labels))
+        return Session(worker_id, session, offered, bound=bool(principal.labels))
 
     async def heartbeat(self, beat: Heartbeat) -> Extended:
         """Extend all leases of a worker, and free those it has let go. Conflict for a heartbeat that comes too late."""
@@ -144,12 +122,13 @@ class Workers:
         return extended
 
     async def unregister(self, session: Session) -> None:
-        """Forget a worker and free its runs. May be repeated."""
-        async with transaction(self._pool) as conn:
-            await workers.forget(conn, session.worker_id, session.session)
-        await self._engine.release_workers({session.worker_id: None})
-        self._contacts.pop(session.worker_id, None)
+        """Forget a worker and free its runs. May be repeated; a session that a later one has ended frees nothing."""
         self._known.forget(session.worker_id)
+        async with transaction(self._pool) as conn:
+            forgotten = await workers.forget(conn, session.worker_id, session.session)
+        if forgotten:
+            self._contacts.pop(session.worker_id, None)
+            await self._engine.release_workers({session.worker_id: None})
 
     async def list_all(self) -> list[workers.ListedWorker]:
         async with self._pool.acquire() as conn:
@@ -189,9 +168,10 @@ class Workers:
         """Values whose parts have come, or that the run has already. Unprocessable names those that are missing."""
         async with self._pool.acquire() as conn:
             found = await parts.load(conn, run_id, digests)
-            sound = await asyncio.to_thread(_sound, found)
-            left = [digest for digest in digests if digest not in sound]
-            sound |= await payloads.load(conn, run_id, left)
+        sound = await asyncio.to_thread(_sound, found)
+        if left := [digest for digest in digests if digest not in sound]:
+            async with self._pool.acquire() as conn:
+                sound |= await payloads.load(conn, run_id, left)
         if missing := [digest.hex() for digest in digests if digest not in sound]:
             raise Unprocessable(f"These values were not uploaded whole: {', '.join(missing)}.")
         return sound
@@ -220,9 +200,8 @@ class Workers:
         A lease that the worker does not name was let go only if it was granted before the heartbeat before this one:
         what was granted since may still be on its way to the worker.
         """
-        rows = [HeartbeatRow(beat.worker_id, beat.session, beat.seq, beat.draining) for beat in beats]
         async with transaction(self._pool) as conn:
-            previous = await workers.beat(conn, rows, self._instance)
+            previous = await workers.beat(conn, beats, self._instance)
         in_order = [beat for beat in beats if beat.worker_id in previous]
         answers = await asyncio.gather(*(self._engine.extend(beat.leases) for beat in in_order))
         granted_before = {worker_id: moment for worker_id, moment in previous.items() if moment is not None}

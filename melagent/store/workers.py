@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from melagent.store.rows import value_of
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Mapping, Sequence
     from datetime import datetime
     from uuid import UUID
 
@@ -71,10 +71,13 @@ async def find(conn: Connection, worker_id: str) -> WorkerRow | None:
 
 
 @dataclass(frozen=True, slots=True)
-class HeartbeatRow:
+class Heartbeat:
+    """`leases` are all that the worker holds, by run; `seq` grows with each heartbeat of a session."""
+
     worker_id: str
     session: UUID
     seq: int
+    leases: Mapping[UUID, UUID]
     draining: bool
 
 
@@ -94,7 +97,7 @@ RETURNING w.id, l.heartbeat_at AS previous
 """
 
 
-async def beat(conn: Connection, beats: Sequence[HeartbeatRow], instance: str) -> dict[str, datetime | None]:
+async def beat(conn: Connection, beats: Sequence[Heartbeat], instance: str) -> dict[str, datetime | None]:
     """Take in one heartbeat each of several workers: when the one before came, by the database's clock.
 
     An older heartbeat than the last, or one of an older session, changes nothing and is not in the answer.

@@ -29,7 +29,7 @@ from melagent.errors import (
 from melagent.protocol.messages import Registered, Registration
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from uuid import UUID
 
     from melagent.protocol.messages import Message
@@ -101,7 +101,7 @@ class Connection:
         again and the call is repeated.
         """
         clock = asyncio.get_running_loop().time
-        give_up_at, pause = clock() + patience, FIRST_PAUSE_SECONDS
+        give_up_at, pauses = clock() + patience, _pauses()
         while True:
             registered = self._registered or await self.register()
             body = message(registered.session).model_dump_json().encode() if message else data
@@ -114,10 +114,9 @@ class Connection:
                 if self._registered is registered:
                     self._registered = None
             except Unavailable:
-                if clock() + pause > give_up_at:
+                if clock() + (pause := next(pauses)) > give_up_at:
                     raise
-                await asyncio.sleep(random.uniform(0, pause))  # noqa: S311  # jitter, not a secret
-                pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+                await asyncio.sleep(pause)
 
     def _is_forgotten(self, error: MelError) -> bool:
         """Whether registering again helps; when the server refuses this worker for good, everybody is told."""
@@ -137,13 +136,12 @@ class Connection:
         return self._registered
 
     async def _first_answer(self, body: bytes) -> bytes:
-        pause = FIRST_PAUSE_SECONDS
+        pauses = _pauses()
         while True:
             try:
                 return await self._once("POST", self._url, {}, body, CALL_SECONDS)
             except Unavailable:
-                await asyncio.sleep(random.uniform(0, pause))  # noqa: S311  # jitter, not a secret
-                pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+                await asyncio.sleep(next(pauses))
             except MelError as error:
                 self._dismiss(error)
                 raise
@@ -178,6 +176,14 @@ class Connection:
 
     def _path(self, path: str) -> str:
         return f"{self._url}/{self.worker_id}{path}"
+
+
+def _pauses() -> Iterator[float]:
+    """Seconds to wait after each failed try: twice as long each time at most, with full jitter."""
+    longest = FIRST_PAUSE_SECONDS
+    while True:
+        yield random.uniform(0, longest)  # noqa: S311  # jitter, not a secret
+        longest = min(2 * longest, LONGEST_PAUSE_SECONDS)
 
 
 def _refusal(status: int, answer: bytes) -> MelError:

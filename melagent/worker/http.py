@@ -16,7 +16,7 @@ import structlog
 from melagent.domain.definition import Definition
 from melagent.domain.work import Verdict
 from melagent.engine.batch import Batcher
-from melagent.errors import Internal, MelError, Unavailable
+from melagent.errors import Internal, LeaseLost, MelError, TooLarge, Unavailable
 from melagent.protocol import values
 from melagent.protocol.messages import (
     INLINE_BYTES,
@@ -74,6 +74,7 @@ class HttpSource:
         self._beats: deque[float] = deque(maxlen=2)
         self._lines: list[LiveLine] = []
         self._telling: asyncio.Task[None] | None = None
+        self._uploads: set[asyncio.Task[Verdict]] = set()
         self._claims: set[asyncio.Task[list[WorkItem]]] = set()
         self._entries: Batcher[Entry, Verdict] = Batcher(
             self._write,
@@ -134,7 +135,12 @@ class HttpSource:
         )
 
     def submit(self, entry: Entry) -> asyncio.Future[Verdict]:
-        return self._entries.submit(entry)
+        if not values.large_values(entry):
+            return self._entries.submit(entry)
+        uploading = asyncio.create_task(self._upload_and_submit(entry))
+        self._uploads.add(uploading)
+        uploading.add_done_callback(self._uploads.discard)
+        return uploading
 
     async def extend(self, leases: Mapping[UUID, UUID]) -> frozenset[UUID]:
         """One heartbeat, with little patience: an instance that hangs must not cost the leases, another one answers."""
@@ -156,18 +162,24 @@ class HttpSource:
         """Show a log line to those who watch, soon and if that is possible."""
         if len(self._lines) < MAX_LIVE_LINES:
             self._lines.append(line)
-        if self._telling is None:
-            self._telling = asyncio.create_task(self._tell())
+        if self._telling is None or self._telling.done():
+            self._telling = asyncio.create_task(self._tell_all())
 
     async def drain(self) -> None:
         """Wait until everything submitted has been answered."""
+        if self._uploads:
+            await asyncio.wait(self._uploads)
         await self._entries.drain()
         if self._telling is not None:
             await self._telling
 
-    async def _tell(self) -> None:
-        await asyncio.sleep(TELL_SECONDS)  # lines come in flocks
-        lines, self._lines, self._telling = self._lines, [], None
+    async def _tell_all(self) -> None:
+        while self._lines:
+            await asyncio.sleep(TELL_SECONDS)  # lines come in flocks
+            lines, self._lines = self._lines, []
+            await self._tell(lines)
+
+    async def _tell(self, lines: Sequence[LiveLine]) -> None:
         events = tuple(
             LiveEvent.model_construct(
                 run_id=line.run_id, step_key=line.step_key, attempt=line.attempt, number=line.number, data=line.line
@@ -185,7 +197,6 @@ class HttpSource:
 
     async def _write(self, entries: Sequence[Entry]) -> list[Verdict]:
         """Write entries until each is recorded or refused. Unavailable when that fails for a whole lease."""
-        await asyncio.gather(*(self._upload(entry) for entry in entries))
         give_up_at = asyncio.get_running_loop().time() + self._lease_seconds
         verdicts = [Verdict.ACCEPTED] * len(entries)
         open_ = list(range(len(entries)))
@@ -213,6 +224,16 @@ class HttpSource:
         return JournalAnswer.model_validate_json(
             await self._connection.call("POST", "/journal", message, patience=patience)
         )
+
+    async def _upload_and_submit(self, entry: Entry) -> Verdict:
+        """Apart from the entries of other runs: what goes wrong with a large value is of no concern to them."""
+        try:
+            await self._upload(entry)
+        except LeaseLost:
+            return Verdict.LEASE_LOST
+        except TooLarge:
+            return Verdict.INVALID
+        return await self._entries.submit(entry)
 
     async def _upload(self, entry: Entry) -> None:
         """Send the values that are too large for the call itself, in parts."""

@@ -376,6 +376,19 @@ async def test_unregistering_frees_what_the_worker_holds_and_may_be_repeated(rem
     assert (await remote.call("DELETE"))[0] == 404
 
 
+async def test_an_old_session_that_says_goodbye_frees_nothing_of_the_new_one(remote, serve, services, token, pool):
+    async with serve(services, key=token) as other_instance:
+        old = RemoteWorker(other_instance, "one")
+        old.session = remote.session
+        assert await old.claim() == []  # so that this instance remembers the session
+        await remote.register()
+        run = await free_run(pool)
+        await remote.claim()
+        async with nothing_changes(pool):
+            assert (await old.call("DELETE"))[0] == 204
+        assert await place(pool, run.id) == ("pending", "leased")
+
+
 async def test_an_instance_that_drains_sends_workers_away(remote, services):
     waiting = asyncio.create_task(remote.claim(wait=30))
     await asyncio.sleep(0.1)

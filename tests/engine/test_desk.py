@@ -116,6 +116,24 @@ async def test_what_is_granted_to_a_caller_who_leaves_is_given_back(engine, pool
     await eventually(lambda: _is_free(pool, run.id))
 
 
+async def test_what_is_granted_while_an_ask_looks_around_is_given_back_when_it_leaves(engine, pool, monkeypatch):
+    looking, seen = asyncio.Event(), asyncio.Event()
+
+    async def look_for_long(_):
+        looking.set()
+        await seen.wait()
+        return set()
+
+    monkeypatch.setattr("melagent.engine.desk.free_requirements", look_for_long)
+    async with asking(engine, seconds=0.0) as task:
+        await looking.wait()
+        await engine.start(run := new_run())
+        assert await place(pool, run.id) == ("pending", "leased")
+        task.cancel()
+    await eventually(lambda: _is_free(pool, run.id))
+    seen.set()
+
+
 async def _is_free(pool, run_id):
     return await place(pool, run_id) == ("pending", "free")
 

@@ -14,6 +14,8 @@ from melagent.api.app import build_app
 from melagent.api.context import Services
 from melagent.broker.postgres import postgres_broker
 from melagent.domain.requirement import capabilities
+from melagent.domain.run import RunStatus
+from melagent.domain.work import Entry, Settle, Verdict
 from melagent.engine.context import World
 from melagent.engine.engine import Engine
 from melagent.errors import Conflict, Unauthenticated
@@ -24,7 +26,7 @@ from melagent.worker import connection as connection_module
 from melagent.worker.connection import Connection
 from melagent.worker.http import HttpSource
 from melagent.worker.worker import Worker, WorkerOptions
-from tests.builders import chain, eventually, misplaced, new_run, stored
+from tests.builders import chain, eventually, free_run, misplaced, new_run, stored
 from tests.instances import Effect, Pure, Stage
 from tests.proxy import relay_to
 
@@ -60,17 +62,27 @@ async def relay(engine, pool):
 
 
 @asynccontextmanager
+async def connected(relay, worker_id, token=TOKEN, node_types=()):
+    """A registered worker that asks for nothing yet."""
+    async with aiohttp.ClientSession() as http:
+        registration = Registration(id=worker_id, concurrency=10, node_types=node_types)
+        connection = Connection(http, f"http://127.0.0.1:{relay.port}", token, registration)
+        yield connection, await connection.register()
+
+
+def _no_http():
+    raise AssertionError("no node of these tests calls anybody")
+
+
+@asynccontextmanager
 async def working(relay, stage, worker_id="remote", token=TOKEN):
     """A remote worker whose nodes are the test's."""
     registry = Registry([*Registry.builtin().all(), *(NodeType.of(kind(stage)) for kind in (Pure, Effect))])
-    async with aiohttp.ClientSession() as http:
-        registration = Registration(id=worker_id, concurrency=10, node_types=registry.added())
-        connection = Connection(http, f"http://127.0.0.1:{relay.port}", token, registration)
-        registered = await connection.register()
+    async with connected(relay, worker_id, token, registry.added) as (connection, registered):
         source = HttpSource(connection, registered.lease_seconds)
-        offered = capabilities((), registry.added())
+        offered = capabilities((), registry.added)
         options = WorkerOptions(worker_id, 10, registered.lease_seconds, registered.heartbeat_seconds, 5.0, offered)
-        worker = Worker(source, registry, World(lambda: datetime.now(UTC), http=lambda: http), options)
+        worker = Worker(source, registry, World(lambda: datetime.now(UTC), http=_no_http), options)
         worker.start()
         try:
             yield worker, connection
@@ -107,6 +119,21 @@ async def test_large_values_travel_there_and_back(relay, engine, pool):
     sizes = await pool.fetch("SELECT size FROM payloads WHERE run_id = $1 ORDER BY size", run.id)
     assert [row["size"] for row in sizes][-1] > 1_500_000
     assert await pool.fetchval("SELECT count(*) FROM payload_parts") == 0
+
+
+async def test_a_large_value_that_is_refused_harms_no_other_run(relay, engine, pool):
+    runs = [await free_run(pool) for _ in range(2)]
+    async with connected(relay, "alone") as (connection, registered):
+        source = HttpSource(connection, registered.lease_seconds)
+        first, second = sorted(await source.claim(2), key=lambda item: item.run_id != runs[0].id)
+        await pool.execute("UPDATE work_items SET lease = gen_random_uuid() WHERE run_id = $1", first.run_id)
+        large = Settle(RunStatus.COMPLETED, output=b'"' + b"x" * 100_000 + b'"')
+        verdicts = await asyncio.gather(
+            source.submit(Entry(first.run_id, first.lease, 1, (), large)),
+            source.submit(Entry(second.run_id, second.lease, 1, (), Settle(RunStatus.COMPLETED, output=b"1"))),
+        )
+        await source.drain()
+    assert verdicts == [Verdict.LEASE_LOST, Verdict.ACCEPTED]
 
 
 async def test_a_run_goes_on_elsewhere_from_its_journal(relay, engine, pool):
