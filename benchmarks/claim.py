@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from benchmarks.outcome import Options
+    from melagent.domain.work import WorkItem
 
 ROUNDS = 3
 SECONDS = 5.0
@@ -120,7 +121,9 @@ async def _cycles(engine: Engine, seconds: float) -> dict[str, Any]:
     while time.perf_counter() < end:
         await engine.start(NewRun(new_id(), None, version_id, "start", b"null"))
         asked_at = time.perf_counter()
-        [item] = await source.claim(1)
+        items: list[WorkItem] = []
+        await source.claim(1, items.extend)
+        [item] = items
         claimed_at = time.perf_counter()
         verdict = await source.submit(
             Entry(item.run_id, item.lease, 1, settle=Settle(RunStatus.COMPLETED, output=b"null"))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from melagent.api.context import STREAM, services_of, uuid_in_path
-from melagent.api.wire import encode
+from melagent.api.wire import UNBUFFERED, encode
 from melagent.errors import BadRequest, Problem
 from melagent.services import runs
 from melagent.services.events import follow
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 COMMENT_SECONDS = 15.0
 RECONNECT = b"retry: 1000\n\n"
 STILL_HERE = b": still here\n\n"
-HEADERS = {"Content-Type": "text/event-stream", "Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+HEADERS = {"Content-Type": "text/event-stream", **UNBUFFERED}
 
 
 async def run_events(request: web.Request) -> web.StreamResponse:

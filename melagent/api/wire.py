@@ -24,6 +24,9 @@ MAX_DEPTH = 128
 MAX_MARKS = 500_000
 """Commas and opening brackets: each value has one. So many are parsed within 150 ms, in which nothing else runs."""
 
+UNBUFFERED = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+"""Headers of answers that are sent bit by bit: proxies pass each bit on."""
+
 CONTAINERS = (dict, list)
 
 M = TypeVar("M", bound=BaseModel)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal
 from uuid import UUID
@@ -10,7 +11,7 @@ from uuid import UUID
 from aiohttp import web
 
 from melagent.api.context import WORKER, WORKERS, services_of, uuid_in_path
-from melagent.api.wire import answer_message
+from melagent.api.wire import UNBUFFERED, answer_message
 from melagent.domain.work import Verdict
 from melagent.engine.live import LiveLine
 from melagent.errors import BadRequest, Conflict, LeaseLost, MelError, NotFound, Problem, TooLarge, Unavailable
@@ -36,6 +37,10 @@ from melagent.store import versions
 from melagent.store.workers import Heartbeat
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterable, Sequence
+
+    from melagent.domain.work import WorkItem
+    from melagent.engine.ask import Asker
     from melagent.services.workers import Session
 
 MAX_VALUE_BYTES = 16 * 1024 * 1024
@@ -89,26 +94,49 @@ async def heartbeat(request: web.Request, body: Beat) -> web.Response:
 
 
 async def claim_work(request: web.Request, body: Claim) -> web.StreamResponse:
-    """Wait for runs, and lease them. Empty when there are none for a while."""
+    """Wait for runs, and lease them: the first that come, none when there are none for a while.
+
+    With `stream` each run is sent as soon as there is one, on a line of its own, until as many have come as were
+    asked for or the wait is over.
+    """
     services, session = services_of(request), await _session(request, body.session)
     if services.draining.is_set():
         raise Unavailable("This instance is about to stop; ask again.")
-    items = await services.engine.desk.ask(
-        session.worker_id,
-        session.offered,
-        body.max_items,
-        body.wait_seconds,
-        lambda: _is_there(request),
-        bound=session.bound,
-    )
-    response = web.Response(body=items_answer(item_message(item) for item in items), content_type="application/json")
-    try:
+    if body.stream:
+        return await _stream_work(request, session.asker, body)
+    items = await services.engine.desk.ask(session.asker, body.max_items, body.wait_seconds, lambda: _is_there(request))
+    response = web.Response(body=_items(items), content_type="application/json")
+    async with _given_back_on_failure(request, items):
         await response.prepare(request)
         await response.write_eof()
-    except (ConnectionError, asyncio.CancelledError):
-        await services.engine.give_back({item.run_id: item.lease for item in items})
-        raise
     return response
+
+
+async def _stream_work(request: web.Request, asker: Asker, body: Claim) -> web.StreamResponse:
+    response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson", **UNBUFFERED})
+    await response.prepare(request)
+    await response.write(b"\n")  # so that the worker sees that nobody on the way holds lines back
+    async with services_of(request).engine.desk.asking(asker, body.max_items, lambda: _is_there(request)) as ask:
+        until = ask.asked_at + body.wait_seconds
+        while await ask.some(until - asyncio.get_running_loop().time()):
+            items = ask.take()
+            async with _given_back_on_failure(request, items):
+                await response.write(_items(items) + b"\n")
+    await response.write_eof()
+    return response
+
+
+@asynccontextmanager
+async def _given_back_on_failure(request: web.Request, items: Sequence[WorkItem]) -> AsyncIterator[None]:
+    try:
+        yield
+    except (ConnectionError, asyncio.CancelledError):
+        await services_of(request).engine.give_back({item.run_id: item.lease for item in items})
+        raise
+
+
+def _items(items: Iterable[WorkItem]) -> bytes:
+    return items_answer(item_message(item) for item in items)
 
 
 async def journal(request: web.Request, body: JournalCall) -> web.Response:

@@ -1,24 +1,25 @@
 """The desk: where workers ask an instance for work, many of them answered by one statement.
 
-An ask is a long poll. It is answered by a run that starts on this instance (the lease is part of the start), or by a
-claim. Claims are made when somebody asks and free runs are known of: from hints, and from one look a second at what
-free runs require. So a thousand idle workers cost one small statement a second.
+An ask gets runs that start on this instance (the lease is part of the start), and runs that are claimed. Claims are
+made when somebody asks and free runs are known of: from hints, and from one look a second at what free runs require. So
+a thousand idle workers cost one small statement a second.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import Counter, defaultdict
-from dataclasses import dataclass, field, replace
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from melagent.domain import requirement
 from melagent.domain.requirement import ANY_WORKER
+from melagent.engine.ask import Ask, Asker
 from melagent.engine.lifecycle.claim import claim, free_requirements
 from melagent.loop import Loop
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterable
     from uuid import UUID
 
     from melagent.domain.work import WorkItem
@@ -30,59 +31,6 @@ MAX_PLACES = 200
 """Runs leased by one claim."""
 
 
-@dataclass(slots=True, eq=False)
-class Ask:
-    """One worker that waits for work; the `Slots` of its free places. Answered once, with all that was granted to it.
-
-    A `bound` worker takes only runs that require something. Nothing is granted to an ask whose client has gone.
-    """
-
-    worker_id: str
-    offered: frozenset[str]
-    free: int
-    bound: bool
-    alive: Callable[[], bool]
-    asked_at: float
-    reserved: int = 0
-    closed: bool = False
-    considered: bool = False
-    granted: list[WorkItem] = field(default_factory=list)
-    answered: asyncio.Event = field(default_factory=asyncio.Event)
-
-    def meets(self, required: str) -> bool:
-        return requirement.meets(self.offered, required, bound=self.bound)
-
-    def met_of(self, requirements: Iterable[str]) -> set[str]:
-        return requirement.met(self.offered, requirements, bound=self.bound)
-
-    def reserve(self, wanted: int) -> int:
-        open_still = not self.closed and not self.answered.is_set() and self.alive()
-        count = min(wanted, self.free) if open_still else 0
-        self.free -= count
-        self.reserved += count
-        return count
-
-    def release(self, count: int) -> None:
-        self.free += count
-        self.reserved -= count
-        self._answer_when_settled()
-
-    def run(self, items: Sequence[WorkItem], held_from: float) -> None:
-        self.granted += [replace(item, granted_after=max(0.0, held_from - self.asked_at)) for item in items]
-        self.reserved -= len(items)
-        self._answer_when_settled()
-
-    def close(self) -> None:
-        """Take nothing more; answered as soon as what is under way has come."""
-        self.closed = True
-        self._answer_when_settled()
-
-    def _answer_when_settled(self) -> None:
-        """Places that are reserved may still bring something: the answer waits for it, which takes milliseconds."""
-        if not self.reserved and (self.granted or self.closed):
-            self.answered.set()
-
-
 class Desk:
     """The asks of one instance. `give_back` is called with leases that were granted to a client that has gone."""
 
@@ -90,40 +38,38 @@ class Desk:
         self._pool = pool
         self._lease_seconds = lease_seconds
         self._give_back = give_back
-        self._asks: list[Ask] = []
+        self._asks: dict[Ask, None] = {}
         self._waiting: set[str] = set()
         self._known: set[str] = set()
         self._unsure = True
         self._looked_at = -LOOK_SECONDS
         self.loop = Loop("desk", self.one_pass, interval_seconds=LOOK_SECONDS)
 
-    async def ask(
-        self,
-        worker_id: str,
-        offered: frozenset[str],
-        limit: int,
-        wait_seconds: float,
-        alive: Callable[[], bool] = lambda: True,
-        *,
-        bound: bool = False,
-    ) -> list[WorkItem]:
-        """Runs leased to a worker, up to `limit`, as soon as there are any; none when there are none for a while.
-
-        When the caller is cancelled, or this fails, what is granted meanwhile is given back.
-        """
-        ask = Ask(worker_id, offered, limit, bound, alive, asyncio.get_running_loop().time())
-        self._asks.append(ask)
+    @asynccontextmanager
+    async def asking(self, asker: Asker, limit: int, alive: Callable[[], bool] = lambda: True) -> AsyncIterator[Ask]:
+        """Offer places as long as the context lasts. What is granted and not taken by its end is given back."""
+        ask = Ask(asker, limit, alive)
+        self._asks[ask] = None
         if self._unsure or ask.met_of(self._waiting):
             self.loop.wake()
         try:
-            await self._answer(ask, wait_seconds)
-        except BaseException:
-            ask.close()
-            await asyncio.shield(self._take_back(ask))
-            raise
+            yield ask
         finally:
-            self._asks.remove(ask)
-        return ask.granted
+            ask.close()
+            del self._asks[ask]
+            await asyncio.shield(self._take_back(ask))
+
+    async def ask(
+        self, asker: Asker, limit: int, seconds: float, alive: Callable[[], bool] = lambda: True
+    ) -> list[WorkItem]:
+        """Runs leased to a worker, up to `limit`, as soon as there are any; none when there are none for a while."""
+        async with self.asking(asker, limit, alive) as ask:
+            if not await ask.some(seconds) and not ask.considered:  # whoever does not wait still gets what is there
+                await self._look()
+                await self._claim_for([ask], ask.met_of({ANY_WORKER, *self._known}))
+            ask.close()
+            await ask.rest()
+            return ask.take()
 
     @property
     def waiting(self) -> int:
@@ -150,8 +96,11 @@ class Desk:
         return requirement.met(offered, {ANY_WORKER, *self._known})
 
     def offer(self, required: str) -> Slots | None:
-        """A reserved place of somebody who waits and may run this, those who have waited longest first."""
-        return next((ask for ask in self._asks if ask.meets(required) and ask.reserve(1)), None)
+        """A reserved place of somebody who waits and may run this, those in turn who wait."""
+        ask = next((ask for ask in self._asks if ask.meets(required) and ask.reserve(1)), None)
+        if ask is not None:
+            self._asks[ask] = self._asks.pop(ask)  # the next run is somebody else's
+        return ask
 
     async def one_pass(self) -> float | None:
         """Claim for all who ask, as far as free runs are known of."""
@@ -207,22 +156,11 @@ class Desk:
             ask.run(items, held_from)
             ask.release(count - len(items))
 
-    async def _answer(self, ask: Ask, wait_seconds: float) -> None:
-        try:
-            async with asyncio.timeout(wait_seconds):
-                await ask.answered.wait()
-        except TimeoutError:
-            if not ask.considered:  # it did not want to wait, and still gets what is there
-                await self._look()
-                await self._claim_for([ask], ask.met_of({ANY_WORKER, *self._known}))
-            ask.close()
-            await ask.answered.wait()
-
     async def _take_back(self, ask: Ask) -> None:
         """For a client that has gone: wait for what is under way, and give it back."""
-        await ask.answered.wait()
-        if ask.granted:
-            self._give_back({item.run_id: item.lease for item in ask.granted})
+        await ask.rest()
+        if items := ask.take():
+            self._give_back({item.run_id: item.lease for item in items})
 
 
 def _places(asks: list[Ask]) -> list[Ask]:

@@ -78,11 +78,16 @@ class BeatAnswer(Message):
 
 
 class Claim(Message):
-    """POST /api/workers/{id}/claim-work."""
+    """POST /api/workers/{id}/claim-work. Answered by an array of items.
+
+    With `stream` the answer is lines (each an array of items, or empty) that are sent as runs become free, until
+    `max_items` have come or the wait is over. Whoever does not know `stream` answers one line.
+    """
 
     session: UUID
     max_items: int = Field(default=1, ge=1, le=MAX_ITEMS)
     wait_seconds: float = Field(default=0.0, ge=0, le=MAX_WAIT_SECONDS)
+    stream: bool = False
 
 
 class Value(Message):

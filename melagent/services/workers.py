@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import structlog
 
 from melagent.domain.requirement import capabilities
+from melagent.engine.ask import Asker
 from melagent.engine.batch import Batcher
 from melagent.errors import Conflict, Forbidden, LeaseLost, NotFound, Problem, Unprocessable
 from melagent.loop import Loop
@@ -49,12 +50,14 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """A registered worker. A `bound` one, whose token has labels, takes only runs that require something."""
+    """A registered worker. One whose token has labels is bound to runs that require something."""
 
-    worker_id: str
     session: UUID
-    offered: frozenset[str] = field(repr=False)
-    bound: bool = False
+    asker: Asker
+
+    @property
+    def worker_id(self) -> str:
+        return self.asker.worker_id
 
 
 class Workers:
@@ -112,7 +115,7 @@ class Workers:
             raise Conflict("Another process has registered as this worker since.", [OTHER_SESSION])
         self._contacts[worker_id] = session
         offered = capabilities(row.labels, row.node_types)
-        return Session(worker_id, session, offered, bound=bool(principal.labels))
+        return Session(session, Asker(worker_id, offered, bound=bool(principal.labels)))
 
     async def heartbeat(self, beat: Heartbeat) -> Extended:
         """Extend all leases of a worker, and free those it has let go. Conflict for a heartbeat that comes too late."""

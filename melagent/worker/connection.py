@@ -7,8 +7,10 @@ claim whose answer is lost is given back by later heartbeats, or its leases run 
 from __future__ import annotations
 
 import asyncio
+import math
 import random
-from typing import TYPE_CHECKING, Any
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import aiohttp
 import orjson
@@ -29,7 +31,7 @@ from melagent.errors import (
 from melagent.protocol.messages import Registered, Registration
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
     from uuid import UUID
 
     from melagent.protocol.messages import Message
@@ -49,7 +51,17 @@ REFUSALS: dict[int, type[MelError]] = {
     413: TooLarge,
 }
 
+T = TypeVar("T")
+
 log = structlog.get_logger()
+
+
+class HeldBack(Exception):
+    """An answer that should begin at once does not: a proxy keeps it until it is whole, or the server hangs."""
+
+
+class _Again(Exception):
+    """The server said that it cannot answer now."""
 
 
 class Connection:
@@ -100,14 +112,49 @@ class Connection:
         `message` is made anew for each try, with the session. When the server does not know the worker, it registers
         again and the call is repeated.
         """
+
+        async def attempt(registered: Registered) -> bytes:
+            body = _encoded(message, registered) if message else data
+            query = {**(params or {}), "session": str(registered.session)}
+            return await self._once(method, self._path(path), query, body, seconds)
+
+        return await self._until_answered(attempt, patience)
+
+    async def stream(
+        self,
+        path: str,
+        message: Callable[[UUID], Message],
+        heard: Callable[[bytes], None],
+        *,
+        seconds: float,
+        begins_within: float | None,
+    ) -> None:
+        """POST, and pass on the lines of the answer as they come; waits as long as the server is away.
+
+        An answer that breaks off after its first line has ended. Raises HeldBack when it does not begin in time.
+        """
+
+        async def attempt(registered: Registered) -> None:
+            body, lines = _encoded(message, registered), 0
+            try:
+                calling = self._answer("POST", self._path(path), {}, body, seconds=seconds, begins_within=begins_within)
+                async with calling as answer:
+                    async for line in _lines(answer, begins_within):
+                        lines += 1
+                        heard(line)
+            except Unavailable:
+                if not lines:
+                    raise
+
+        await self._until_answered(attempt, math.inf)
+
+    async def _until_answered(self, attempt: Callable[[Registered], Awaitable[T]], patience: float) -> T:
         clock = asyncio.get_running_loop().time
         give_up_at, pauses = clock() + patience, _pauses()
         while True:
             registered = self._registered or await self.register()
-            body = message(registered.session).model_dump_json().encode() if message else data
-            query = {**(params or {}), "session": str(registered.session)}
             try:
-                return await self._once(method, self._path(path), query, body, seconds)
+                return await attempt(registered)
             except (NotFound, Conflict, Unauthenticated) as error:
                 if not self._is_forgotten(error):
                     raise
@@ -148,22 +195,39 @@ class Connection:
 
     async def _once(self, method: str, url: str, query: Mapping[str, str], body: bytes | None, seconds: float) -> bytes:
         """One try. Unavailable when another may succeed, else the error that the server names."""
+        async with self._answer(method, url, query, body, seconds=seconds) as answer:
+            return await answer.read()
+
+    @asynccontextmanager
+    async def _answer(
+        self,
+        method: str,
+        url: str,
+        query: Mapping[str, str],
+        body: bytes | None,
+        *,
+        seconds: float,
+        begins_within: float | None = None,
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """The answer to one try, its status checked; what goes wrong while it is read is translated as well."""
         limit = aiohttp.ClientTimeout(total=seconds, connect=CONNECT_SECONDS)
+        calling = self._http.request(method, url, params=query, data=body, headers=self._headers, timeout=limit)
+        beginning = asyncio.timeout(begins_within)
         try:
-            async with self._http.request(
-                method, url, params=query, data=body, headers=self._headers, timeout=limit
-            ) as response:
-                answer, status = await response.read(), response.status
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            async with beginning:
+                response = await calling
+            async with response:
+                if response.status in AGAIN:
+                    raise _Again(f"status {response.status}")
+                self._note_reachable(asyncio.get_running_loop().time(), "")
+                if response.status >= 300:
+                    raise _refusal(response.status, await response.read())
+                yield response
+        except (aiohttp.ClientError, TimeoutError, OSError, _Again) as error:
+            if beginning.expired():
+                raise HeldBack from error
             self._note_reachable(None, f"{type(error).__name__}: {error}")
-            raise Unavailable("The server cannot be reached.") from error
-        if status in AGAIN:
-            self._note_reachable(None, f"status {status}")
-            raise Unavailable(f"The server answered {status}.")
-        self._note_reachable(asyncio.get_running_loop().time(), "")
-        if status >= 300:
-            raise _refusal(status, answer)
-        return answer
+            raise Unavailable("The server cannot be reached, or cannot answer right now.") from error
 
     def _note_reachable(self, contact_at: float | None, reason: str) -> None:
         """Remember the contact, and log when it is lost or found again."""
@@ -184,6 +248,32 @@ def _pauses() -> Iterator[float]:
     while True:
         yield random.uniform(0, longest)  # noqa: S311  # jitter, not a secret
         longest = min(2 * longest, LONGEST_PAUSE_SECONDS)
+
+
+def _encoded(message: Callable[[UUID], Message], registered: Registered) -> bytes:
+    return message(registered.session).model_dump_json().encode()
+
+
+async def _lines(answer: aiohttp.ClientResponse, begins_within: float | None) -> AsyncIterator[bytes]:
+    """The lines of a body as they come, empty ones left out; of any length, unlike those of aiohttp.
+
+    Raises HeldBack when the first byte does not come in time.
+    """
+    rest, limit = b"", asyncio.timeout(begins_within)
+    try:
+        async with limit:
+            chunk = await answer.content.readany()
+    except TimeoutError as error:
+        if limit.expired():
+            raise HeldBack from error
+        raise
+    while chunk:
+        *lines, rest = (rest + chunk).split(b"\n")
+        for line in filter(None, lines):
+            yield line
+        chunk = await answer.content.readany()
+    if rest:
+        yield rest
 
 
 def _refusal(status: int, answer: bytes) -> MelError:

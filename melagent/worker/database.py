@@ -11,7 +11,7 @@ from melagent.store import versions
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from uuid import UUID
 
     from melagent.domain.work import Entry, Verdict, WorkItem
@@ -31,8 +31,9 @@ class DatabaseSource:
     def on_work(self, listener: Callable[[], None]) -> None:
         self._engine.on_work(listener)
 
-    async def claim(self, limit: int) -> list[WorkItem]:
-        return await self._engine.claim(self._worker_id, self._offered, limit)
+    async def claim(self, limit: int, take: Callable[[Sequence[WorkItem]], None]) -> None:
+        if items := await self._engine.claim(self._worker_id, self._offered, limit):
+            take(items)
 
     def stop_claiming(self) -> None:
         """A claim never waits here."""

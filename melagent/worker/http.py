@@ -31,7 +31,7 @@ from melagent.protocol.messages import (
     JournalPage,
     LiveEvent,
 )
-from melagent.worker.connection import CALL_SECONDS
+from melagent.worker.connection import CALL_SECONDS, HeldBack
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -45,6 +45,14 @@ if TYPE_CHECKING:
 
 WAIT_SECONDS = 20.0
 """How long a claim waits at the server: below the 30 s and more after which proxies lose patience."""
+
+BEGIN_SECONDS = 5.0
+"""In which the answer to a claim must begin. A proxy on the way that keeps answers until they are whole would keep
+work from the worker for longer than a lease."""
+
+POLL_SECONDS = 600.0
+"""How long work is asked for call by call then; the cause may have been a server that hung. Not shorter, because what
+is granted until the next answer is found to be held back waits for its lease to run out."""
 
 JOURNAL_LANES = 2
 JOURNAL_BYTES = 400 * 1024
@@ -74,8 +82,9 @@ class HttpSource:
         self._beats: deque[float] = deque(maxlen=2)
         self._lines: list[LiveLine] = []
         self._telling: asyncio.Task[None] | None = None
+        self._poll_until = -math.inf
         self._uploads: set[asyncio.Task[Verdict]] = set()
-        self._claims: set[asyncio.Task[list[WorkItem]]] = set()
+        self._claims: set[asyncio.Task[None]] = set()
         self._entries: Batcher[Entry, Verdict] = Batcher(
             self._write,
             lanes=JOURNAL_LANES,
@@ -87,35 +96,47 @@ class HttpSource:
     def on_work(self, listener: Callable[[], None]) -> None:
         """Never called: a claim that waits is answered as soon as there is work."""
 
-    async def claim(self, limit: int) -> list[WorkItem]:
-        """Lease up to `limit` runs; waits up to 20 s for the first, and as long as the server is away."""
-        claiming = asyncio.create_task(self._claim(limit))
+    async def claim(self, limit: int, take: Callable[[Sequence[WorkItem]], None]) -> None:
+        """Lease up to `limit` runs within 20 s, and as long as the server is away wait for it."""
+        claiming = asyncio.create_task(self._claim(limit, take))
         self._claims.add(claiming)
         claiming.add_done_callback(self._claims.discard)
         await asyncio.wait([claiming])
-        return [] if claiming.cancelled() else claiming.result()
+        if not claiming.cancelled():
+            claiming.result()
 
     def stop_claiming(self) -> None:
         """Break off claims that wait. What the server grants to them meanwhile it takes back."""
         for claiming in self._claims:
             claiming.cancel()
 
-    async def _claim(self, limit: int) -> list[WorkItem]:
+    async def _claim(self, limit: int, take: Callable[[Sequence[WorkItem]], None]) -> None:
         clock = asyncio.get_running_loop().time
         asked_at = sent_at = clock()
+        stream = asked_at >= self._poll_until
 
         def message(session: UUID) -> Message:
             nonlocal sent_at
             sent_at = clock()
-            return Claim(session=session, max_items=min(limit, MAX_ITEMS), wait_seconds=WAIT_SECONDS)
+            return Claim(session=session, max_items=min(limit, MAX_ITEMS), wait_seconds=WAIT_SECONDS, stream=stream)
 
-        answer = await self._connection.call(
-            "POST", "/claim-work", message, seconds=WAIT_SECONDS + CALL_SECONDS, patience=math.inf
-        )
-        late = sent_at - asked_at
-        items = [values.work_item(item) for item in values.items_of(answer)]
-        items = [replace(item, granted_after=item.granted_after + late) for item in items]
-        return [item for item in items if not self._may_be_released(asked_at + item.granted_after)]
+        def heard(line: bytes) -> None:
+            items = [values.work_item(item) for item in values.items_of(line)]
+            items = [replace(item, granted_after=item.granted_after + sent_at - asked_at) for item in items]
+            if good := [item for item in items if not self._may_be_released(asked_at + item.granted_after)]:
+                take(good)
+
+        try:
+            await self._connection.stream(
+                "/claim-work",
+                message,
+                heard,
+                seconds=WAIT_SECONDS + CALL_SECONDS,
+                begins_within=BEGIN_SECONDS if stream else None,
+            )
+        except HeldBack:
+            self._poll_until = clock() + POLL_SECONDS
+            log.info("answers are held back on the way: asking for work call by call", seconds=POLL_SECONDS)
 
     def _may_be_released(self, granted_at: float) -> bool:
         """Whether two heartbeats went out since the grant that did not name it: the server may have freed the run."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 from melagent.engine.journal import Sink
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from uuid import UUID
 
     from melagent.domain.definition import Definition
@@ -23,8 +23,8 @@ class WorkSource(Sink, Protocol):
     def on_work(self, listener: Callable[[], None]) -> None:
         """Call `listener` whenever there may be work. A hint only: the worker also asks by itself."""
 
-    async def claim(self, limit: int) -> list[WorkItem]:
-        """Lease up to `limit` runs."""
+    async def claim(self, limit: int, take: Callable[[Sequence[WorkItem]], None]) -> None:
+        """Lease up to `limit` runs; `take` is given them as they come."""
 
     def stop_claiming(self) -> None:
         """Let claims that wait return at once, without work."""

@@ -169,18 +169,21 @@ class Worker:
         self._more_waits = True  # until a claim finds less than it asked for, a place that falls free asks again
         if not places:
             return None
-        held_from = asyncio.get_running_loop().time()
-        items: list[WorkItem] = []
+        held_from, left = asyncio.get_running_loop().time(), places
+
+        def take(items: Sequence[WorkItem]) -> None:
+            nonlocal left
+            left -= len(items)
+            self.run(items, held_from)
+
         try:
-            items = await self._source.claim(places)
+            await self._source.claim(places, take)
         except MelError as error:
             log.warning("no work claimed", worker_id=self.worker_id, error=error.message)
             return None
         finally:
-            self._more_waits = len(items) == places
-            self.release(places - len(items))
-        if items:
-            self.run(items, held_from)
+            self._more_waits = not left
+            self.release(left)
         return 0.0 if self._source.claims else None
 
     def _wake_claiming(self) -> None:

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from melagent.broker.postgres import postgres_broker
+from melagent.engine.ask import Asker
 from melagent.engine.engine import Engine
 from tests.builders import eventually, free_run, new_run, place
 
@@ -26,8 +27,8 @@ async def engine(pool, database_url):
 
 
 @asynccontextmanager
-async def asking(engine, worker_id="worker", limit=5, offered=ANYTHING, seconds=30.0, **options):
-    task = asyncio.create_task(engine.desk.ask(worker_id, offered, limit, seconds, **options))
+async def asking(engine, worker_id="worker", limit=5, offered=ANYTHING, *, seconds=30.0, bound=False, **options):
+    task = asyncio.create_task(engine.desk.ask(Asker(worker_id, offered, bound), limit, seconds, **options))
     await asyncio.sleep(0)
     try:
         yield task
@@ -42,11 +43,11 @@ def ids(items):
 
 async def test_what_waits_is_leased_to_whoever_asks(engine, pool):
     runs = sorted([await free_run(pool) for _ in range(3)], key=lambda run: run.id)
-    items = await engine.desk.ask("worker", ANYTHING, 2, 30.0)
+    items = await engine.desk.ask(Asker("worker"), 2, 30.0)
     assert ids(items) == [runs[0].id, runs[1].id]
     rows = await pool.fetch("SELECT lease, worker_id FROM work_items WHERE lease IS NOT NULL ORDER BY run_id")
     assert [(row["lease"], row["worker_id"]) for row in rows] == [(item.lease, "worker") for item in items]
-    assert ids(await engine.desk.ask("worker", ANYTHING, 2, 30.0)) == [runs[2].id]
+    assert ids(await engine.desk.ask(Asker("worker"), 2, 30.0)) == [runs[2].id]
 
 
 async def test_a_run_that_starts_goes_straight_to_whoever_waits_longest(engine, pool):
@@ -71,8 +72,8 @@ async def test_few_runs_are_spread_over_many_workers(engine, pool):
 
 async def test_nobody_gets_what_he_cannot_run(engine, pool):
     await free_run(pool, requires="region=eu")
-    assert await engine.desk.ask("elsewhere", frozenset({"region=us"}), 5, 1.5) == []
-    (item,) = await engine.desk.ask("there", frozenset({"region=eu", "gpu=yes"}), 5, 30.0)
+    assert await engine.desk.ask(Asker("elsewhere", frozenset({"region=us"})), 5, 1.5) == []
+    (item,) = await engine.desk.ask(Asker("there", frozenset({"region=eu", "gpu=yes"})), 5, 30.0)
     assert await place(pool, item.run_id) == ("pending", "leased")
 
 
@@ -80,7 +81,7 @@ async def test_a_bound_worker_takes_only_what_requires_something(engine, pool):
     offered = frozenset({"region=eu"})
     await free_run(pool)
     wanted = await free_run(pool, requires="region=eu")
-    assert ids(await engine.desk.ask("bound", offered, 5, 30.0, bound=True)) == [wanted.id]
+    assert ids(await engine.desk.ask(Asker("bound", offered, bound=True), 5, 30.0)) == [wanted.id]
     async with asking(engine, "bound", offered=offered, bound=True) as bound:
         await engine.start(new_run())
         assert not bound.done()
@@ -94,7 +95,7 @@ async def test_work_that_another_process_queued_is_found_without_a_hint(engine, 
 
 
 async def test_an_ask_ends_empty_when_there_is_no_work_for_a_while(engine):
-    assert await engine.desk.ask("worker", ANYTHING, 5, 0.05) == []
+    assert await engine.desk.ask(Asker("worker"), 5, 0.05) == []
 
 
 async def test_nothing_is_leased_to_a_client_that_has_gone(engine, pool):
@@ -110,7 +111,7 @@ async def test_nothing_is_leased_to_a_client_that_has_gone(engine, pool):
 async def test_what_is_granted_to_a_caller_who_leaves_is_given_back(engine, pool):
     async with asking(engine) as task:
         starting = asyncio.create_task(engine.start(run := new_run()))
-        await eventually(lambda: engine.desk._asks[0].reserved == 1)
+        await eventually(lambda: next(iter(engine.desk._asks)).reserved == 1)
         task.cancel()
         await starting
     await eventually(lambda: _is_free(pool, run.id))
@@ -148,7 +149,7 @@ async def test_a_thousand_idle_workers_cost_one_statement_a_second(engine, monke
     looks, claims = [], []
     monkeypatch.setattr("melagent.engine.desk.free_requirements", _counting(looks, set()))
     monkeypatch.setattr("melagent.engine.desk.claim", _counting(claims, []))
-    tasks = [asyncio.create_task(engine.desk.ask(f"w{n}", ANYTHING, 5, 1.0)) for n in range(1000)]
+    tasks = [asyncio.create_task(engine.desk.ask(Asker(f"w{n}"), 5, 1.0)) for n in range(1000)]
     assert await asyncio.gather(*tasks) == [[]] * 1000
     assert claims == []
     assert 1 <= len(looks) <= 4

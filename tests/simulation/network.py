@@ -11,7 +11,7 @@ from melagent.errors import MelError, Unavailable
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from uuid import UUID
 
     from melagent.domain.definition import Definition
@@ -126,8 +126,9 @@ class Link:
     def on_work(self, listener: Callable[[], None]) -> None:
         self._store.on_work(lambda: self._network.hint(self._process, listener))
 
-    async def claim(self, limit: int) -> list[WorkItem]:
-        return await self._call(lambda: self._store.claim(limit))
+    async def claim(self, limit: int, take: Callable[[Sequence[WorkItem]], None]) -> None:
+        if items := await self._call(lambda: self._store.claim(limit)):
+            take(items)
 
     async def load(self, item: WorkItem) -> WorkItem:
         return item

@@ -14,7 +14,7 @@ from melagent.worker.worker import Worker, WorkerOptions
 from tests.simulation.loop import Process, VirtualLoop
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from melagent.domain.work import Entry
 
@@ -38,12 +38,11 @@ class OneRun:
     def on_work(self, listener: Callable[[], None]) -> None:
         pass
 
-    async def claim(self, limit: int) -> list[WorkItem]:
+    async def claim(self, limit: int, take: Callable[[Sequence[WorkItem]], None]) -> None:
         await asyncio.sleep(0.1)
         self.given += 1
-        if self.given > 1:
-            return []
-        return [WorkItem(UUID(int=1), UUID(int=2), None, UUID(int=3), "start", b"null", Trigger(), attempt=1)]
+        if self.given == 1:
+            take([WorkItem(UUID(int=1), UUID(int=2), None, UUID(int=3), "start", b"null", Trigger(), attempt=1)])
 
     def submit(self, entry: Entry) -> asyncio.Future[Verdict]:
         return asyncio.get_running_loop().create_future()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from types import SimpleNamespace
 
 import aiohttp
 import pytest
@@ -23,6 +24,7 @@ from melagent.maintenance.rescuer import Rescuer
 from melagent.protocol.messages import Registration
 from melagent.registry import NodeType, Registry
 from melagent.worker import connection as connection_module
+from melagent.worker import http as http_module
 from melagent.worker.connection import Connection
 from melagent.worker.http import HttpSource
 from melagent.worker.worker import Worker, WorkerOptions
@@ -109,6 +111,52 @@ async def test_runs_are_executed_over_http(relay, engine, pool):
     assert sorted(stage.started) == sorted(f"{run.id}:{step}" for run in runs for step in "ab")
 
 
+@pytest.mark.parametrize("headers_first", [False, True])
+async def test_a_proxy_that_keeps_answers_until_they_are_whole_costs_a_pause_and_no_run(
+    relay, engine, pool, monkeypatch, headers_first
+):
+    monkeypatch.setattr(http_module, "BEGIN_SECONDS", 0.2)
+    version, stage = await stored(pool, chain(START, ("a", "effect"))), Stage()
+    async with holding_back(relay, headers_first=headers_first) as proxy, working(proxy, stage):
+        await eventually(lambda: proxy.claims.count(False) == HttpSource.claims)
+        await eventually(lambda: engine.desk.waiting == HttpSource.claims)
+        await engine.start(new_run(version))
+        await eventually(ended(pool, 1))
+    assert stage.steps() == ["a"]
+    assert proxy.claims.count(True) == HttpSource.claims
+
+
+@asynccontextmanager
+async def holding_back(relay, *, headers_first):
+    """A proxy that passes on the body of an answer only once it has all of it; `claims` says which were streams."""
+    claims = []
+
+    async def forward(request):
+        if request.path.endswith("/claim-work"):
+            claims.append((await request.json())["stream"])
+        url = f"http://127.0.0.1:{relay.port}{request.path_qs}"
+        headers = {"Authorization": request.headers["Authorization"]}
+        async with http.request(request.method, url, data=await request.read(), headers=headers) as answer:
+            response = web.StreamResponse(status=answer.status)
+            if headers_first:
+                await response.prepare(request)
+            body = await answer.read()
+        await response.prepare(request)
+        await response.write(body)
+        return response
+
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", forward)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1, handler_cancellation=True)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    async with aiohttp.ClientSession() as http:
+        try:
+            yield SimpleNamespace(port=runner.addresses[0][1], claims=claims)
+        finally:
+            await runner.cleanup()
+
+
 async def test_large_values_travel_there_and_back(relay, engine, pool):
     version, stage = await stored(pool, chain(START, ("a", "effect"), ("b", "effect"))), Stage()
     stage.outputs["a"] = {"text": "x" * 1_500_000}
@@ -122,10 +170,14 @@ async def test_large_values_travel_there_and_back(relay, engine, pool):
 
 
 async def test_a_large_value_that_is_refused_harms_no_other_run(relay, engine, pool):
-    runs = [await free_run(pool) for _ in range(2)]
+    for _ in range(2):
+        await free_run(pool)
     async with connected(relay, "alone") as (connection, registered):
         source = HttpSource(connection, registered.lease_seconds)
-        first, second = sorted(await source.claim(2), key=lambda item: item.run_id != runs[0].id)
+        items = []
+        while len(items) < 2:
+            await source.claim(2 - len(items), items.extend)
+        first, second = items
         await pool.execute("UPDATE work_items SET lease = gen_random_uuid() WHERE run_id = $1", first.run_id)
         large = Settle(RunStatus.COMPLETED, output=b'"' + b"x" * 100_000 + b'"')
         verdicts = await asyncio.gather(
