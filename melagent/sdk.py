@@ -204,6 +204,9 @@ class Node(ABC, Generic[P]):
     recorded. `effects` says that the outside world can notice the node: its step is recorded before anything that
     follows, and it starts only when all before it is recorded. `answers` says that its output is the answer to a
     waiting caller, `{statusCode, headers, body}`, passed on as soon as the step is recorded, which is at once.
+    `in_thread` says that `run` may compute for longer than some milliseconds: it is called in a thread. It must not
+    await anything nor use `http` and `log` of its context, and must come to an end by itself, as a thread cannot be
+    stopped: a time limit drops its result.
     """
 
     id: ClassVar[str]
@@ -216,6 +219,7 @@ class Node(ABC, Generic[P]):
     branching: ClassVar[bool] = False
     effects: ClassVar[bool] = False
     answers: ClassVar[bool] = False
+    in_thread: ClassVar[bool] = False
     inputs: ClassVar[Sequence[str]] = ("in",)
     outputs: ClassVar[Sequence[str]] = ("out",)
     timeout_seconds: ClassVar[float] = 300.0

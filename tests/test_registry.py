@@ -51,26 +51,36 @@ def problems(type_id, config):
 
 def test_builtin_types_are_those_of_the_catalogue():
     assert [node_type.id for node_type in REGISTRY.all()] == [
+        "crypto",
+        "csv",
+        "datetime",
         "delay",
+        "html",
         "http_request",
         "http_response",
         "if",
+        "inject",
+        "list",
         "log",
         "manual_trigger",
         "merge",
         "noop",
+        "random",
         "set",
         "stop",
         "switch",
         "transform",
         "webhook",
+        "xml",
     ]
     assert REGISTRY.get("nope") is None
 
 
 def test_flags_say_what_the_engine_must_know():
     assert {node_type.id for node_type in REGISTRY.all() if node_type.effects} == {"http_request"}
-    assert {node_type.id for node_type in REGISTRY.all() if node_type.entry_point} == {"manual_trigger", "webhook"}
+    assert {node_type.id for node_type in REGISTRY.all() if node_type.entry_point} == {
+        "inject", "manual_trigger", "webhook",
+    }  # fmt: skip
     assert {node_type.id for node_type in REGISTRY.all() if node_type.branching} == {"if", "switch"}
     assert {node_type.id for node_type in REGISTRY.all() if node_type.answers} == {"http_response"}
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -15,6 +16,7 @@ from melagent.domain.definition import Jitter, OnError, Retry
 from melagent.domain.run import RunStatus, StepRecord, StepStatus
 from melagent.domain.work import Settle
 from melagent.engine.patience import Begun
+from melagent.engine.threads import in_thread
 from melagent.engine.values import encode, storable
 from melagent.sandbox.expressions import ExpressionError
 from melagent.sdk import Finish, NodeError, Sleep, Success
@@ -88,7 +90,8 @@ class Attempt:
         if self._interrupted:
             raise Interrupted
         try:
-            begun = Begun(node_type.node.run(params, self.context))
+            call = partial(node_type.node.run, params, self.context)
+            begun = Begun(in_thread(call) if node_type.node.in_thread else call())
             if begun.done:
                 return begun.result
             async with asyncio.timeout(self.compiled.timeout_seconds) as self._limit:
