@@ -55,7 +55,7 @@ class RandomParams(Params):
     def _in_order(self) -> Self:
         if self.min > self.max:
             raise ValueError("min is greater than max")
-        if self.type == "integer" and not (self.min.is_integer() and self.max.is_integer()):
+        if self.type == "integer" and not (float(self.min).is_integer() and float(self.max).is_integer()):
             raise ValueError("integers need whole numbers as min and max")
         return self
 

@@ -152,14 +152,18 @@ def _element(name: str, value: Json, depth: int, newline: str) -> Iterator[str]:
     yield f"{line}<{_name(name)}"
     yield from (f" {_name(key[1:])}={quoteattr(_scalar(item))}" for key, item in fields.items() if key.startswith("@"))
     text = escape(_scalar(fields.get("#text")), {"\r": "&#13;"})
-    elements = [(key, item) for key, item in fields.items() if not key.startswith("@") and key != "#text"]
+    elements = [
+        (key, one)
+        for key, item in fields.items()
+        if not key.startswith("@") and key != "#text"
+        for one in (item if isinstance(item, list) else [item])
+    ]
     if not elements:
         yield f">{text}</{name}>" if text else "/>"
         return
     yield f">{text}"
-    for key, item in elements:
-        for one in item if isinstance(item, list) else [item]:
-            yield from _element(key, one, depth + 1, newline)
+    for key, one in elements:
+        yield from _element(key, one, depth + 1, newline)
     yield f"{line}</{name}>"
 
 

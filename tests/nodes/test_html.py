@@ -69,15 +69,13 @@ async def test_each_gives_an_object_for_everything_that_repeats(run_node):
     ]
 
 
-@pytest.mark.parametrize("text", ["", " \n", "<!-- nothing -->"])
+@pytest.mark.parametrize("text", ["", " \n", "<!-- nothing -->", "<![CDATA[x]]>"])
 async def test_in_an_empty_page_nothing_is_found(run_node, text):
     assert await found(run_node, "p", text) is None
     assert await run_node("html", field("p") | {"each": "div"}, input=text) == []
 
 
-@pytest.mark.parametrize(
-    "text", ["plain", "<p>a<p>b</div></p>", "<p>\x00</p>", "<p>&nope; &#x110000;", "<![CDATA[x]]>", "<"]
-)
+@pytest.mark.parametrize("text", ["plain", "<p>a<p>b</div></p>", "<p>\x00</p>", "<p>&nope; &#x110000;", "<"])
 async def test_broken_pages_are_read(run_node, text):
     assert isinstance(await found(run_node, "body", text), str)
 
