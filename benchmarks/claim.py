@@ -26,6 +26,7 @@ from melagent.broker.postgres import postgres_broker
 from melagent.domain.run import RunStatus
 from melagent.domain.work import Entry, NewRun, Settle, Verdict
 from melagent.engine.engine import Engine
+from melagent.registry import Registry
 from melagent.store.ids import new_id
 from melagent.store.pool import create_pool
 from melagent.worker.database import DatabaseSource
@@ -115,7 +116,7 @@ async def _engine(dsn: str) -> AsyncIterator[Engine]:
 
 async def _cycles(engine: Engine, seconds: float) -> dict[str, Any]:
     """Start, claim and settle for so long; the latencies of the two that are timed."""
-    source, version_id = DatabaseSource(engine, "benchmark"), uuid4()
+    source, version_id = DatabaseSource(engine, Registry.builtin(), "benchmark"), uuid4()
     claims, settles = [], []
     end = time.perf_counter() + seconds
     while time.perf_counter() < end:

@@ -36,9 +36,11 @@ if TYPE_CHECKING:
     import aiohttp
 
 __all__ = [
+    "Call",
     "Expression",
     "Field",
     "Finish",
+    "ForEach",
     "Json",
     "LogLevel",
     "Node",
@@ -46,10 +48,12 @@ __all__ = [
     "NodeError",
     "Params",
     "Raw",
+    "Received",
     "Result",
     "RunInfo",
     "Sleep",
     "Success",
+    "Wait",
 ]
 
 Json: TypeAlias = Any
@@ -113,7 +117,57 @@ class Finish:
     error: str | None = None
 
 
-Result: TypeAlias = Success | Sleep | Finish | Json
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Wait for a signal, at most so many seconds; then `run` is called again, with what came in `ctx.received`.
+
+    No worker is held meanwhile. A signal that was sent before is received at once. `shown` is what people see.
+    """
+
+    signal: str
+    seconds: float | None = None
+    shown: Json = None
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """Start a run of a workflow, given by its id or its name; `version` is a number or `current`.
+
+    With `wait` the run is a child: `run` is called again with its end in `ctx.received`, or after so many seconds
+    without. Otherwise the node is done, its output is `{"run_id": …}`.
+    """
+
+    workflow: str
+    input: Json = None
+    version: int | Literal["current"] = "current"
+    wait: bool = True
+    seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ForEach:
+    """Run what hangs on the handle `item` once for each item; only the node type `for_each` may return it.
+
+    So many items are under way at once. An item that fails fails the node, or its result is `{"error": …}`
+    (`continue`), or it is left out (`skip`). With `distributed` each item is a run of its own that any worker may take.
+    """
+
+    items: Sequence[Json]
+    concurrency: int = 1
+    on_item_error: Literal["fail", "continue", "skip"] = "fail"
+    distributed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """What a node gets that waited: a signal's value, the output or the `error` of a child, or that time is up."""
+
+    value: Json = None
+    error: Mapping[str, Json] | None = None
+    timed_out: bool = False
+
+
+Result: TypeAlias = Success | Sleep | Finish | Wait | Call | ForEach | Json
 """What `run` may return; anything that is not an outcome is the output on the handle `out`."""
 
 
@@ -157,6 +211,10 @@ class NodeContext(Protocol):
     @property
     def trigger(self) -> Mapping[str, Json]:
         """What started the run: `{id, type, node_id}`."""
+
+    @property
+    def received(self) -> Received | None:
+        """Set when `run` is called again after it had returned `Wait` or `Call`."""
 
     @property
     def step_key(self) -> str: ...

@@ -17,7 +17,7 @@ from melagent.domain.work import Entry, NewRun, Settle, WorkItem
 from melagent.engine.lifecycle.claim import claim, load
 from melagent.engine.lifecycle.hold import Holder
 from melagent.services.definitions import encode, fingerprint
-from melagent.store import versions, work
+from melagent.store import parked, versions, work
 from melagent.store.ids import new_id
 
 if TYPE_CHECKING:
@@ -103,6 +103,12 @@ async def expire(conn: Any, *run_ids: UUID) -> None:
         " WHERE lease IS NOT NULL AND (run_id = ANY($1::uuid[]) OR cardinality($1::uuid[]) = 0)",
         list(run_ids),
     )
+
+
+async def unpark(conn, limit):
+    """Make due what is due; the ids, in no order."""
+    woken, _ = await parked.unpark(conn, await parked.due(conn, limit))
+    return woken
 
 
 async def place(conn: Any, run_id: UUID) -> tuple[str | None, str]:

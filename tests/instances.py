@@ -138,7 +138,7 @@ async def instance(
     )  # fmt: skip
     registry = Registry([*Registry.builtin().all(), *(NodeType.of(kind(stage)) for kind in (Pure, Effect, Answer))])
     worker = Worker(
-        DatabaseSource(engine, worker_id), registry, World(lambda: datetime.now(UTC), http=_no_network),
+        DatabaseSource(engine, registry, worker_id), registry, World(lambda: datetime.now(UTC), http=_no_network),
         WorkerOptions(worker_id, **options),
     )  # fmt: skip
     made = Instance(engine, worker, Rescuer(engine), Unparker(engine), broker)

@@ -156,7 +156,7 @@ async def _open_worker(
         grace_seconds=settings.engine.shutdown_grace_seconds * WORKER_SHARE_OF_GRACE,
         offered=capabilities((), registry.added),
     )
-    source = DatabaseSource(engine, options.worker_id, options.offered)
+    source = DatabaseSource(engine, registry, options.worker_id, options.offered)
     worker = Worker(source, registry, world, options)
     engine.use_slots(worker)
     worker.start()

@@ -31,19 +31,24 @@ class Graph:
     @classmethod
     def of(cls, definition: Definition) -> Graph:
         """Index a definition whose node ids are unique and whose edges all end at nodes (see `dangling`)."""
-        ids = tuple(node.id for node in definition.nodes)
+        return cls.made_of([node.id for node in definition.nodes], definition.edges)
+
+    @classmethod
+    def made_of(cls, node_ids: Iterable[str], edges: Iterable[Edge]) -> Graph:
+        """Index nodes and the edges between them."""
+        ids, edges = tuple(node_ids), tuple(edges)
         index = {node_id: position for position, node_id in enumerate(ids)}
         incoming: list[list[int]] = [[] for _ in ids]
         outgoing: list[list[int]] = [[] for _ in ids]
-        for position, edge in enumerate(definition.edges):
+        for position, edge in enumerate(edges):
             outgoing[index[edge.source]].append(position)
             incoming[index[edge.target]].append(position)
         return cls(
             node_ids=ids,
             index=index,
-            edges=definition.edges,
-            sources=tuple(index[edge.source] for edge in definition.edges),
-            targets=tuple(index[edge.target] for edge in definition.edges),
+            edges=edges,
+            sources=tuple(index[edge.source] for edge in edges),
+            targets=tuple(index[edge.target] for edge in edges),
             incoming=tuple(map(tuple, incoming)),
             outgoing=tuple(map(tuple, outgoing)),
         )

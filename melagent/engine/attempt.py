@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -12,19 +12,23 @@ import orjson
 import structlog
 from pydantic import ValidationError
 
-from melagent.domain.definition import Jitter, OnError, Retry
+from melagent.domain.definition import Jitter, OnError, OnInterrupted, Retry
+from melagent.domain.loops import DONE_HANDLE, ITEMS_SUFFIX, LOOP_TYPE
 from melagent.domain.run import RunStatus, StepRecord, StepStatus
 from melagent.domain.work import Settle
+from melagent.engine.course import opening
 from melagent.engine.patience import Begun
 from melagent.engine.threads import in_thread
 from melagent.engine.values import encode, storable
+from melagent.errors import MelError, Unavailable
 from melagent.sandbox.expressions import ExpressionError
-from melagent.sdk import Finish, NodeError, Sleep, Success
+from melagent.sdk import Call, Finish, ForEach, NodeError, Sleep, Success, Wait
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
     from datetime import datetime
 
+    from melagent.domain.work import NewRun
     from melagent.engine.compiled import CompiledNode
     from melagent.engine.context import Context, Scope
     from melagent.registry import NodeType
@@ -39,10 +43,18 @@ class Interrupted(Exception):  # not an error: the worker is draining and the no
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """An attempt's record, and how the whole run ends when the node decided that."""
+    """An attempt's record, and how the whole run ends when the node decided that.
+
+    With `starts` a child starts together with the record. A record that `opens` a loop lists its items.
+    """
 
     record: StepRecord
     settle: Settle | None = None
+    starts: NewRun | None = None
+    opens: bool = False
+
+
+OUTCOMES = Success | Sleep | Finish | Wait | Call | ForEach
 
 
 @dataclass(slots=True)
@@ -53,6 +65,7 @@ class Attempt:
     context: Context
     scope: Scope
     clock: Callable[[], datetime]
+    child: Callable[[Attempt, Call, bytes], Awaitable[NewRun]]
     _limit: asyncio.Timeout | None = None
     _interrupted: bool = False
 
@@ -65,7 +78,10 @@ class Attempt:
         """Run the node once. Raises nothing but Interrupted: whatever goes wrong in the node becomes its record."""
         started_at = self.clock()
         try:
-            return self._succeeded(started_at, await self._outcome())
+            outcome = await self._outcome()
+            if isinstance(outcome, Call):
+                return await self._called(started_at, outcome)
+            return self._succeeded(started_at, outcome)
         except NodeError as error:
             return self._failed(started_at, error)
         except Interrupted:
@@ -74,13 +90,31 @@ class Attempt:
             log.exception("node crashed", run_id=self.context.run.id, step_key=self.context.step_key)
             return self._failed(started_at, NodeError(f"{type(error).__name__}: {error}", code="node_crashed"))
 
-    async def _outcome(self) -> Success | Sleep | Finish:
+    def interrupted(self) -> Ended:
+        """The outcome of a step whose worker died while the node ran, and that must not simply run again."""
+        started_at = self.clock()
+        if self.compiled.node.on_interrupted is OnInterrupted.SKIP:
+            return Ended(self._record(started_at, StepStatus.SKIPPED, output=b"null", handle="out"))
+        message = "The worker was lost while the node ran; whether it had its effect is unknown."
+        return self._failed(started_at, NodeError(message, code="interrupted", retryable=False))
+
+    def failed(self, failure: NodeError) -> Ended:
+        """The outcome of a step that failed for a reason outside the node."""
+        return self._failed(self.clock(), failure)
+
+    def begun(self) -> StepRecord:
+        """The record that says that the node is about to start."""
+        return self._record(self.clock(), StepStatus.RUNNING)
+
+    async def _outcome(self) -> OUTCOMES:
         node_type = self._known_type()
         if self.compiled.node.disabled:
             return Success(self.context.input)
         params = self._params(node_type)
         result = await self._call(node_type, params)
-        outcome = result if isinstance(result, Success | Sleep | Finish) else Success(result)
+        outcome = result if isinstance(result, OUTCOMES) else Success(result)
+        if isinstance(outcome, ForEach) and self.compiled.node.type != LOOP_TYPE:
+            raise NodeError("Only a node of the type for_each can loop.", code="invalid_output", retryable=False)
         if isinstance(outcome, Success) and outcome.handle not in node_type.node.handles(params):
             message = f"The node chose the output {outcome.handle!r}, which it does not have."
             raise NodeError(message, code="invalid_output", retryable=False)
@@ -130,13 +164,36 @@ class Attempt:
         except ValidationError as error:
             raise NodeError(_describe(error), code="invalid_params", retryable=False) from error
 
-    def _succeeded(self, started_at: datetime, outcome: Success | Sleep | Finish) -> Ended:
+    async def _called(self, started_at: datetime, call: Call) -> Ended:
+        try:
+            run = await self.child(self, call, encode(call.input))
+        except MelError as error:
+            retryable = isinstance(error, Unavailable)
+            raise NodeError(error.message, code=error.code, retryable=retryable, details=_details(error)) from error
+        output = encode({"run_id": str(run.id)})
+        if call.wait:
+            record = self._record(started_at, StepStatus.WAITING, output=output, due_in=call.seconds)
+        else:
+            record = self._record(started_at, StepStatus.COMPLETED, output=output, handle="out")
+        return Ended(record, starts=run)
+
+    def _succeeded(self, started_at: datetime, outcome: Success | Sleep | Finish | Wait | ForEach) -> Ended:
+        if isinstance(outcome, Wait):
+            output = encode({"signal": outcome.signal, "shown": outcome.shown})
+            return Ended(self._record(started_at, StepStatus.WAITING, output=output, due_in=outcome.seconds))
+        if isinstance(outcome, ForEach):
+            return self._opened(started_at, outcome)
         output = encode(outcome.output)
         if isinstance(outcome, Sleep) and (seconds := self._seconds_of(outcome)) > 0:
             return Ended(self._record(started_at, StepStatus.SLEEPING, output=output, due_in=seconds))
         handle = outcome.handle if isinstance(outcome, Success) else "out"
         record = self._record(started_at, StepStatus.COMPLETED, output=output, handle=handle)
         return Ended(record, self._finish(outcome, output) if isinstance(outcome, Finish) else None)
+
+    def _opened(self, started_at: datetime, outcome: ForEach) -> Ended:
+        spec = opening(list(outcome.items), outcome.concurrency, outcome.on_item_error, distributed=outcome.distributed)
+        record = self._record(started_at, StepStatus.COMPLETED, output=encode(spec))
+        return Ended(replace(record, step_key=record.step_key + ITEMS_SUFFIX), opens=True)
 
     def _seconds_of(self, sleep: Sleep) -> float:
         return sleep.seconds if sleep.until is None else (sleep.until - self.clock()).total_seconds()
@@ -156,7 +213,8 @@ class Attempt:
         if node.on_error is OnError.FAIL:
             settle = Settle(RunStatus.FAILED, error=error)
             return Ended(self._record(started_at, StepStatus.FAILED, error=error), settle)
-        handle = "out" if node.on_error is OnError.CONTINUE else "error"
+        go_on = DONE_HANDLE if node.type == LOOP_TYPE else "out"
+        handle = go_on if node.on_error is OnError.CONTINUE else "error"
         output = orjson.dumps({"error": error})
         return Ended(self._record(started_at, StepStatus.FAILED, error=error, output=output, handle=handle))
 
@@ -191,6 +249,10 @@ def _error(failure: NodeError, node_id: str) -> dict[str, Any]:
     if failure.details is None:
         return error
     return error | {"details": storable(failure.details)}
+
+
+def _details(error: MelError) -> Json | None:
+    return [{"field": problem.field, "problem": problem.problem} for problem in error.details] or None
 
 
 def _describe(error: ValidationError) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from pydantic import ValidationError
 
 from melagent.domain.graph import Graph
+from melagent.domain.loops import Regions
 from melagent.sandbox.expressions import compile_config
 
 if TYPE_CHECKING:
@@ -44,16 +45,24 @@ class CompiledVersion:
     id: UUID
     definition: Definition
     graph: Graph
-    nodes: tuple[CompiledNode, ...]
-    _ancestors: dict[int, tuple[int, ...]]
+    regions: Regions
+    nodes: dict[str, CompiledNode]
+    _ancestors: dict[str, frozenset[str]]
 
-    def ancestors(self, node: int) -> tuple[int, ...]:
+    def ancestors(self, node_id: str) -> frozenset[str]:
         """The nodes upstream of a node; remembered, because each of its runs may ask."""
-        known = self._ancestors.get(node)
+        known = self._ancestors.get(node_id)
         if known is None:
-            ids = self.graph.ancestors(self.graph.node_ids[node])
-            known = self._ancestors[node] = tuple(self.graph.index[node_id] for node_id in ids)
+            known = self._ancestors[node_id] = self.graph.ancestors(node_id)
         return known
+
+    def looked_at_from(self, loop: str) -> frozenset[str]:
+        """The nodes before a loop whose outputs the expressions in its body name."""
+        inside = [node for node_id, node in self.nodes.items() if loop in self.regions.loops_around(node_id)]
+        named = {
+            node_id for node in inside if node.type is not None for _, node_id in node.type.references(node.node.config)
+        }
+        return self.ancestors(loop) & named
 
 
 def compile_version(version_id: UUID, definition: Definition, registry: Registry) -> CompiledVersion:
@@ -62,7 +71,8 @@ def compile_version(version_id: UUID, definition: Definition, registry: Registry
         id=version_id,
         definition=definition,
         graph=Graph.of(definition),
-        nodes=tuple(_compile_node(node, registry.get(node.type)) for node in definition.nodes),
+        regions=Regions.of(definition),
+        nodes={node.id: _compile_node(node, registry.get(node.type)) for node in definition.nodes},
         _ancestors={},
     )
 

@@ -6,7 +6,7 @@ import random
 from collections import ChainMap
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import structlog
 
@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 
     from melagent.domain.work import WorkItem
     from melagent.engine.compiled import CompiledVersion
+    from melagent.engine.course import Course, Place
     from melagent.engine.planner import Plan
+    from melagent.sdk import Received
 
 LEVELS: dict[LogLevel, int] = {"debug": 10, "info": 20, "warn": 30, "error": 40}
 MAX_LOG_LINES = 1_000
@@ -45,28 +47,35 @@ class World:
     """Told each log line as soon as it is written."""
 
 
-class Outputs(Protocol):
-    """Decoded outputs of finished steps, each decoded once for all expressions of a run, which cannot change them."""
+@dataclass(frozen=True, slots=True)
+class View:
+    """What all steps of a run see of it. `outer` has outputs from around the loop whose item this run is, as JSON."""
 
-    def shared(self, node: int) -> Json: ...
+    course: Course
+    version: CompiledVersion
+    item: WorkItem
+    run: RunInfo
+    outer: Mapping[str, bytes]
+
+
+def shared(plan: Plan, node: int) -> Json:
+    """The decoded output of a finished step, decoded once for all expressions of a run, which cannot change it."""
+    if node not in plan.values:
+        record = plan.done[node]
+        plan.values[node] = decode(record.output) if record is not None else None
+    return plan.values[node]
 
 
 class Scope(Mapping[str, Json]):
-    """The names that expressions see at one node; each value is made when an expression first asks for it."""
+    """The names that expressions see at one place; each value is made when an expression first asks for it."""
 
-    __slots__ = ("_known", "item", "node", "outputs", "plan", "run", "version")
+    __slots__ = ("_known", "place", "view")
 
-    NAMES = ("input", "inputs", "steps", "run", "trigger", "workflow")
+    NAMES = ("input", "inputs", "steps", "run", "trigger", "workflow", "item", "index")
 
-    def __init__(  # noqa: PLR0917  # the places of a run that the names are about, all of them plain
-        self, plan: Plan, version: CompiledVersion, item: WorkItem, run: RunInfo, node: int, outputs: Outputs
-    ) -> None:
-        self.plan = plan
-        self.version = version
-        self.item = item
-        self.run = run
-        self.node = node
-        self.outputs = outputs
+    def __init__(self, view: View, place: Place) -> None:
+        self.view = view
+        self.place = place
         self._known: dict[str, Json] = {}
 
     def __getitem__(self, name: str) -> Json:
@@ -83,39 +92,61 @@ class Scope(Mapping[str, Json]):
     def __len__(self) -> int:
         return len(self.NAMES)
 
-    def _value(self, name: str) -> Json:
+    def _value(self, name: str) -> Json:  # noqa: PLR0911  # one for each name
+        plan, run = self.place.plan, self.view.run
         match name:
             case "input":
                 return self._input()
             case "inputs":
-                ids = self.version.graph.node_ids
-                return {ids[source]: self.outputs.shared(source) for source in self.plan.live_inputs(self.node)}
+                return {plan.graph.node_ids[source]: shared(plan, source) for source in self.live_inputs()}
             case "steps":
                 return self._steps()
             case "run":
-                return {key: getattr(self.run, key) for key in ("id", "workflow_id", "version_id", "demo_url")}
+                return {key: getattr(run, key) for key in ("id", "workflow_id", "version_id", "demo_url")}
             case "trigger":
-                trigger = self.item.trigger
+                trigger = self.view.item.trigger
                 return {"type": trigger.type, "id": trigger.id and str(trigger.id), "node_id": trigger.node_id}
             case "workflow":
-                return {"id": self.run.workflow_id}
+                return {"id": run.workflow_id}
+            case "item" | "index":
+                return self._loop_value(name) if plan.path else None
         raise KeyError(name)
 
+    def _loop_value(self, name: str) -> Json:
+        plan = self.place.plan
+        return shared(plan, plan.entry) if name == "item" else plan.path[-1]
+
+    @property
+    def is_entry(self) -> bool:
+        """Whether this is the node at which the run enters, whose input is the run's."""
+        return self.place.plan is self.view.course.top and self.place.node == self.place.plan.entry
+
+    def live_inputs(self) -> list[int]:
+        return self.place.plan.live_inputs(self.place.node)
+
     def _input(self) -> Json:
-        if self.node == self.plan.entry:
-            return decode(self.item.input or b"null")
-        live = self.plan.live_inputs(self.node)
+        if self.is_entry:
+            return decode(self.view.item.input or b"null")
+        live = self.live_inputs()
         if len(live) == 1:
-            return self.outputs.shared(live[0])
-        return [self.outputs.shared(source) for source in live] or None
+            return shared(self.place.plan, live[0])
+        return [shared(self.place.plan, source) for source in live] or None
 
     def _steps(self) -> dict[str, Json]:
-        ids = self.version.graph.node_ids
-        return {
-            ids[upstream]: {"output": self.outputs.shared(upstream)}
-            for upstream in self.version.ancestors(self.node)
-            if (record := self.plan.done[upstream]) is not None and record.handle is not None
-        }
+        """The outputs of what lies upstream, here and around the loops that this place is in."""
+        ancestors = self.view.version.ancestors(self.place.node_id)
+        found: dict[str, Json] = {}
+        for plan in self.view.course.outwards(self.place.plan):
+            for node_id in ancestors:
+                node = plan.graph.index.get(node_id)
+                if node is None or node_id in found:
+                    continue
+                if (record := plan.done[node]) is not None and record.handle is not None:
+                    found[node_id] = {"output": shared(plan, node)}
+        for node_id, output in self.view.outer.items():
+            if node_id in ancestors and node_id not in found:
+                found[node_id] = {"output": decode(output)}
+        return found
 
 
 @dataclass(slots=True)
@@ -148,31 +179,31 @@ class Log:
 class Context:
     """The `sdk.NodeContext` of one attempt at one step."""
 
-    __slots__ = ("_input", "_random", "_scope", "_world", "attempt", "lines", "step_key")
+    __slots__ = ("_input", "_random", "_scope", "_world", "attempt", "lines", "received", "step_key")
 
-    def __init__(self, scope: Scope, world: World, step_key: str, attempt: int) -> None:
+    def __init__(self, scope: Scope, world: World, attempt: int, received: Received | None = None) -> None:
         self._scope = scope
         self._world = world
         self._input: Json = _UNREAD
         self._random: random.Random | None = None
-        self.step_key = step_key
+        self.step_key = scope.place.key
         self.attempt = attempt
+        self.received = received
         self.lines = Log()
 
     @property
     def run(self) -> RunInfo:
-        return self._scope.run
+        return self._scope.view.run
 
     @property
     def idempotency_key(self) -> str:
-        return f"{self._scope.run.id}:{self.step_key}"
+        return f"{self.run.id}:{self.step_key}"
 
     @property
     def now(self) -> datetime:
-        done = self._scope.plan.done
-        records = [done[source] for source in self._scope.plan.live_inputs(self._scope.node)]
+        records = [self._scope.place.plan.done[source] for source in self._scope.live_inputs()]
         times = [record.finished_at for record in records if record and record.finished_at]
-        return max(times, default=time_of(self._scope.item.run_id))
+        return max(times, default=time_of(self._scope.view.item.run_id))
 
     @property
     def random(self) -> random.Random:
@@ -188,19 +219,18 @@ class Context:
         return self._input
 
     def _decoded_input(self) -> Json:
-        scope = self._scope
-        if scope.node == scope.plan.entry:
-            return decode(scope.item.input or b"null")
-        live = [self._output(source) for source in scope.plan.live_inputs(scope.node)]
+        if self._scope.is_entry:
+            return decode(self._scope.view.item.input or b"null")
+        live = [self._output(source) for source in self._scope.live_inputs()]
         return live[0] if len(live) == 1 else live or None
 
     @property
     def inputs(self) -> Mapping[str, Json]:
-        ids = self._scope.version.graph.node_ids
-        return {ids[source]: self._output(source) for source in self._scope.plan.live_inputs(self._scope.node)}
+        ids = self._scope.place.plan.graph.node_ids
+        return {ids[source]: self._output(source) for source in self._scope.live_inputs()}
 
     def _output(self, source: int) -> Json:
-        record = self._scope.plan.done[source]
+        record = self._scope.place.plan.done[source]
         return decode(record.output) if record is not None else None
 
     @property
@@ -231,7 +261,7 @@ class Context:
         if line is not None:
             if self._world.live is not None:
                 number = len(self.lines.lines) - 1
-                run_id = self._scope.item.run_id
+                run_id = self._scope.view.item.run_id
                 self._world.live(LiveLine(run_id, self.step_key, self.attempt, number, line))
-            ids = {"run_id": self._scope.run.id, "step_key": self.step_key}
+            ids = {"run_id": self.run.id, "step_key": self.step_key}
             log.log(LEVELS[level], line["message"], **ids, fields=line.get("fields", {}))

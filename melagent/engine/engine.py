@@ -12,24 +12,28 @@ from melagent.domain.run import RunStatus, StepStatus
 from melagent.domain.work import Entry, NewRun, RunEnd
 from melagent.engine import metrics
 from melagent.engine.desk import Desk
-from melagent.engine.lifecycle.cancel import cancel
+from melagent.engine.lifecycle.cancel import cancel, cancel_children
 from melagent.engine.lifecycle.claim import claim, load, steps_after
 from melagent.engine.lifecycle.hold import Extended, Holder, give_back, release_workers
-from melagent.engine.lifecycle.record import Recorder
+from melagent.engine.lifecycle.pause import pause, resume
+from melagent.engine.lifecycle.record import Aftermath, Recorder
+from melagent.engine.lifecycle.signal import send, unread
 from melagent.engine.lifecycle.start import Starter
+from melagent.engine.lifecycle.wake import Waker
 from melagent.engine.live import Live
 from melagent.engine.waiters import Waiters
 from melagent.errors import MelError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping, Sequence
     from contextlib import AbstractContextManager
     from datetime import datetime
 
     from melagent.broker import Broker
     from melagent.domain.run import StepRecord
-    from melagent.domain.work import WorkItem
+    from melagent.domain.work import Message, WorkItem
     from melagent.engine.slots import Slots
+    from melagent.store.finals import Final
     from melagent.store.pool import Pool
 
 log = structlog.get_logger()
@@ -56,12 +60,20 @@ class Engine:
         self.waiters = Waiters(pool, frozenset(answering))
         self.recorder = Recorder(pool, lease_seconds=lease_seconds, on_recorded=self._recorded)
         self.desk = Desk(pool, lease_seconds=lease_seconds, give_back=self._give_back_soon)
-        self._starter = Starter(pool, lease_seconds=lease_seconds, offer=self._offer, on_queued=self.work_queued)
+        self.waker = Waker(pool, self._woken)
+        self._starter = Starter(
+            pool,
+            lease_seconds=lease_seconds,
+            offer=self._offer,
+            on_queued=self.work_queued,
+            on_limited=lambda workflows: self.waker.wake((), workflows),
+        )
         self.live = Live(broker, lambda run_id: self.waiters.changed([run_id]))
         self._holder = Holder(pool, lease_seconds=lease_seconds)
         self._slots: Slots | None = None
         self._work_listeners: list[Callable[[], None]] = []
-        self._giving_back: set[asyncio.Task[None]] = set()
+        self._in_background: set[asyncio.Task[None]] = set()
+        self._failure_listeners: list[Callable[[], None]] = []
         broker.subscribe(WORK, lambda required: self._hint(None if required == UNKNOWN else [required]))
         broker.subscribe(RUNS, lambda run_id: self.waiters.hinted([UUID(run_id)]))
         broker.on_gap(lambda: self._hint(None))
@@ -78,7 +90,8 @@ class Engine:
         await self._starter.drain()
         await self.recorder.drain()
         await self._holder.drain()
-        await asyncio.gather(*self._giving_back)
+        await asyncio.gather(*self._in_background)
+        await self.waker.drain()
         await self.waiters.loop.stop()
 
     def use_slots(self, slots: Slots) -> None:
@@ -111,10 +124,46 @@ class Engine:
         self.waiters.dismiss()
 
     async def cancel(self, run_id: UUID) -> None:
-        """End a run in whatever state it is. NotFound; Conflict when it has ended already."""
-        await cancel(self.pool, run_id)
-        metrics.RUNS_ENDED.labels(RunStatus.CANCELLED).inc()
-        self.run_ended(RunEnd(run_id, RunStatus.CANCELLED, None, None))
+        """End a run in whatever state it is, and its children. NotFound; Conflict when it has ended already."""
+        self.ended_from_outside({run_id: await cancel(self.pool, run_id)}, RunStatus.CANCELLED, None)
+
+    async def pause(self, run_id: UUID) -> None:
+        """Start no further node of a run until it is resumed. NotFound; Conflict when it has ended."""
+        await pause(self.pool, run_id)
+        self.runs_changed([run_id])
+
+    async def resume(self, run_id: UUID) -> None:
+        """Let a paused run go on. NotFound; Conflict when it is not paused."""
+        limited_by = await resume(self.pool, run_id)
+        self.runs_changed([run_id])
+        if limited_by is None:
+            self.work_queued(None)
+        else:
+            self.waker.wake((), [limited_by])
+
+    async def signal(self, run_id: UUID, name: str, value: bytes) -> None:
+        """Leave a signal for a run: it wakes the run, or is there when the run comes to wait for it.
+
+        NotFound; Conflict when the run has ended.
+        """
+        await send(self.pool, run_id, name, value)
+        self.waker.wake([run_id])
+
+    def ended_from_outside(self, ends: Mapping[UUID, Final], status: RunStatus, error: dict[str, Any] | None) -> None:
+        """Runs were ended without their worker: tell everybody, and see to what follows from it."""
+        if not ends:
+            return
+        for run_id in ends:
+            metrics.RUNS_ENDED.labels(status).inc()
+            self.run_ended(RunEnd(run_id, status, None, error))
+        finals = ends.values()
+        self.waker.wake((f.parent for f in finals if f.parent), {f.limited_by for f in finals if f.limited_by})
+        self._run_failed(status is RunStatus.FAILED)
+        self._soon(self._cancel_children(list(ends)))
+
+    def on_failure(self, listener: Callable[[], None]) -> None:
+        """Call `listener` whenever a run may have failed that names a workflow for that."""
+        self._failure_listeners.append(listener)
 
     def changes(self, run_id: UUID) -> AbstractContextManager[asyncio.Event]:
         """An event that is set whenever the run may have changed, at least once a second."""
@@ -141,6 +190,10 @@ class Engine:
     async def loaded(self, item: WorkItem) -> WorkItem:
         """The item with its journal and its input."""
         return await load(self.pool, item)
+
+    async def unread(self, run_id: UUID) -> tuple[Message, ...]:
+        """The messages that a run has not taken in."""
+        return await unread(self.pool, run_id)
 
     async def steps_after(self, run_id: UUID, seq: int, limit: int) -> list[tuple[StepRecord, bytes | None]]:
         """Recorded steps after a `seq`; where an output is a large value, its hash stands for it."""
@@ -188,9 +241,33 @@ class Engine:
 
     def _give_back_soon(self, leases: Mapping[UUID, UUID]) -> None:
         """For those who cannot wait. When it fails the leases simply run out."""
-        task = asyncio.create_task(self._give_back_or_log(leases))
-        self._giving_back.add(task)
-        task.add_done_callback(self._giving_back.discard)
+        self._soon(self._give_back_or_log(leases))
+
+    def _soon(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._in_background.add(task)
+        task.add_done_callback(self._in_background.discard)
+
+    async def _cancel_children(self, run_ids: list[UUID]) -> None:
+        """What fails here the rescue pass does."""
+        try:
+            gone = await cancel_children(self.pool, run_ids)
+        except MelError as error:
+            log.warning("children not cancelled yet", runs=[str(run_id) for run_id in run_ids], error=error.message)
+            return
+        for run_id in gone:
+            metrics.RUNS_ENDED.labels(RunStatus.CANCELLED).inc()
+            self.run_ended(RunEnd(run_id, RunStatus.CANCELLED, None, None))
+
+    def _woken(self, run_ids: Sequence[UUID], requirements: Collection[str] | None) -> None:
+        if run_ids:
+            self.runs_changed(run_ids)
+        self.work_queued(requirements)
+
+    def _run_failed(self, failed: bool) -> None:
+        if failed:
+            for listener in self._failure_listeners:
+                listener()
 
     async def _give_back_or_log(self, leases: Mapping[UUID, UUID]) -> None:
         try:
@@ -198,8 +275,8 @@ class Engine:
         except MelError as error:
             log.warning("leases not given back", count=len(leases), error=error.message)
 
-    def _recorded(self, entries: Sequence[Entry]) -> None:
-        """Entries have become durable: answer callers, wake streams, and offer runs that were given back.
+    def _recorded(self, entries: Sequence[Entry], aftermath: Aftermath) -> None:
+        """Entries have become durable: answer callers, wake streams, and see to what can go on now.
 
         A run whose caller waits here is of no interest elsewhere but to streams, and those look once a second.
         """
@@ -213,6 +290,16 @@ class Engine:
             log.info("completed work", count=len(ended), runs=ended)
         if any(entry.settle and entry.settle.status is RunStatus.PENDING for entry in entries):
             self.work_queued(None)
+        self._follow_up(entries, aftermath)
+
+    def _follow_up(self, entries: Sequence[Entry], aftermath: Aftermath) -> None:
+        if queued := {run.requires for run in aftermath.started if run.limit is None}:
+            metrics.RUNS_STARTED.inc(len(aftermath.started))
+            self.work_queued(queued)
+        self.waker.wake(aftermath.to_wake, aftermath.with_place)
+        self._run_failed(aftermath.failed)
+        if leaving := [entry.run_id for entry in entries if entry.leaves_children]:
+            self._soon(self._cancel_children(leaving))
 
     def _end(self, entry: Entry) -> RunEnd | None:
         """What this entry means for a caller: an answer, an end, both, or nothing."""

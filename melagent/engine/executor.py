@@ -1,9 +1,9 @@
-"""Runs one leased run to its next stop: an end, a sleep of five seconds and more, or the step boundary of a drain.
+"""Runs one leased run to its next stop: an end, a long sleep, a wait, a pause, or the step boundary of a drain.
 
 The executor starts ready nodes, branches concurrently, and records outcomes. It keeps the flush rule: a node with
 effects starts only when all before it is durable, and its own outcome is written at once; outcomes of pure nodes go
 along with the next write. It knows neither database nor network: it writes to a `Sink` and takes clock and HTTP
-client from `World`.
+client from `World`. Where the run stands is the `Course`, what it waits for the `Waits`.
 """
 
 from __future__ import annotations
@@ -12,26 +12,39 @@ import asyncio
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import orjson
 import structlog
 
+from melagent.domain.definition import OnInterrupted
+from melagent.domain.ids import time_of
+from melagent.domain.loops import DONE_HANDLE, LOOP_TYPE
+from melagent.domain.requirement import requirement
 from melagent.domain.run import RunStatus, StepRecord, StepStatus
 from melagent.domain.work import TIMED_OUT, Settle, WorkItem
 from melagent.engine.attempt import Attempt, Ended, Interrupted
-from melagent.engine.context import Context, Scope, World
+from melagent.engine.children import Children
+from melagent.engine.context import Context, Scope, View, World
+from melagent.engine.course import Item, Loop, Place, fold, output_of
 from melagent.engine.journal import Journal, Sink
-from melagent.engine.planner import fold
-from melagent.engine.values import MAX_RUN_BYTES, decode, merged
+from melagent.engine.values import MAX_RUN_BYTES, MAX_VALUE_BYTES
+from melagent.engine.waits import Waits
 from melagent.errors import LeaseLost
-from melagent.sdk import Json, RunInfo
+from melagent.sdk import NodeError, RunInfo
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection, Iterable
 
-    from melagent.engine.compiled import CompiledVersion
+    from melagent.domain.work import Message
+    from melagent.engine.compiled import CompiledNode, CompiledVersion
+    from melagent.engine.planner import Plan
 
 PARK_SECONDS = 4.9
 """A run whose next timer is this far away gives its place back. The promise is 5 s; the rest of it is the time that
 passes between a node's answer and the decision."""
+
+MAX_STEPS = 100_000
+SLICE_SECONDS = 0.005
+"""Nodes that never wait run one after the other for so long, before others of the process have their turn."""
 
 log = structlog.get_logger()
 
@@ -39,35 +52,48 @@ log = structlog.get_logger()
 class Executor:
     """One leased run, loaded. `run` may be called once; whoever cancels it loses nothing that was durable.
 
-    `still_held` is asked before each node: false once the lease may have run out by the worker's own clock.
+    `still_held` is asked before each node: false once the lease may have run out by the worker's own clock. Nodes with
+    labels that the worker does not `offer` are left to another.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0917  # what the worker gives to each run
         self,
         item: WorkItem,
         version: CompiledVersion,
         sink: Sink,
         world: World,
         still_held: Callable[[], bool] = lambda: True,
+        offered: frozenset[str] = frozenset(),
     ) -> None:
         self._still_held = still_held
+        self._offered = offered
         self._item = item
         self._version = version
         self._world = world
-        self._plan = fold(version.graph, item.entry, item.journal or ())
+        value, outer = item_of(item)
+        self._course, open_steps = fold(version.regions, item.entry, item.journal or (), value)
+        self._open: dict[str, StepRecord] = open_steps
         self._journal = Journal(item, sink, on_lost=self._lost)
-        self._info = RunInfo(
+        info = RunInfo(
             id=str(item.run_id),
             workflow_id=str(item.workflow_id) if item.workflow_id else None,
             version_id=str(item.version_id),
             demo_url=world.demo_url,
         )
-        self._running: dict[asyncio.Task[Ended], int] = {}
-        self._attempts: dict[int, Attempt] = {}
-        self._timers: dict[int, tuple[float, StepRecord]] = {}
-        self._decoded: dict[int, Json] = {}
+        self._view = View(self._course, version, item, info, outer)
+        self._waits = Waits(item.inbox)
+        self._children = Children(item, sink, self._view)
+        self._running: dict[asyncio.Task[Ended], Place] = {}
+        self._attempts: dict[str, Attempt] = {}
+        self._timers: dict[str, tuple[float, Place | None, StepRecord]] = {}
+        self._elsewhere: list[Place] = []
         self._draining = False
+        self._pausing = item.pausing
         self._task: asyncio.Task[Any] | None = None
+
+    @property
+    def waits_for_messages(self) -> bool:
+        return bool(self._waits)
 
     async def run(self) -> None:
         """Execute until the lease ends: settled, parked or released. When it is lost, return or end as cancelled."""
@@ -75,7 +101,7 @@ class Executor:
         try:
             await self._journal.settle(await self._until_end())
         except LeaseLost as error:
-            log.info("lease lost", run_id=self._info.id, reason=error.message)
+            log.info("lease lost", run_id=self._view.run.id, reason=error.message)
         finally:
             try:
                 await self._stop_nodes()
@@ -86,21 +112,24 @@ class Executor:
         """Start no further node; the run is given back when those that run have finished."""
         self._draining = True
 
+    def pause(self) -> None:
+        """Start no further node; the run is paused when those that run have finished."""
+        self._pausing = True
+
     def interrupt(self) -> None:
         """Stop running nodes now, and give the run back at the last step boundary."""
         self._draining = True
         for attempt in self._attempts.values():
             attempt.interrupt()
 
-    def shared(self, node: int) -> Json:
-        """The decoded output of a finished step, for expressions, which cannot change it."""
-        if node not in self._decoded:
-            record = self._plan.done[node]
-            self._decoded[node] = decode(record.output) if record is not None else None
-        return self._decoded[node]
+    def deliver(self, messages: Iterable[Message]) -> None:
+        """Messages have come; those that are known already are passed over."""
+        self._waits.deliver(messages)
+
+    # How the run ends or parks.
 
     async def _until_end(self) -> Settle:
-        failure = self._plan.failure()
+        failure = self._course.top.failure
         if failure is not None:
             settle = Settle(RunStatus.FAILED, error=failure.error)
         elif self._item.deadline_in is not None and self._item.deadline_in <= 0:
@@ -112,7 +141,7 @@ class Executor:
         return settle
 
     async def _until_stop_or_deadline(self) -> Settle:
-        self._resume_timers()
+        self._resume_open_steps()
         if self._item.deadline_in is None:
             return await self._drive()
         try:
@@ -123,160 +152,358 @@ class Executor:
 
     async def _drive(self) -> Settle:
         while True:
-            settle = await self._start_ready()
+            settle = await self._advance_loops() or await self._start_ready()
             if settle is not None:
                 return settle
             if self._running:
                 settle = await self._next_outcome()
-                if settle is not None:
-                    return settle
-            elif not self._timers and not self._plan.ready:
-                return Settle(RunStatus.COMPLETED, output=self._output())
-            elif self._draining:
-                return Settle(RunStatus.PENDING)
-            elif self._seconds_to_timer() >= PARK_SECONDS:
-                return Settle(RunStatus.SLEEPING, wake_in=self._seconds_to_timer())
-            else:
-                await asyncio.sleep(max(0.0, self._seconds_to_timer()))
+            elif not self._course.ready or self._stopping:
+                settle = self._stop()
+                if settle is None:
+                    await asyncio.sleep(max(0.0, self._seconds_to_timer() or 0.0))
+            if settle is not None:
+                return settle
             self._fire_timers()
+            self._take_in_messages()
+
+    @property
+    def _stopping(self) -> bool:
+        return self._draining or self._pausing
+
+    def _stop(self) -> Settle | None:
+        """How the lease ends now that nothing runs; null when it goes on in a moment."""
+        left = (self._timers, self._waits, self._course.ready, self._course.to_spawn, self._elsewhere)
+        if not any(left):
+            return Settle(RunStatus.COMPLETED, output=output_of(self._course.top))
+        if self._pausing:
+            return Settle(RunStatus.PAUSED)
+        if self._draining:
+            return Settle(RunStatus.PENDING)
+        if self._elsewhere:
+            return Settle(RunStatus.PENDING, requires=self._required_elsewhere())
+        return self._park()
+
+    def _required_elsewhere(self) -> str:
+        """What a worker must have for the nodes that this one cannot run."""
+        labels = {label for place in self._elsewhere for label in self._compiled(place).node.labels}
+        return requirement({*self._item.required.split(), *labels})
+
+    def _park(self) -> Settle | None:
+        seconds = self._seconds_to_timer()
+        if self._waits and (seconds is None or seconds >= PARK_SECONDS):
+            return Settle(
+                RunStatus.WAITING, wake_in=seconds, waits=self._waits.topics(), waiting_for=self._waits.shown()
+            )
+        if seconds is not None and seconds >= PARK_SECONDS:
+            return Settle(RunStatus.SLEEPING, wake_in=seconds)
+        return None
+
+    # Nodes.
 
     async def _start_ready(self) -> Settle | None:
         """Start what is ready. A node that is alone runs right here; several run as tasks."""
-        ready = self._plan.ready
-        while ready and not self._draining:
-            node = ready.pop(0)
+        ready, clock = self._course.ready, asyncio.get_running_loop().time
+        slice_end = clock() + SLICE_SECONDS
+        while ready and not self._stopping:
+            place = ready.popleft()
+            if not self._offered.issuperset(self._compiled(place).node.labels):
+                self._elsewhere.append(place)
+                continue
             if ready or self._running or self._timers:
-                self._running[asyncio.create_task(self._attempt(node))] = node
+                self._running[asyncio.create_task(self._attempt(place))] = place
                 continue
             try:
-                settle = self._apply(node, await self._attempt(node))
+                settle = self._apply(place, await self._attempt(place))
             except Interrupted:
-                ready.append(node)
+                ready.append(place)
                 return None
+            settle = settle or await self._advance_loops()
             if settle is not None:
                 return settle
+            if clock() > slice_end:
+                await asyncio.sleep(0)
+                slice_end = clock() + SLICE_SECONDS
         return None
 
-    async def _attempt(self, node: int) -> Ended:
-        compiled = self._version.nodes[node]
+    def _compiled(self, place: Place) -> CompiledNode:
+        return self._version.nodes[place.node_id]
+
+    async def _attempt(self, place: Place) -> Ended:
+        compiled, key = self._compiled(place), place.key
         if compiled.effects:
             await self._journal.durable()
-            if self._draining:
+            if self._stopping:
                 raise Interrupted
         if not self._still_held():
             raise LeaseLost("The lease may have run out.")
-        previous = self._plan.open.get(node)
-        scope = Scope(self._plan, self._version, self._item, self._info, node, self)
-        number = previous.attempt + 1 if previous else 1
-        context = Context(scope, self._world, compiled.node.id, number)
-        attempt = self._attempts[node] = Attempt(compiled, context, scope, self._world.clock)
+        attempt = self._new_attempt(place)
+        if (begun := self._open.get(key)) is not None and begun.status is StepStatus.RUNNING:
+            return attempt.interrupted()
+        if compiled.effects and compiled.node.on_interrupted is not OnInterrupted.RETRY:
+            self._journal.record(attempt.begun())
+            await self._journal.durable()
+        self._attempts[key] = attempt
         try:
             ended = await attempt.run()
         except Interrupted:
-            del self._attempts[node]
+            del self._attempts[key]
             raise
-        del self._attempts[node]  # not when cancelled: the end of the run then records the step as cancelled
+        del self._attempts[key]  # not when cancelled: the end of the run then records the step as cancelled
         return ended
 
+    def _new_attempt(self, place: Place) -> Attempt:
+        key = place.key
+        previous, received = self._open.get(key), self._waits.received(key)
+        number = 1 if previous is None else previous.attempt + (received is None)
+        scope = Scope(self._view, place)
+        context = Context(scope, self._world, number, received)
+        return Attempt(self._compiled(place), context, scope, self._world.clock, self._children.of_call)
+
     async def _next_outcome(self) -> Settle | None:
-        timeout = max(0.0, self._seconds_to_timer()) if self._timers else None
-        done, _ = await asyncio.wait(self._running, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+        seconds = self._seconds_to_timer()
+        waiting: list[asyncio.Future[Any]] = [*self._running, *self._waits.coming()]
+        timeout = None if seconds is None else max(0.0, seconds)
+        done, _ = await asyncio.wait(waiting, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
         settle = None
-        for task in sorted(done, key=self._running.__getitem__):
-            node = self._running.pop(task)
+        for task in [task for task in self._running if task in done]:
+            place = self._running.pop(task)
             try:
-                end = self._apply(node, task.result())
+                end = self._apply(place, task.result())
             except Interrupted:
-                self._plan.ready.append(node)
+                self._course.ready.append(place)
             else:
                 settle = settle or end
         return settle
 
-    def _apply(self, node: int, ended: Ended) -> Settle | None:
-        """Take in an outcome: record it, set a timer or let the plan go on."""
+    def _apply(self, place: Place, ended: Ended) -> Settle | None:
+        """Take in an outcome: record it, set a timer, wait, or let the course go on."""
+        key, taken = place.key, self._waits.taken(place.key)
+        if (problem := self._limit_exceeded(ended.record)) is not None:
+            ended = self._beyond_limit(ended.record, problem)
         record = ended.record
-        if self._journal.size + len(record.output or b"") > MAX_RUN_BYTES:
-            record, ended = self._too_large(record)
-        if record.due_in is not None:
-            self._set_timer(node, record)
+        if not record.status.final:
+            self._leave_open(place, ended, taken)
             return None
-        entry = node == self._plan.entry and not self._version.nodes[node].effects
-        record = self._journal.record(record, derived=entry and record.status is StepStatus.COMPLETED)
-        self._plan.advance(node, record)
-        if ended.settle is None and self._version.nodes[node].prompt and (self._plan.ready or self._running):
+        self._open.pop(key, None)
+        compiled = self._compiled(place)
+        derived = self._is_entry(place) and not compiled.effects and record.status is StepStatus.COMPLETED
+        record = self._journal.record(record, derived=derived, taken=taken, starts=ended.starts)
+        if ended.opens:
+            self._course.open(place, record)
+            return None
+        self._course.advance(place, record)
+        if record.status is StepStatus.FAILED and self._course.around(place.plan) is not None:
+            return None  # its loop decides
+        if ended.settle is None and compiled.prompt and (self._course.ready or self._running):
             self._journal.flush()
         return ended.settle
 
-    def _too_large(self, record: StepRecord) -> tuple[StepRecord, Ended]:
-        message = f"The values of the run would exceed {MAX_RUN_BYTES:,} bytes."
-        error = {"code": "run_too_large", "message": message, "node_id": record.node_id}
+    def _is_entry(self, place: Place) -> bool:
+        return place.plan is self._course.top and place.node == place.plan.entry
+
+    def _limit_exceeded(self, record: StepRecord) -> dict[str, Any] | None:
+        if self._journal.size + len(record.output or b"") > MAX_RUN_BYTES:
+            message = f"The values of the run would exceed {MAX_RUN_BYTES:,} bytes."
+            return {"code": "run_too_large", "message": message, "node_id": record.node_id}
+        if self._journal.steps > MAX_STEPS:
+            message = f"The run has more than {MAX_STEPS:,} steps."
+            return {"code": "too_many_steps", "message": message, "node_id": record.node_id}
+        return None
+
+    def _beyond_limit(self, record: StepRecord, error: dict[str, Any]) -> Ended:
         finished = record.finished_at or record.started_at
         failed = replace(
             record, status=StepStatus.FAILED, handle=None, output=None, due_in=None, error=error, finished_at=finished
         )
-        return failed, Ended(failed, Settle(RunStatus.FAILED, error=error))
+        return Ended(failed, Settle(RunStatus.FAILED, error=error))
 
-    def _set_timer(self, node: int, record: StepRecord) -> None:
-        """Record a long sleep, every failed attempt, and what was noticed outside; a short sleep needs no write."""
-        seconds = record.due_in or 0.0
-        self._timers[node] = (asyncio.get_running_loop().time() + seconds, record)
-        noticed = record.status is StepStatus.PENDING or self._version.nodes[node].prompt
-        if seconds >= PARK_SECONDS or noticed:
-            self._plan.open[node] = self._journal.record(record)
+    # What is open: sleeps, further attempts, waits.
+
+    def _leave_open(self, place: Place, ended: Ended, taken: int | None) -> None:
+        """Record a long sleep, a wait, every failed attempt, and what was noticed outside.
+
+        A short sleep needs no write.
+        """
+        record, key = ended.record, place.key
+        if record.due_in is not None:
+            self._timers[key] = (asyncio.get_running_loop().time() + record.due_in, place, record)
+        if record.status is StepStatus.WAITING:
+            self._waits.add(key, place, record)
+        noticed = record.status is not StepStatus.SLEEPING or self._compiled(place).prompt
+        if (record.due_in or 0.0) >= PARK_SECONDS or noticed or taken is not None:
+            self._open[key] = self._journal.record(record, taken=taken, starts=ended.starts)
             self._journal.flush()
 
-    def _resume_timers(self) -> None:
+    def _resume_open_steps(self) -> None:
         now = asyncio.get_running_loop().time()
-        for node, record in self._plan.open.items():
-            self._timers[node] = (now + (record.due_in or 0.0), record)
-        self._plan.ready = [node for node in self._plan.ready if node not in self._timers]
+        for key, record in self._open.items():
+            place = self._place_of(record)
+            if record.due_in is not None:
+                self._timers[key] = (now + record.due_in, place, record)
+            if record.status is StepStatus.WAITING:
+                self._waits.add(key, place, record)
+            elif record.status is StepStatus.RUNNING and place is not None:
+                self._course.ready.append(place)
         self._fire_timers()
+        self._take_in_messages()
+
+    def _place_of(self, record: StepRecord) -> Place | None:
+        """The place of an open step; null for one that stands for an item of a distributed loop."""
+        for plan in self._course.plans():
+            node = plan.graph.index.get(record.node_id)
+            if node is not None and plan.key(node) == record.step_key:
+                return Place(plan, node)
+        return None
 
     def _fire_timers(self) -> None:
         now = asyncio.get_running_loop().time()
-        for node in [node for node, (due, _) in self._timers.items() if due <= now]:
-            _, record = self._timers.pop(node)
+        for key in [key for key, (due, _, _) in self._timers.items() if due <= now]:
+            _, place, record = self._timers.pop(key)
+            if place is None:
+                continue
             if record.status is StepStatus.PENDING:
-                self._plan.open[node] = record
-                self._plan.ready.append(node)
+                self._open[key] = record
+                self._course.ready.append(place)
+            elif record.status is StepStatus.WAITING:
+                self._waits.time_out(key)
+                self._course.ready.append(place)
             else:
-                at = max(self._world.clock(), record.started_at)
-                awake = replace(record, status=StepStatus.COMPLETED, handle="out", due_in=None, finished_at=at)
-                self._plan.advance(node, self._journal.record(awake))
+                self._wake(place, record)
 
-    def _seconds_to_timer(self) -> float:
-        return min(due for due, _ in self._timers.values()) - asyncio.get_running_loop().time()
+    def _wake(self, place: Place, record: StepRecord) -> None:
+        at = max(self._world.clock(), record.started_at)
+        awake = replace(record, status=StepStatus.COMPLETED, handle="out", due_in=None, finished_at=at)
+        self._open.pop(place.key, None)
+        self._course.advance(place, self._journal.record(awake))
 
-    def _output(self) -> bytes:
-        """The output of the run: that of its only leaf, else an object of all leaves by node id."""
-        values = {
-            self._version.graph.node_ids[node]: record.output or b"null"
-            for node in self._plan.leaves()
-            if (record := self._plan.done[node]) is not None
-        }
-        return next(iter(values.values())) if len(values) == 1 else merged(values)
+    def _take_in_messages(self) -> None:
+        """Give messages to the steps that wait for them."""
+        for wait, message in self._waits.matches():
+            self._timers.pop(wait.key, None)
+            if wait.place is not None:
+                self._course.ready.append(wait.place)
+            else:
+                self._end_item(wait.record, message)
+        for number in self._waits.take_unwanted():
+            self._journal.take(number)
+
+    def _seconds_to_timer(self) -> float | None:
+        if not self._timers:
+            return None
+        return min(due for due, _, _ in self._timers.values()) - asyncio.get_running_loop().time()
+
+    # Loops.
+
+    async def _advance_loops(self) -> Settle | None:
+        """Record the results of loops that are over, fail those that an item has failed, start children for items."""
+        course = self._course
+        while course.over or course.failed:
+            if course.failed:
+                loop, error = course.failed.popleft()
+                settle = await self._fail_loop(loop, error)
+            else:
+                settle = self._close_loop(course.over.popleft())
+            if settle is not None:
+                return settle
+        while course.to_spawn and not self._stopping:
+            await self._spawn(*course.to_spawn.popleft())
+        return None
+
+    def _close_loop(self, loop: Loop) -> Settle | None:
+        output = loop.output()
+        if len(output) > MAX_VALUE_BYTES:
+            message = f"The results have {len(output):,} bytes; a value may have {MAX_VALUE_BYTES:,}."
+            failure = NodeError(message, code="value_too_large", retryable=False)
+            return self._apply(loop.place, self._new_attempt(loop.place).failed(failure))
+        began = loop.record.started_at
+        at = max(self._world.clock(), began)
+        record = StepRecord(
+            loop.place.key, loop.place.node_id, LOOP_TYPE, StepStatus.COMPLETED, loop.record.attempt, began, at,
+            handle=DONE_HANDLE, output=output,
+        )  # fmt: skip  # in the order of the fields
+        return self._apply(loop.place, Ended(record))
+
+    async def _fail_loop(self, loop: Loop, error: dict[str, Any] | None) -> Settle | None:
+        """Stop what the items are doing, and fail the loop's own step, which its settings may still save."""
+        error = error or {}
+        dropped = self._course.drop(loop)
+        await self._stop_nodes(dropped)
+        self._close_open_steps(lambda place, record: self._is_dropped(loop, dropped, place, record))
+        failure = NodeError(error.get("message", ""), code=error.get("code", "item_failed"), retryable=False)
+        return self._apply(loop.place, self._new_attempt(loop.place).failed(failure))
+
+    def _is_dropped(self, loop: Loop, dropped: Collection[Plan], place: Place | None, record: StepRecord) -> bool:
+        return place.plan in dropped if place is not None else record.node_id == loop.place.node_id
+
+    async def _spawn(self, loop: Loop, index: int) -> None:
+        """Start the child run of an item: a step that waits for its end stands for it."""
+        run = await self._children.of_item(loop, index)
+        output = orjson.dumps({"run_id": str(run.id)})
+        record = StepRecord(
+            loop.key_of(index), loop.place.node_id, LOOP_TYPE, StepStatus.WAITING, 1, self._world.clock(),
+            output=output,
+        )  # fmt: skip  # in the order of the fields
+        self._open[record.step_key] = self._journal.record(record, starts=run)
+        self._waits.add(record.step_key, None, record)
+        self._journal.flush()
+
+    def _end_item(self, record: StepRecord, message: Message) -> None:
+        """The child run of an item has ended."""
+        path_end = int(record.step_key.rsplit("[", 1)[1][:-1])
+        loop = self._course.loops.get(record.step_key[: record.step_key.rindex("[")])
+        completed = message.status is RunStatus.COMPLETED
+        ended = replace(
+            record,
+            status=StepStatus.COMPLETED if completed else StepStatus.FAILED,
+            output=message.value if completed else None,
+            error=None if completed else message.error or {"code": "cancelled", "message": "The run was cancelled."},
+            finished_at=max(self._world.clock(), record.started_at),
+        )
+        del self._open[record.step_key]
+        self._journal.record(ended, taken=self._waits.taken(record.step_key))
+        if loop is not None:
+            self._course.take_result(loop, path_end, ended)
+
+    # The end.
 
     async def _cancel_open_steps(self) -> None:
-        """A run that ends leaves no step open: what runs, sleeps or waits for another try is recorded as cancelled."""
-        now = self._world.clock()
-        left = self._plan.open | {node: record for node, (_, record) in self._timers.items()}
-        for number, attempt in self._attempts.items():
-            node = self._version.nodes[number].node
-            left[number] = StepRecord(node.id, node.id, node.type, StepStatus.CANCELLED, attempt.context.attempt, now)
+        """A run that ends leaves no step open: what runs, sleeps or waits is recorded as cancelled."""
         await self._stop_nodes()
-        for record in left.values():
+        self._close_open_steps(lambda _place, _record: True)
+
+    def _close_open_steps(self, which: Callable[[Place | None, StepRecord], bool]) -> None:
+        """Record as cancelled what runs, sleeps or waits at such places."""
+        now = self._world.clock()
+        left = {key: (self._place_of(record), record) for key, record in self._open.items()}
+        left |= {key: (place, record) for key, (_, place, record) in self._timers.items()}
+        left |= {key: (attempt.scope.place, attempt.begun()) for key, attempt in self._attempts.items()}
+        for key, (place, record) in left.items():
+            if not which(place, record):
+                continue
+            for known in (self._open, self._timers, self._attempts):
+                known.pop(key, None)
+            self._waits.drop(key)
             at = max(now, record.started_at)
             self._journal.record(replace(record, status=StepStatus.CANCELLED, output=None, due_in=None, finished_at=at))
 
-    async def _stop_nodes(self) -> None:
-        if not self._running:
-            return
-        tasks = list(self._running)
-        self._running.clear()
+    async def _stop_nodes(self, plans: Collection[Plan] | None = None) -> None:
+        """Stop the nodes that run, all of them or those of some plans."""
+        tasks = [task for task, place in self._running.items() if plans is None or place.plan in plans]
         for task in tasks:
+            del self._running[task]
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        if tasks:
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     def _lost(self) -> None:
         if self._task is not None:
             self._task.cancel()
+
+
+def item_of(item: WorkItem) -> tuple[Item | None, dict[str, bytes]]:
+    """The item of a loop that a run runs as a child, and the outputs around the loop that its body looks at."""
+    if item.scope is None:
+        return None, {}
+    given = orjson.loads(item.input or b"{}")
+    outer = {node_id: orjson.dumps(output) for node_id, output in given["steps"].items()}
+    return Item(item.scope, orjson.dumps(given["item"]), time_of(item.run_id)), outer

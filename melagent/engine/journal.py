@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from itertools import islice
 from typing import TYPE_CHECKING, Protocol
 
 from melagent.domain.run import RunStatus, StepRecord, StepStatus
-from melagent.domain.work import Entry, Settle, Verdict, WorkItem
+from melagent.domain.work import ChildCall, Entry, NewRun, Settle, Verdict, WorkItem
 from melagent.errors import LeaseLost, MelError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from uuid import UUID
 
 FLUSH_SECONDS = 1.0
 """Recorded steps become durable at the latest after this time, even when nothing waits for them."""
+
+
+MAX_STEPS = 500
+"""In one entry; a run with more unwritten ones writes them one part after the other."""
 
 
 class Sink(Protocol):
@@ -23,6 +28,18 @@ class Sink(Protocol):
 
     def submit(self, entry: Entry) -> asyncio.Future[Verdict]:
         """Write an entry; repeats it as long as the answer is unknown. Raises MelError when it gives up."""
+
+    async def child(self, call: ChildCall) -> NewRun:
+        """The run that a call would start; nothing is started yet. Raises MelError when it cannot be."""
+
+
+@dataclass(slots=True)
+class Kept:
+    """A step that is not written yet, with the children that start and the messages that are taken together with it."""
+
+    step: StepRecord
+    starts: tuple[NewRun, ...] = ()
+    taken: tuple[int, ...] = ()
 
 
 class Journal:
@@ -38,7 +55,8 @@ class Journal:
         self._entry_seq = 0
         self._step_seq = item.next_seq
         self._on_lost = on_lost
-        self._gathered: dict[str, StepRecord] = {}
+        self._gathered: dict[str, Kept] = {}
+        self._dropped: list[int] = []
         self._owing = False
         self._settling = False
         self._lost: LeaseLost | None = None
@@ -46,19 +64,38 @@ class Journal:
         self._timer: asyncio.TimerHandle | None = None
         self.size = sum(_size(step) for step in item.journal or ()) + len(item.input or b"")
 
-    def record(self, step: StepRecord, *, derived: bool = False) -> StepRecord:
+    @property
+    def steps(self) -> int:
+        """How many records the run has made so far."""
+        return self._step_seq
+
+    def record(
+        self, step: StepRecord, *, derived: bool = False, taken: int | None = None, starts: NewRun | None = None
+    ) -> StepRecord:
         """Take in a step; the record as it will be stored. A later record of the same step replaces an earlier one.
 
-        A `derived` step follows from what is durable already, so nothing has to wait for its own record.
+        A `derived` step follows from what is durable already, so nothing has to wait for its own record. Together with
+        the step a message is `taken` from the inbox, and a child starts.
         """
         step.seq = self._step_seq
         self._step_seq += 1
-        self._gathered[step.step_key] = step
+        earlier = self._gathered.get(step.step_key)
+        kept = self._gathered[step.step_key] = Kept(step) if earlier is None else replace(earlier, step=step)
+        if starts is not None:
+            kept.starts += (starts,)
+        if taken is not None:
+            kept.taken += (taken,)
         self._owing = self._owing or not derived
         self.size += _size(step)
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(FLUSH_SECONDS, self.flush)
+        if len(self._gathered) >= MAX_STEPS:
+            self.flush()
         return step
+
+    def take(self, message: int) -> None:
+        """Remove a message that leads to nothing, with the next write."""
+        self._dropped.append(message)
 
     def flush(self) -> None:
         """Begin to write what has gathered, unless a write is under way: then it follows by itself."""
@@ -80,6 +117,8 @@ class Journal:
         if self._writing is not None:
             await asyncio.shield(self._writing)
         self._raise_if_lost()
+        while len(self._gathered) > MAX_STEPS:
+            await self._write(self._take(), None)
         await self._write(self._take(), settle)
 
     def close(self) -> None:
@@ -88,12 +127,14 @@ class Journal:
         self._stop_timer()
         self._on_lost = _nobody  # whoever ran this run is done, and need not be kept alive by its journal
 
-    def _take(self) -> tuple[StepRecord, ...]:
-        steps = tuple(self._gathered.values())
-        self._gathered.clear()
-        self._owing = False
+    def _take(self) -> list[Kept]:
+        """What is written next: the first of what has gathered."""
+        kept = list(islice(self._gathered.values(), MAX_STEPS))
+        for one in kept:
+            del self._gathered[one.step.step_key]
+        self._owing = bool(self._gathered)
         self._stop_timer()
-        return steps
+        return kept
 
     def _stop_timer(self) -> None:
         if self._timer is not None:
@@ -115,15 +156,25 @@ class Journal:
         finally:
             self._writing = None
 
-    async def _write(self, steps: tuple[StepRecord, ...], settle: Settle | None) -> None:
-        verdict = await self._submit(steps, settle)
+    async def _write(self, kept: list[Kept], settle: Settle | None) -> None:
+        verdict = await self._submit(kept, settle)
         if verdict is Verdict.INVALID:
-            await self._write_one_by_one(steps)
+            await self._write_one_by_one(kept)
 
-    async def _submit(self, steps: tuple[StepRecord, ...], settle: Settle | None) -> Verdict:
+    async def _submit(self, kept: Sequence[Kept], settle: Settle | None) -> Verdict:
         self._entry_seq += 1
+        dropped, self._dropped = self._dropped, []
+        entry = Entry(
+            self._run_id,
+            self._lease,
+            self._entry_seq,
+            tuple(one.step for one in kept),
+            settle,
+            tuple(start for one in kept for start in one.starts),
+            (*dropped, *(message for one in kept for message in one.taken)),
+        )
         try:
-            verdict = await self._sink.submit(Entry(self._run_id, self._lease, self._entry_seq, steps, settle))
+            verdict = await self._sink.submit(entry)
         except Exception as error:  # whatever it is, what was taken is not durable, so nothing may go on
             reason = error.message if isinstance(error, MelError) else type(error).__name__
             raise LeaseLost(f"The journal could not be written: {reason}") from error
@@ -131,11 +182,11 @@ class Journal:
             raise LeaseLost
         return verdict
 
-    async def _write_one_by_one(self, steps: tuple[StepRecord, ...]) -> None:
+    async def _write_one_by_one(self, kept: list[Kept]) -> None:
         """Find the step that the database refuses, record it as failed without its values, and fail the run."""
-        for step in steps:
-            if await self._submit((step,), None) is Verdict.INVALID:
-                await self._fail(step)
+        for one in kept:
+            if await self._submit([one], None) is Verdict.INVALID:
+                await self._fail(one.step)
                 raise LeaseLost("The run failed: one of its values cannot be stored.")
         raise LeaseLost("The run cannot be settled; it will be resumed.")
 
@@ -147,8 +198,8 @@ class Journal:
         }
         bare = replace(step, status=StepStatus.FAILED, handle=None, output=None, logs=(), error=error)
         finished = replace(bare, finished_at=step.finished_at or step.started_at, due_in=None)
-        if await self._submit((finished,), Settle(RunStatus.FAILED, error=error)) is Verdict.INVALID:
-            await self._submit((), Settle(RunStatus.FAILED, error=error))
+        if await self._submit([Kept(finished)], Settle(RunStatus.FAILED, error=error)) is Verdict.INVALID:
+            await self._submit([], Settle(RunStatus.FAILED, error=error))
 
 
 def _size(step: StepRecord) -> int:

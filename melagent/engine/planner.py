@@ -7,31 +7,38 @@ own outgoing edges. The fired trigger is the entry; every other node without inc
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from melagent.domain.loops import step_key
 from melagent.domain.run import StepRecord, StepStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from melagent.domain.graph import Graph
 
 
 class Plan:
-    """The progress of one run. Each decision costs time proportional to the edges it decides, never to the graph.
+    """The progress of one region of a run: of its top, or of one item of a loop (then `path` has its number).
 
-    `done[n]` is the final record of node `n`, or null; `open` maps a started but unfinished node (sleeping, or waiting
-    to be tried again) to its latest record. `ready` lists the nodes that may start, in the order they became ready.
+    Each decision costs time proportional to the edges it decides, never to the graph.
+
+    `done[n]` is the final record of node `n`, or null. `ready` lists the nodes that may start, in the order they became
+    ready. `undone` counts the nodes that became ready and are not done. `failure` is the first record of a node that
+    failed and took no handle in its stead. `values` is for whoever decodes outputs, by node.
     """
 
-    __slots__ = ("_open_inputs", "_taken", "done", "entry", "graph", "open", "ready", "skipped")
+    __slots__ = (
+        "_open_inputs", "_taken", "done", "entry", "failure", "graph", "path", "ready", "skipped", "undone", "values",
+    )  # fmt: skip
 
-    def __init__(self, graph: Graph, entry: str) -> None:
+    def __init__(self, graph: Graph, entry: str, path: tuple[int, ...] = ()) -> None:
         self.graph = graph
+        self.path = path
+        self.undone = 1
+        self.failure: StepRecord | None = None
+        self.values: dict[int, Any] = {}
         self.entry = graph.index[entry]
         self.done: list[StepRecord | None] = [None] * len(graph.node_ids)
         self.skipped: set[int] = set()
-        self.open: dict[int, StepRecord] = {}
         self.ready: list[int] = [self.entry]
         self._open_inputs = [len(edges) for edges in graph.incoming]
         self._taken = [False] * len(graph.edges)
@@ -42,7 +49,9 @@ class Plan:
     def advance(self, node: int, record: StepRecord) -> None:
         """Take in the final record of a node; nodes that become ready are appended to `ready`."""
         self.done[node] = record
-        self.open.pop(node, None)
+        self.undone -= 1
+        if record.status is StepStatus.FAILED and record.handle is None:
+            self.failure = self.failure or record
         for edge in self.graph.outgoing[node]:
             self._decide(edge, taken=self.graph.edges[edge].source_handle == record.handle)
 
@@ -59,19 +68,19 @@ class Plan:
             if not any(self._taken[edge] for edge in self.graph.outgoing[node])
         ]
 
-    def failure(self) -> StepRecord | None:
-        """The record that must fail the run: a node failed and no handle was taken in its stead."""
-        return next((r for r in self.done if r and r.status is StepStatus.FAILED and r.handle is None), None)
-
     def _decide(self, edge: int, *, taken: bool) -> None:
         target = self.graph.targets[edge]
         self._taken[edge] = taken
         self._open_inputs[target] -= 1
         if self._open_inputs[target] == 0:
             if any(self._taken[incoming] for incoming in self.graph.incoming[target]):
-                self.ready.append(target)
+                self._make_ready(target)
             else:
                 self._skip(target)
+
+    def _make_ready(self, node: int) -> None:
+        self.ready.append(node)
+        self.undone += 1
 
     def _skip(self, node: int) -> None:
         """Skip a node and all that is dead because of it; a worklist, so that long dead paths need no deep stack."""
@@ -84,20 +93,16 @@ class Plan:
             if self._open_inputs[target]:
                 continue
             if any(self._taken[incoming] for incoming in self.graph.incoming[target]):
-                self.ready.append(target)
+                self._make_ready(target)
             else:
                 self.skipped.add(target)
                 dead.extend(self.graph.outgoing[target])
 
+    def key(self, node: int) -> str:
+        """The key of the step that this node is here."""
+        return step_key(self.graph.node_ids[node], self.path)
 
-def fold(graph: Graph, entry: str, journal: Iterable[StepRecord]) -> Plan:
-    """Where a run stands after the recorded steps: the same plan that the run had when it recorded the last of them."""
-    plan = Plan(graph, entry)
-    for record in sorted(journal, key=lambda step: step.seq):
-        node = graph.index[record.node_id]
-        if record.status.final:
-            plan.advance(node, record)
-        else:
-            plan.open[node] = record
-    plan.ready = [node for node in plan.ready if plan.done[node] is None]
-    return plan
+    def take_ready(self) -> list[int]:
+        """The nodes that may start, once: whoever takes them starts them."""
+        ready, self.ready = self.ready, []
+        return [node for node in ready if self.done[node] is None]

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 import structlog
 
 from melagent.domain.run import RunStatus
-from melagent.domain.work import TIMED_OUT, RunEnd
+from melagent.domain.work import TIMED_OUT
 from melagent.engine import metrics
 from melagent.engine.lifecycle import rescue
+from melagent.engine.lifecycle.cancel import cancel_orphans
 from melagent.loop import Loop
 
 if TYPE_CHECKING:
@@ -18,12 +19,16 @@ if TYPE_CHECKING:
 INTERVAL_SECONDS = 1.8
 """With the jitter of a loop this stays below the two seconds that are promised."""
 
+PASSES_BETWEEN_ORPHANS = 8
+"""Whoever ends a parent ends its children; this is for the case that he dies in between."""
+
 log = structlog.get_logger()
 
 
 class Rescuer:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self._passes = 0
         self.loop = Loop("rescuer", self.one_pass, interval_seconds=INTERVAL_SECONDS)
 
     async def one_pass(self) -> float | None:
@@ -34,9 +39,10 @@ class Rescuer:
             log.info("rescued runs", count=len(freed), runs=[str(run_id) for run_id in freed])
             metrics.RUNS_RESCUED.inc(len(freed))
             self._engine.work_queued(None)
-        for run_id in failed:
-            self._engine.run_ended(RunEnd(run_id, RunStatus.FAILED, None, rescue.WORKER_LOST))
-        for run_id in overdue:
-            self._engine.run_ended(RunEnd(run_id, RunStatus.FAILED, None, TIMED_OUT))
+        self._engine.ended_from_outside(failed, RunStatus.FAILED, rescue.WORKER_LOST)
+        self._engine.ended_from_outside(overdue, RunStatus.FAILED, TIMED_OUT)
+        if self._passes % PASSES_BETWEEN_ORPHANS == 0:
+            self._engine.ended_from_outside(await cancel_orphans(self._engine.pool), RunStatus.CANCELLED, None)
+        self._passes += 1
         full = max(len(freed) + len(failed), len(overdue)) >= rescue.BATCH
         return 0.0 if full else None

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from melagent.domain.graph import Graph
+from melagent.domain.loops import ITEM_HANDLE, ITEMS_SUFFIX, Regions, path_of, step_key
 from melagent.domain.run import RunStatus, StepStatus
-from melagent.engine.planner import fold
+from melagent.engine.course import skipped
 from melagent.services.definitions import decode
 from melagent.services.requirements import waiting_for_worker
 from melagent.services.workflows import found
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from uuid import UUID
 
-    from melagent.domain.definition import Node
+    from melagent.domain.definition import Edge, Node
     from melagent.domain.run import Run, StepRecord
     from melagent.store.pool import Connection, Pool
     from melagent.store.rows import StoredRun, StoredStep
@@ -110,10 +110,9 @@ async def steps_page(pool: Pool, run_id: UUID, after: int, limit: int) -> tuple[
 
 
 async def _skipped(conn: Connection, run: StoredRun) -> list[Step]:
-    definition = decode(found(await versions.definition_of(conn, run.run.version_id), "version"))
-    plan = fold(Graph.of(definition), run.entry, await steps.outline(conn, run.run.id))
-    nodes = [definition.nodes[index] for index in sorted(plan.skipped)]
-    return [_skipped_step(node) for node in nodes]
+    regions = Regions.of(decode(found(await versions.definition_of(conn, run.run.version_id), "version")))
+    left_out = skipped(regions, run.entry, await steps.outline(conn, run.run.id), run.scope)
+    return [_skipped_step(node) for node in regions.definition.nodes if node.id in left_out]
 
 
 def _skipped_step(node: Node) -> Step:
@@ -136,30 +135,58 @@ def _skipped_step(node: Node) -> Step:
 
 async def _inputs(conn: Connection, run: StoredRun, chosen: Sequence[StoredStep]) -> dict[str, list[Value]]:
     """The live inputs of each step in edge order: an edge is live when its source took the edge's handle."""
-    text = found(await versions.definition_of(conn, run.run.version_id), "version")
-    graph = Graph.of(decode(text))
-    edges = {step.record.step_key: _edges_into(graph, step.record) for step in chosen}
-    sources = {source for incoming in edges.values() for source, _ in incoming}
-    known = await steps.find(conn, run.run.id, sources)
+    regions = Regions.of(decode(found(await versions.definition_of(conn, run.run.version_id), "version")))
+    edges = {step.record.step_key: _edges_into(regions, step.record) for step in chosen}
+    known = await steps.find(conn, run.run.id, {source.key for incoming in edges.values() for source in incoming})
+    items = await _items(conn, run, known)
     inputs = {
-        key: [
-            Value(known[source].record.output, known[source].output_hash)
-            for source, handle in incoming
-            if source in known and known[source].record.handle == handle
-        ]
+        key: [value for source in incoming if (value := _given_by(source, known, items)) is not None]
         for key, incoming in edges.items()
     }
-    if run.entry in inputs:
+    if run.scope is None and run.entry in inputs:
         inputs[run.entry] = [Value(run.run.input, run.input_hash)]
     return inputs
 
 
-def _edges_into(graph: Graph, step: StepRecord) -> list[tuple[str, str]]:
-    """Source and handle of each edge into the node of a step; none for a node the version does not have."""
-    if step.node_id not in graph.index:
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where an edge comes from: a step and the handle it must have taken, or an item of the list in a step."""
+
+    key: str
+    handle: str
+    index: int | None = None
+
+
+def _edges_into(regions: Regions, step: StepRecord) -> list[Source]:
+    """The edges into a step; none for a node the version does not have, and for the items of a loop."""
+    path = path_of(step.step_key, step.node_id)
+    if step.node_id not in regions.loop_of or len(path) != regions.depth_of(step.node_id):
         return []
-    edges = [graph.edges[edge] for edge in graph.incoming[graph.index[step.node_id]]]
-    return [(edge.source, edge.source_handle) for edge in edges]
+    loop, graph = regions.loop_of[step.node_id], regions.graph_of(step.node_id)
+    return [_source(graph.edges[edge], loop, path) for edge in graph.incoming[graph.index[step.node_id]]]
+
+
+def _source(edge: Edge, loop: str | None, path: tuple[int, ...]) -> Source:
+    if edge.source == loop:
+        return Source(step_key(loop, path[:-1]) + ITEMS_SUFFIX, ITEM_HANDLE, path[-1])
+    return Source(step_key(edge.source, path), edge.source_handle)
+
+
+async def _items(conn: Connection, run: StoredRun, known: dict[str, StoredStep]) -> dict[str, list[Any]]:
+    """The lists of items of the loops among these steps."""
+    lists = {key: step for key, step in known.items() if key.endswith(ITEMS_SUFFIX)}
+    hashes = {step.output_hash for step in lists.values() if step.output_hash}
+    values = await payloads.load(conn, run.run.id, hashes)
+    texts = {key: _bytes(Value(step.record.output, step.output_hash), values) for key, step in lists.items()}
+    return {key: orjson.loads(text or b"{}").get("items", []) for key, text in texts.items()}
+
+
+def _given_by(source: Source, known: dict[str, StoredStep], items: dict[str, list[Any]]) -> Value | None:
+    if source.index is not None:
+        listed = items.get(source.key, [])
+        return Value(orjson.dumps(listed[source.index]), None) if source.index < len(listed) else None
+    step = known.get(source.key)
+    return Value(step.record.output, step.output_hash) if step and step.record.handle == source.handle else None
 
 
 async def _fitting(conn: Connection, run_id: UUID, wanted: Sequence[Sequence[Value]]) -> int:

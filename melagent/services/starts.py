@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 import orjson
 
-from melagent.domain.work import NewRun
+from melagent.domain.work import Limit, NewRun
 from melagent.errors import Conflict, Problem, Unprocessable
 from melagent.services.definitions import decode
 from melagent.services.requirements import required_by
@@ -17,7 +18,7 @@ from melagent.store import drafts, versions, workflows
 from melagent.store.ids import new_id
 
 if TYPE_CHECKING:
-    from uuid import UUID
+    from collections.abc import Iterable
 
     from melagent.domain.definition import Definition
     from melagent.engine.engine import Engine
@@ -79,22 +80,36 @@ class Starts:
         return version.id, decode(version.definition)
 
     async def _start(self, workflow_id: UUID | None, version_id: UUID, definition: Definition, start: Start) -> UUID:
-        settings = definition.settings
         run = NewRun(
             id=new_id(),
             workflow_id=workflow_id,
             version_id=version_id,
             entry=entry_of(definition, self.registry, start.entry),
             input=orjson.dumps(start.input),
-            priority=settings.priority if start.priority is None else start.priority,
-            deadline_in=settings.timeout_seconds,
-            requires=required_by(definition, self.registry, start.labels),
+            **facts_of(definition, self.registry, workflow_id, start.labels),
         )
+        if start.priority is not None:
+            run = replace(run, priority=start.priority)
         if start.wait_seconds > 0:
             await self.engine.start_and_wait(run, start.wait_seconds)
         else:
             await self.engine.start(run)
         return run.id
+
+
+def facts_of(
+    definition: Definition, registry: Registry, workflow_id: UUID | None, labels: Iterable[str] = ()
+) -> dict[str, Any]:
+    """What the settings of a definition say about each of its runs. Runs of no workflow have no limit."""
+    settings = definition.settings
+    most = settings.max_concurrency
+    return {
+        "priority": settings.priority,
+        "deadline_in": settings.timeout_seconds,
+        "requires": required_by(definition, registry, labels),
+        "on_failure": UUID(settings.error_workflow_id) if settings.error_workflow_id else None,
+        "limit": Limit(workflow_id, most) if most is not None and workflow_id is not None else None,
+    }
 
 
 def entry_of(definition: Definition, registry: Registry, wanted: str | None) -> str:

@@ -7,7 +7,7 @@ at once on the instance that made it.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
@@ -15,7 +15,7 @@ from melagent.domain.run import Trigger
 from melagent.domain.work import NewRun
 from melagent.services.definitions import decode
 from melagent.services.memory import BriefMemory
-from melagent.services.requirements import required_by
+from melagent.services.starts import facts_of
 from melagent.store import triggers, versions
 from melagent.store.ids import new_id
 
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from uuid import UUID
 
-    from melagent.domain.definition import WorkflowSettings
     from melagent.registry import Registry
     from melagent.store.pool import Connection, Pool
     from melagent.store.rows import WorkflowTrigger
@@ -47,9 +46,7 @@ class Hook:
     answered_by_node: bool
     status_code: int
     headers: Mapping[str, str]
-    priority: int
-    deadline_in: float | None
-    requires: str
+    facts: Mapping[str, Any]
 
     def run(self, data: bytes) -> NewRun:
         return NewRun(
@@ -59,9 +56,7 @@ class Hook:
             entry=self.node_id,
             input=data,
             trigger=self.trigger,
-            priority=self.priority,
-            deadline_in=self.deadline_in,
-            requires=self.requires,
+            **self.facts,
         )
 
 
@@ -72,7 +67,7 @@ class Webhooks:
         self._pool = pool
         self._registry = registry
         self._hooks = BriefMemory(self._load, REMEMBERED_SECONDS)
-        self._known: dict[UUID, tuple[WorkflowSettings, str]] = {}
+        self._known: dict[UUID, dict[str, Any]] = {}
 
     async def find(self, token: str) -> Hook | None:
         """The armed and enabled webhook with this token."""
@@ -88,18 +83,17 @@ class Webhooks:
             if trigger is None:
                 return None
             if trigger.version_id not in self._known:
-                await self._learn(conn, trigger.version_id)
-        return self._hook(trigger, *self._known[trigger.version_id])
+                await self._learn(conn, trigger.version_id, trigger.workflow_id)
+        return self._hook(trigger, self._known[trigger.version_id])
 
-    async def _learn(self, conn: Connection, version_id: UUID) -> None:
-        """Versions never change, so their settings, and what they require, are read once."""
+    async def _learn(self, conn: Connection, version_id: UUID, workflow_id: UUID) -> None:
+        """Versions never change, so what they say about their runs is read once."""
         text = await versions.definition_of(conn, version_id)
         if len(self._known) >= MAX_KNOWN_VERSIONS:
             self._known.clear()
-        definition = decode(text or b"{}")
-        self._known[version_id] = definition.settings, required_by(definition, self._registry)
+        self._known[version_id] = facts_of(decode(text or b"{}"), self._registry, workflow_id)
 
-    def _hook(self, trigger: WorkflowTrigger, settings: WorkflowSettings, requires: str) -> Hook | None:
+    def _hook(self, trigger: WorkflowTrigger, facts: dict[str, Any]) -> Hook | None:
         node_type = self._registry.get(trigger.type)
         if node_type is None:
             return None
@@ -115,7 +109,5 @@ class Webhooks:
             answered_by_node=params["respond"] == "http_response",
             status_code=params["status_code"],
             headers=params["headers"],
-            priority=settings.priority,
-            deadline_in=settings.timeout_seconds,
-            requires=requires,
+            facts=facts,
         )

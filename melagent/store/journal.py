@@ -5,6 +5,7 @@ Arrays of run ids are sorted, so that a range of ids can tell PostgreSQL which p
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
@@ -20,21 +21,52 @@ if TYPE_CHECKING:
     from melagent.domain.work import Entry
     from melagent.store.pool import Connection
 
+HOLD = """
+WITH entry AS (
+    SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::integer[]) AS t (run_id, lease, seq)
+), locked AS (
+    SELECT id FROM runs WHERE id = ANY($4::uuid[]) AND id BETWEEN $4[1] AND $4[cardinality($4)]
+     ORDER BY id FOR NO KEY UPDATE
+)
+SELECT w.run_id, e.seq > w.lease_seq AS fresh
+  FROM work_items w JOIN entry e ON e.run_id = w.run_id LEFT JOIN locked l ON l.id = w.run_id
+ WHERE w.run_id = ANY($1::uuid[]) AND w.lease = e.lease
+ ORDER BY w.run_id FOR UPDATE OF w
+"""
+
+
+async def hold(conn: Connection, entries: Sequence[Entry]) -> set[UUID]:
+    """Lock what `write` will lock; the runs whose lease is still theirs and whose entry was not written before."""
+    entries = sorted(entries, key=lambda entry: entry.run_id)
+    runs, leases, seqs = [e.run_id for e in entries], [e.lease for e in entries], [e.seq for e in entries]
+    rows = await conn.fetch(HOLD, runs, leases, seqs, [entry.run_id for entry in entries if entry.settle])
+    return {row["run_id"] for row in rows if row["fresh"]}
+
+
 WRITE = """
 WITH entry AS (
     SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::integer[], $4::text[], $5::bytea[], $6::bytea[], $7::text[],
-                         $8::float8[], $9::text[])
-        AS t (run_id, lease, seq, status, output, output_hash, error, wake_in, waiting_for)
+                         $8::float8[], $9::text[], $31::text[], $32::text[])
+        AS t (run_id, lease, seq, status, output, output_hash, error, wake_in, waiting_for, waits, requires)
 ), locked AS (
     SELECT id FROM runs WHERE id = ANY($10::uuid[]) AND id BETWEEN $10[1] AND $10[cardinality($10)]
      ORDER BY id FOR NO KEY UPDATE
 ), held AS (
-    SELECT w.run_id, w.lease_seq, w.priority, w.requires, w.attempt, w.started_at, w.deadline_at
+    SELECT w.run_id, w.lease_seq, w.priority, w.requires, w.attempt, w.started_at, w.deadline_at, w.pausing,
+           w.limited_by, w.limit_to
       FROM work_items w JOIN entry e ON e.run_id = w.run_id LEFT JOIN locked l ON l.id = w.run_id
      WHERE w.run_id = ANY($1::uuid[]) AND w.lease = e.lease
      ORDER BY w.run_id FOR UPDATE OF w
 ), fresh AS MATERIALIZED (
-    SELECT e.*, h.priority, h.requires, h.attempt, h.started_at, h.deadline_at
+    SELECT e.run_id, e.lease, e.seq, e.output, e.output_hash, e.error, e.wake_in, e.waiting_for, h.priority, h.attempt,
+           h.started_at, h.deadline_at, h.limited_by, h.limit_to, coalesce(e.requires, h.requires) AS requires,
+           string_to_array(e.waits, E'\\n') AS waits,
+           CASE WHEN e.status = 'waiting' AND EXISTS (
+                     SELECT FROM run_inbox i
+                      WHERE i.run_id = e.run_id AND i.topic = ANY(string_to_array(e.waits, E'\\n')))
+                THEN 'pending'
+                WHEN h.pausing AND e.status IN ('sleeping', 'waiting') THEN 'paused'
+                ELSE e.status END AS status
       FROM entry e JOIN held h ON h.run_id = e.run_id WHERE e.seq > h.lease_seq
 ), stored AS (
     INSERT INTO payloads (run_id, hash, size, data)
@@ -59,7 +91,7 @@ WITH entry AS (
      WHERE steps.status IN ('pending', 'running', 'sleeping', 'waiting')
 ), kept AS (
     UPDATE work_items w
-       SET lease_seq = f.seq,
+       SET lease_seq = f.seq, requires = f.requires,
            expiries = CASE WHEN f.run_id = ANY($11::uuid[]) THEN 0 ELSE w.expiries END,
            lease = CASE WHEN f.status IS NULL THEN w.lease END,
            worker_id = CASE WHEN f.status IS NULL THEN w.worker_id END,
@@ -70,9 +102,13 @@ WITH entry AS (
     DELETE FROM work_items w USING fresh f
      WHERE w.run_id = f.run_id AND w.run_id = ANY($1::uuid[]) AND f.status <> 'pending'
 ), put_aside AS (
-    INSERT INTO parked (run_id, priority, requires, wake_at, reason, waiting_for, attempt, started_at, deadline_at)
-    SELECT run_id, priority, requires, least(now() + make_interval(secs => wake_in), deadline_at), status,
-           waiting_for::json, attempt, started_at, deadline_at
+    INSERT INTO parked (run_id, priority, requires, wake_at, reason, waits, waiting_for, attempt, started_at,
+                        deadline_at, limited_by, limit_to)
+    SELECT run_id, priority, requires,
+           least(CASE WHEN status <> 'paused' THEN now() + make_interval(secs => wake_in) END, deadline_at), status,
+           coalesce(CASE status WHEN 'waiting' THEN waits END, '{}'),
+           CASE WHEN status <> 'paused' THEN waiting_for::json END, attempt, started_at, deadline_at, limited_by,
+           limit_to
       FROM fresh WHERE status IN ('sleeping', 'waiting', 'paused')
 ), settled AS (
     UPDATE runs r
@@ -82,13 +118,36 @@ WITH entry AS (
       FROM fresh f
      WHERE r.id = f.run_id AND r.id = ANY($10::uuid[]) AND r.id BETWEEN $10[1] AND $10[cardinality($10)]
        AND f.status IS NOT NULL
+    RETURNING r.id, r.status, r.on_failure,
+              CASE WHEN r.attached AND r.finished_at IS NOT NULL THEN r.parent_run_id END AS parent
+), told AS (
+    INSERT INTO run_inbox (run_id, topic, child_id)
+    SELECT parent, 'child', id FROM settled WHERE parent IS NOT NULL
+    UNION ALL
+    SELECT id, 'failed', NULL FROM settled WHERE on_failure IS NOT NULL AND status = 'failed'
 )
-SELECT run_id FROM held
+SELECT h.run_id, f.run_id IS NOT NULL AS fresh, s.parent, s.id IS NOT NULL AND s.status <> 'pending' AS left,
+       h.limited_by, s.on_failure IS NOT NULL AND s.status = 'failed' AS failed
+  FROM held h LEFT JOIN fresh f ON f.run_id = h.run_id LEFT JOIN settled s ON s.id = h.run_id
 """
 
 
-async def write(conn: Connection, entries: Sequence[Entry], lease_seconds: float) -> set[UUID]:
-    """Record the entries whose lease is still theirs, each as a whole; the ids of their runs.
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What a write did with one entry whose lease is still held.
+
+    It is not `fresh` when it was written before. `parent` is a run that has a message now, `limited_by` a workflow
+    that has a place free, and `failed` says that a workflow waits to be started for this failure.
+    """
+
+    fresh: bool
+    parent: UUID | None
+    limited_by: UUID | None
+    failed: bool
+
+
+async def write(conn: Connection, entries: Sequence[Entry], lease_seconds: float) -> dict[UUID, Written]:
+    """Record the entries whose lease is still theirs, each as a whole; by the ids of their runs.
 
     There is at most one entry for each run. A final step record is never overwritten. An entry that was recorded before
     changes nothing and counts as held.
@@ -131,8 +190,14 @@ async def write(conn: Connection, entries: Sequence[Entry], lease_seconds: float
         payloads.hashes,
         payloads.sizes,
         payloads.data,
+        ["\n".join(settle.waits) if settle and settle.waits else None for settle in settles],
+        [settle and settle.requires for settle in settles],
     )
-    return {row["run_id"] for row in rows}
+    return {row["run_id"]: _written(row) for row in rows}
+
+
+def _written(row: asyncpg.Record) -> Written:
+    return Written(row["fresh"], row["parent"], row["limited_by"] if row["left"] else None, row["failed"])
 
 
 def _json(value: Any) -> str | None:

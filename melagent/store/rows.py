@@ -98,6 +98,7 @@ class StoredRun:
 
     run: Run
     entry: str
+    scope: str | None
     input_hash: bytes | None
     output_hash: bytes | None
 
@@ -132,8 +133,10 @@ def run_of(row: asyncpg.Record) -> StoredRun:
         attempt=row["attempt"],
         worker_id=row["worker_id"],
         waiting_for=_decoded(row["waiting_for"]),
+        parent_run_id=row["parent_run_id"],
+        retry_of=row["retry_of"],
     )
-    return StoredRun(run, row["entry"], row["input_hash"], row["output_hash"])
+    return StoredRun(run, row["entry"], row["scope"], row["input_hash"], row["output_hash"])
 
 
 def step_of(row: asyncpg.Record) -> StoredStep:

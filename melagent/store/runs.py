@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from melagent.store.pool import Connection
 
 _SHOWN_STATUS = "CASE WHEN w.lease_expires_at > now() THEN 'running' ELSE r.status END"
+_LIMITED = """json_build_object('type', 'limit', 'runs', p.limit_to,
+                         'message', 'so many runs of the workflow may be due at once')"""
 
 _FROM = """
   FROM runs r
@@ -30,7 +32,8 @@ _COLUMNS = f"""
        r.trigger_type, r.trigger_id, r.trigger_node, r.error, r.created_at, r.finished_at,
        coalesce(r.started_at, w.started_at, p.started_at) AS started_at,
        coalesce(w.attempt, p.attempt, r.attempt) AS attempt,
-       CASE WHEN w.lease_expires_at > now() THEN w.worker_id END AS worker_id, p.waiting_for
+       CASE WHEN w.lease_expires_at > now() THEN w.worker_id END AS worker_id, r.parent_run_id, r.retry_of, r.scope,
+       CASE p.reason WHEN 'limited' THEN {_LIMITED} ELSE p.waiting_for END AS waiting_for
 """
 
 _PAGE = f"""

@@ -68,6 +68,19 @@ async def find(conn: Connection, workflow_id: UUID, version_number: int) -> Vers
     return value_of(Version, row) if row else None
 
 
+FIND_VERSION_BY_ID = """
+SELECT v.id, v.workflow_id, v.version_number, v.name, v.description, v.definition::text, v.created_by, v.created_at,
+       v.version_number = w.current_version AS is_current
+  FROM workflows w JOIN versions v ON v.workflow_id = w.id
+ WHERE w.id = $1 AND v.id = $2 AND w.deleted_at IS NULL
+"""
+
+
+async def find_by_id(conn: Connection, workflow_id: UUID, version_id: UUID) -> Version | None:
+    row = await conn.fetchrow(FIND_VERSION_BY_ID, workflow_id, version_id)
+    return value_of(Version, row) if row else None
+
+
 FIND_CURRENT_VERSION = """
 SELECT v.id, v.workflow_id, v.version_number, v.name, v.description, v.definition::text, v.created_by, v.created_at,
        true AS is_current

@@ -12,11 +12,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import orjson
-
-from melagent.domain.run import RunStatus, Trigger
+from melagent.domain.run import Trigger
 from melagent.store.payloads import Payloads
 
 if TYPE_CHECKING:
@@ -32,13 +30,18 @@ if TYPE_CHECKING:
 START = """
 WITH new AS (
     SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::smallint[], $5::text[], $6::text[], $7::uuid[],
-                         $8::text[], $9::bytea[], $10::bytea[], $11::float8[], $12::text[], $13::uuid[], $14::text[])
+                         $8::text[], $9::bytea[], $10::bytea[], $11::float8[], $12::text[], $13::uuid[], $14::text[],
+                         $20::uuid[], $21::text[], $22::boolean[], $23::smallint[], $24::text[], $25::uuid[],
+                         $26::uuid[], $27::uuid[], $28::integer[])
         AS t (id, workflow_id, version_id, priority, entry, trigger_type, trigger_id, trigger_node, input, input_hash,
-              deadline_in, requires, lease, worker_id)
+              deadline_in, requires, lease, worker_id, parent_run_id, parent_step, attached, depth, scope, retry_of,
+              on_failure, limited_by, limit_to)
 ), inserted AS (
     INSERT INTO runs (id, workflow_id, version_id, priority, entry, trigger_type, trigger_id, trigger_node, input,
-                      input_hash, deadline_at)
+                      input_hash, requires, parent_run_id, parent_step, attached, depth, scope, retry_of, on_failure,
+                      deadline_at)
     SELECT id, workflow_id, version_id, priority, entry, trigger_type, trigger_id, trigger_node, input, input_hash,
+           requires, parent_run_id, parent_step, attached, depth, scope, retry_of, on_failure,
            now() + make_interval(secs => deadline_in)
       FROM new
     ON CONFLICT (id) DO NOTHING
@@ -51,7 +54,11 @@ WITH new AS (
     SELECT n.id, n.priority, n.requires, n.worker_id, i.deadline_at,
            CASE WHEN NOT EXISTS (SELECT FROM work_items w WHERE w.lease IS NULL AND w.requires = n.requires)
                 THEN n.lease END AS lease
-      FROM new n JOIN inserted i ON i.id = n.id
+      FROM new n JOIN inserted i ON i.id = n.id WHERE n.limited_by IS NULL
+), held_back AS (
+    INSERT INTO parked (run_id, priority, requires, wake_at, reason, attempt, deadline_at, limited_by, limit_to)
+    SELECT n.id, n.priority, n.requires, i.deadline_at, 'limited', 0, i.deadline_at, n.limited_by, n.limit_to
+      FROM new n JOIN inserted i ON i.id = n.id WHERE n.limited_by IS NOT NULL
 )
 INSERT INTO work_items (run_id, priority, requires, lease, worker_id, lease_expires_at, granted_at, attempt, started_at,
                         deadline_at)
@@ -81,7 +88,8 @@ async def start(
     """Insert runs and their work items in one statement; the ids of those that were leased at once.
 
     A lease is granted only where one is offered and while no free item with the same requirement waits. A run that is
-    there already is left as it is, so the call may be repeated when its outcome is unknown.
+    there already is left as it is, so the call may be repeated when its outcome is unknown. A limited run is parked
+    until `limits.admit` finds a place for it.
     """
     payloads = Payloads()
     inputs = [await payloads.put(run.id, run.input) for run in runs]
@@ -106,6 +114,15 @@ async def start(
         payloads.hashes,
         payloads.sizes,
         payloads.data,
+        [run.parent and run.parent.run_id for run in runs],
+        [run.parent and run.parent.step_key for run in runs],
+        [run.parent is not None and run.parent.attached for run in runs],
+        [run.parent.depth if run.parent else 0 for run in runs],
+        [run.scope for run in runs],
+        [run.retry_of for run in runs],
+        [run.on_failure for run in runs],
+        [run.limit and run.limit.workflow_id for run in runs],
+        [run.limit and run.limit.runs for run in runs],
     )
     return {row["run_id"] for row in rows if row["leased"]}
 
@@ -151,7 +168,8 @@ UPDATE work_items w
        started_at = coalesce(started_at, now())
   FROM free
  WHERE w.run_id = free.run_id AND w.run_id = ANY(ARRAY(SELECT run_id FROM free))
-RETURNING w.run_id, w.lease, w.attempt, extract(epoch FROM w.deadline_at - now())::float8 AS deadline_in, free.place
+RETURNING w.run_id, w.lease, w.attempt, extract(epoch FROM w.deadline_at - now())::float8 AS deadline_in, w.pausing,
+          free.place
 """
 
 
@@ -163,6 +181,7 @@ class Grant:
     lease: UUID
     attempt: int
     deadline_in: float | None
+    pausing: bool = False
     place: int = 0
 
 
@@ -176,13 +195,14 @@ async def claim(
     """
     rows = await conn.fetch(CLAIM, places, list(requirements), lease_seconds)
     return [
-        Grant(row["run_id"], row["lease"], row["attempt"], row["deadline_in"], row["place"] - 1)
+        Grant(row["run_id"], row["lease"], row["attempt"], row["deadline_in"], row["pausing"], row["place"] - 1)
         for row in sorted(rows, key=itemgetter("place"))
     ]
 
 
 HEADS = """
-SELECT id, workflow_id, version_id, entry, input, input_hash, trigger_type, trigger_id, trigger_node
+SELECT id, workflow_id, version_id, entry, input, input_hash, trigger_type, trigger_id, trigger_node, depth, scope,
+       requires
   FROM runs WHERE id = ANY($1::uuid[]) AND id BETWEEN $1[1] AND $1[cardinality($1)]
 """
 
@@ -198,6 +218,9 @@ class Head:
     input: bytes | None
     input_hash: bytes | None
     trigger: Trigger
+    depth: int
+    scope: str | None
+    required: str
 
 
 async def heads(conn: Connection, run_ids: Sequence[UUID]) -> dict[UUID, Head]:
@@ -213,6 +236,9 @@ def _head(row: asyncpg.Record) -> Head:
         input=row["input"],
         input_hash=row["input_hash"],
         trigger=Trigger(row["trigger_type"], row["trigger_id"], row["trigger_node"]),
+        depth=row["depth"],
+        scope=row["scope"],
+        required=row["requires"],
     )
 
 
@@ -231,6 +257,20 @@ RETURNING lease
 async def extend(conn: Connection, run_ids: Sequence[UUID], leases: Sequence[UUID], lease_seconds: float) -> set[UUID]:
     """Extend leases; the tokens that are still good. An expired lease that nobody has taken back is good again."""
     return {row["lease"] for row in await conn.fetch(EXTEND, run_ids, leases, lease_seconds)}
+
+
+NUDGED = """
+SELECT lease, pausing, EXISTS (SELECT FROM run_inbox i WHERE i.run_id = w.run_id) AS mail
+  FROM work_items w
+ WHERE run_id = ANY($1::uuid[]) AND lease = ANY($2::uuid[])
+   AND (pausing OR EXISTS (SELECT FROM run_inbox i WHERE i.run_id = w.run_id))
+"""
+
+
+async def nudged(conn: Connection, run_ids: Sequence[UUID], leases: Sequence[UUID]) -> tuple[set[UUID], set[UUID]]:
+    """Those of the leases whose run is to be paused, and those whose run has messages that it has not taken in."""
+    rows = await conn.fetch(NUDGED, run_ids, leases)
+    return {row["lease"] for row in rows if row["pausing"]}, {row["lease"] for row in rows if row["mail"]}
 
 
 CANCELLED = """
@@ -296,71 +336,13 @@ async def take_back(conn: Connection, limit: int) -> list[tuple[UUID, int]]:
     return [(row["run_id"], row["expiries"]) for row in await conn.fetch(TAKE_BACK, limit)]
 
 
-OVERDUE = "SELECT run_id FROM work_items WHERE deadline_at < now() ORDER BY deadline_at LIMIT $1"
+OVERDUE = """
+(SELECT run_id FROM work_items WHERE deadline_at < now() ORDER BY deadline_at LIMIT $1)
+UNION ALL
+(SELECT run_id FROM parked WHERE wake_at <= now() AND reason = 'limited' ORDER BY wake_at LIMIT $1)
+"""
 
 
 async def overdue(conn: Connection, limit: int) -> list[UUID]:
-    """Due runs whose deadline has passed."""
+    """Runs that are due, or wait for a place, and whose deadline has passed."""
     return [row["run_id"] for row in await conn.fetch(OVERDUE, limit)]
-
-
-DUE = "SELECT run_id FROM parked WHERE wake_at <= now() ORDER BY wake_at LIMIT $1"
-UNPARK = """
-WITH locked AS (
-    SELECT id FROM runs WHERE id = ANY($1::uuid[]) AND id BETWEEN $1[1] AND $1[cardinality($1)]
-     ORDER BY id FOR NO KEY UPDATE SKIP LOCKED
-), moved AS (
-    DELETE FROM parked WHERE run_id = ANY(ARRAY(SELECT id FROM locked)) AND wake_at <= now()
-    RETURNING run_id, priority, requires, attempt, started_at, deadline_at
-), shown AS (
-    UPDATE runs SET status = 'pending'
-     WHERE id = ANY(ARRAY(SELECT run_id FROM moved)) AND id BETWEEN $1[1] AND $1[cardinality($1)]
-)
-INSERT INTO work_items (run_id, priority, requires, attempt, started_at, deadline_at)
-SELECT run_id, priority, requires, attempt, started_at, deadline_at FROM moved
-RETURNING run_id
-"""
-
-
-async def unpark(conn: Connection, limit: int) -> list[UUID]:
-    """Make parked runs due whose time has come. Whoever holds a run's row is moving it already: it is passed over."""
-    due = sorted(row["run_id"] for row in await conn.fetch(DUE, limit))
-    return [row["run_id"] for row in await conn.fetch(UNPARK, due)] if due else []
-
-
-NEXT_WAKE = "SELECT extract(epoch FROM min(wake_at) - now())::float8 FROM parked WHERE wake_at IS NOT NULL"
-
-
-async def next_wake_in(conn: Connection) -> float | None:
-    """Seconds until the next parked run is due; null when none has a time."""
-    value = await conn.fetchval(NEXT_WAKE)
-    return None if value is None else float(value)
-
-
-LOCK_RUN = "SELECT status FROM runs WHERE id = $1 FOR NO KEY UPDATE"
-DROP_ITEM = "DELETE FROM work_items WHERE run_id = $1 RETURNING attempt, started_at"
-DROP_PARKED = "DELETE FROM parked WHERE run_id = $1 RETURNING attempt, started_at"
-END_RUN = """
-UPDATE runs SET status = $2, error = $3::text::json, finished_at = now(), attempt = $4, started_at = $5 WHERE id = $1
-"""
-END_STEPS = """
-UPDATE steps SET status = 'cancelled', finished_at = greatest(now(), started_at), wake_at = NULL
- WHERE run_id = $1 AND status IN ('pending', 'running', 'sleeping', 'waiting')
-"""
-
-
-async def end(conn: Connection, run_id: UUID, status: RunStatus, error: dict[str, Any] | None) -> RunStatus | None:
-    """End a live run from outside, and its lease with it. Must be called in a transaction.
-
-    Answers the stored status that the run had before; null when there is no such run. A final run is left as it is.
-    """
-    before = await conn.fetchval(LOCK_RUN, run_id)
-    if before is None or RunStatus(before).final:
-        return None if before is None else RunStatus(before)
-    live = await conn.fetchrow(DROP_ITEM, run_id) or await conn.fetchrow(DROP_PARKED, run_id)
-    if live is None:
-        raise AssertionError(f"run {run_id} has not ended and has neither a work item nor is it parked")
-    text = orjson.dumps(error).decode() if error else None
-    await conn.execute(END_RUN, run_id, status, text, live["attempt"], live["started_at"])
-    await conn.execute(END_STEPS, run_id)
-    return RunStatus(before)

@@ -45,6 +45,14 @@ async def find(conn: Connection, workflow_id: UUID) -> Workflow | None:
     return value_of(Workflow, row) if row else None
 
 
+NAMED_WORKFLOWS = "SELECT id FROM workflows WHERE name = $1 AND deleted_at IS NULL ORDER BY id LIMIT 10"
+
+
+async def named(conn: Connection, name: str) -> list[UUID]:
+    """The workflows with this name; at most ten."""
+    return [row["id"] for row in await conn.fetch(NAMED_WORKFLOWS, name)]
+
+
 LIST_WORKFLOWS = """
 SELECT w.id, w.name, w.description, d.definition::text, w.current_version,
        d.definition::text IS DISTINCT FROM v.definition::text AS has_changes, w.created_at, w.updated_at

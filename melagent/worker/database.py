@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from melagent.domain.definition import Definition
 from melagent.engine.lifecycle.persist import persistently
 from melagent.errors import NotFound
+from melagent.services.calls import Calls
 from melagent.store import versions
 
 if TYPE_CHECKING:
@@ -14,8 +15,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from uuid import UUID
 
-    from melagent.domain.work import Entry, Verdict, WorkItem
+    from melagent.domain.work import ChildCall, Entry, Message, NewRun, Verdict, WorkItem
     from melagent.engine.engine import Engine
+    from melagent.engine.lifecycle.hold import Extended
+    from melagent.registry import Registry
 
 
 class DatabaseSource:
@@ -23,8 +26,11 @@ class DatabaseSource:
 
     claims = 0
 
-    def __init__(self, engine: Engine, worker_id: str, offered: frozenset[str] = frozenset()) -> None:
+    def __init__(
+        self, engine: Engine, registry: Registry, worker_id: str, offered: frozenset[str] = frozenset()
+    ) -> None:
         self._engine = engine
+        self._calls = Calls(engine.pool, registry)
         self._worker_id = worker_id
         self._offered = offered
 
@@ -44,8 +50,14 @@ class DatabaseSource:
     def submit(self, entry: Entry) -> asyncio.Future[Verdict]:
         return self._engine.recorder.submit(entry)
 
-    async def extend(self, leases: Mapping[UUID, UUID]) -> frozenset[UUID]:
-        return (await self._engine.extend(leases)).lost
+    async def child(self, call: ChildCall) -> NewRun:
+        return await self._calls.resolve(call)
+
+    async def inbox(self, run_id: UUID) -> Sequence[Message]:
+        return await self._engine.unread(run_id)
+
+    async def extend(self, leases: Mapping[UUID, UUID]) -> Extended:
+        return await self._engine.extend(leases)
 
     async def definition(self, version_id: UUID) -> Definition:
         text = await persistently(

@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from melagent.domain.definition import Definition
-    from melagent.domain.work import WorkItem
+    from melagent.domain.work import Message, WorkItem
+    from melagent.engine.lifecycle.hold import Extended
 
 
 class WorkSource(Sink, Protocol):
@@ -29,11 +30,14 @@ class WorkSource(Sink, Protocol):
     def stop_claiming(self) -> None:
         """Let claims that wait return at once, without work."""
 
-    async def load(self, item: WorkItem) -> WorkItem:
-        """The item with its journal and its input, which a claim may leave out."""
+    async def inbox(self, run_id: UUID) -> Sequence[Message]:
+        """The messages that a run has not taken in."""
 
-    async def extend(self, leases: Mapping[UUID, UUID]) -> frozenset[UUID]:
-        """Keep leases, given by run, for another lease time; the leases that are lost."""
+    async def load(self, item: WorkItem) -> WorkItem:
+        """The item with its journal, its messages and its input, which a claim may leave out."""
+
+    async def extend(self, leases: Mapping[UUID, UUID]) -> Extended:
+        """Keep leases, given by run, for another lease time; what became of them."""
 
     async def definition(self, version_id: UUID) -> Definition:
         """The definition of a version, which never changes."""

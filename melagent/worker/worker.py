@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from melagent.domain.work import WorkItem
     from melagent.engine.context import World
+    from melagent.engine.lifecycle.hold import Extended
     from melagent.registry import Registry
     from melagent.worker.source import WorkSource
 
@@ -51,6 +52,7 @@ class Held:
     until: float
     task: asyncio.Task[None] | None = None
     executor: Executor | None = None
+    fetching: asyncio.Task[None] | None = None
     dropped: bool = False
 
 
@@ -195,7 +197,14 @@ class Worker:
         try:
             version = await self._version(item.version_id)
             loaded = await self._source.load(item)
-            held.executor = Executor(loaded, version, self._source, self._world, lambda: self._still_holds(held))
+            held.executor = Executor(
+                loaded,
+                version,
+                self._source,
+                self._world,
+                lambda: self._still_holds(held),
+                self._options.offered,
+            )
             if not self._accepting:
                 held.executor.drain()
             await held.executor.run()
@@ -219,6 +228,8 @@ class Worker:
         if self._held.get(held.item.run_id) is held:
             del self._held[held.item.run_id]
         held.executor = None  # the two point at each other; without this they would wait for a collection
+        if held.fetching is not None:
+            held.fetching.cancel()
         self.release(1)
 
     async def _version(self, version_id: UUID) -> CompiledVersion:
@@ -235,19 +246,37 @@ class Worker:
         if leases:
             asked_at = asyncio.get_running_loop().time()
             try:
-                lost = await self._source.extend(leases)
+                extended = await self._source.extend(leases)
             except MelError as error:
                 log.warning("leases not extended", worker_id=self.worker_id, count=len(leases), error=error.message)
                 return EXTEND_AGAIN_SECONDS
             for run_id, lease in leases.items():
                 held = self._held.get(run_id)
-                if held is None or held.item.lease != lease:
-                    continue
-                if lease in lost:
-                    self._drop(held)
-                else:
-                    held.until = asked_at + self._options.lease_seconds
+                if held is not None and held.item.lease == lease:
+                    self._take_in(held, extended, asked_at)
         return None
+
+    def _take_in(self, held: Held, extended: Extended, asked_at: float) -> None:
+        """What a heartbeat said about one run."""
+        lease = held.item.lease
+        if lease in extended.lost:
+            self._drop(held)
+            return
+        held.until = asked_at + self._options.lease_seconds
+        if held.executor is None:
+            return
+        if lease in extended.paused:
+            held.executor.pause()
+        if lease in extended.mail and held.executor.waits_for_messages and held.fetching is None:
+            held.fetching = asyncio.create_task(self._deliver(held, held.executor))
+
+    async def _deliver(self, held: Held, executor: Executor) -> None:
+        try:
+            executor.deliver(await self._source.inbox(held.item.run_id))
+        except MelError as error:  # the next heartbeat says it again
+            log.info("messages not fetched", run_id=str(held.item.run_id), error=error.message)
+        finally:
+            held.fetching = None
 
     async def _stop_expired(self) -> float | None:
         for held in list(self._held.values()):

@@ -137,7 +137,7 @@ async def worker(engine, registry):
     """A worker in this process, so that runs are executed."""
     async with aiohttp.ClientSession() as session:
         world = World(clock=lambda: datetime.now(UTC), http=lambda: session)
-        source = DatabaseSource(engine, "test-worker")
+        source = DatabaseSource(engine, registry, "test-worker")
         worker = Worker(source, registry, world, WorkerOptions("test-worker", heartbeat_seconds=1, grace_seconds=2))
         engine.use_slots(worker)
         worker.start()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -13,8 +13,10 @@ from hypothesis import strategies as st
 
 from melagent.domain.definition import Definition
 from melagent.domain.graph import Graph
+from melagent.domain.loops import Regions
 from melagent.domain.run import StepRecord, StepStatus
-from melagent.engine.planner import Plan, fold
+from melagent.engine.course import fold
+from melagent.engine.planner import Plan
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,6 +33,7 @@ planner = settings(
 class Case:
     """A graph, the outcome of each of its nodes, and a seed for the order in which they end."""
 
+    definition: Definition
     graph: Graph
     outcomes: tuple[tuple[StepStatus, str | None], ...]
     seed: int
@@ -70,7 +73,7 @@ def cases(draw: st.DrawFn) -> Case:
         ]
     )
     outcomes = draw(st.lists(outcome, min_size=size, max_size=size))
-    return Case(Graph.of(definition), tuple(outcomes), draw(st.integers(0, 2**32)))
+    return Case(definition, Graph.of(definition), tuple(outcomes), draw(st.integers(0, 2**32)))
 
 
 def alive_by_definition(case: Case) -> list[bool]:
@@ -99,7 +102,7 @@ def play(case: Case, *, retries: bool = False) -> Iterator[tuple[Plan, list[int]
         elif running:
             node = running.pop(dice.randrange(len(running)))
             if retries and dice.random() < 0.3:
-                record = plan.open[node] = case.open_record(node, len(journal) + 1)
+                record = case.open_record(node, len(journal) + 1)
                 running.append(node)
             else:
                 record = case.record(node, len(journal) + 1)
@@ -120,9 +123,13 @@ def played(case: Case) -> Plan:
 def test_the_journal_folds_into_the_plan_at_every_step_of_the_way(case):
     for plan, running, journal in play(case, retries=True):
         latest = {record.step_key: record for record in journal}
-        folded = fold(case.graph, case.entry, random.Random(case.seed).sample(list(latest.values()), len(latest)))
-        assert (folded.done, folded.skipped, folded.open) == (plan.done, plan.skipped, plan.open)
-        assert sorted(folded.ready) == sorted([*plan.ready, *running])
+        in_no_order = random.Random(case.seed).sample(list(latest.values()), len(latest))
+        course, open_steps = fold(Regions.of(case.definition), case.entry, in_no_order)
+        folded = course.top
+        assert (folded.done, folded.skipped) == (plan.done, plan.skipped)
+        assert open_steps == {key: record for key, record in latest.items() if not record.status.final}
+        unfinished = [place.node for place in course.ready] + [folded.graph.index[key] for key in open_steps]
+        assert sorted(unfinished) == sorted([*plan.ready, *running])
         assert folded.leaves() == plan.leaves()
         assert all(folded.live_inputs(node) == plan.live_inputs(node) for node in range(len(plan.done)))
 
@@ -160,7 +167,7 @@ def test_a_node_starts_once_and_only_when_all_its_inputs_are_decided_and_one_is_
 @planner
 @given(cases(), st.integers(0, 2**32))
 def test_the_order_in_which_nodes_end_does_not_matter(case, other_seed):
-    one, other = played(case), played(Case(case.graph, case.outcomes, other_seed))
+    one, other = played(case), played(replace(case, seed=other_seed))
     assert one.skipped == other.skipped
     assert one.leaves() == other.leaves()
     for node in range(len(case.graph.node_ids)):
@@ -242,5 +249,6 @@ def test_a_dead_path_of_five_thousand_nodes_needs_no_deep_stack():
 def test_a_failed_node_fails_the_run_unless_a_handle_was_taken_in_its_stead(handle, fails):
     graph = graph_of("a b", ("a", "out", "b"))
     record = ended("a", handle, StepStatus.FAILED)
-    failure = fold(graph, "a", [record]).failure()
-    assert failure == (record if fails else None)
+    plan = Plan(graph, "a")
+    plan.advance(0, record)
+    assert plan.failure == (record if fails else None)

@@ -29,7 +29,7 @@ from hypothesis.stateful import (
 from melagent.domain.ids import uuid7
 from melagent.domain.run import RunStatus, StepRecord, StepStatus
 from melagent.domain.work import Entry, NewRun, Settle, WorkItem
-from melagent.engine.lifecycle import rescue, unpark
+from melagent.engine.lifecycle import rescue, wake
 from melagent.store import journal
 from tests.builders import VERSION, claimed, extended, misplaced
 from tests.model.model import PARKED, Model
@@ -214,7 +214,7 @@ class Lifecycle(RuleBasedStateMachine):
     @precondition(lambda self: any(run.status in PARKED for run in self.model.runs.values()))
     @rule()
     def unpark(self) -> None:
-        assert set(self.model.unpark_due()) == set(self.database.wait(unpark.unpark_due(self.database.pool)))
+        assert set(self.model.unpark_due()) == set(self.database.wait(wake.wake_due(self.database.pool, thorough=True)))
 
     @precondition(lambda self: self.model.runs)
     @rule(ticks=st.sampled_from([1, 1, 2, 3]))

@@ -55,8 +55,14 @@ class Database:
         self._runner = runner
         self.pool = self.wait(pool.create_pool(url))
         self.slots = Slots()
-        self.recorder = Recorder(self.pool, lease_seconds=LEASE, on_recorded=lambda _: None)
-        self.starter = Starter(self.pool, lease_seconds=LEASE, offer=self._offer, on_queued=lambda _: None)
+        self.recorder = Recorder(self.pool, lease_seconds=LEASE, on_recorded=lambda *_: None)
+        self.starter = Starter(
+            self.pool,
+            lease_seconds=LEASE,
+            offer=self._offer,
+            on_queued=lambda _: None,
+            on_limited=lambda _: None,
+        )
 
     def _offer(self, required: str) -> Slots | None:
         return self.slots if self.slots.meets(required) and self.slots.reserve(1) else None

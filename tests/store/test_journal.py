@@ -23,7 +23,7 @@ async def conn(pool):
 
 
 async def write(conn, *entries):
-    return await journal.write(conn, entries, LEASE_SECONDS)
+    return set(await journal.write(conn, entries, LEASE_SECONDS))
 
 
 async def statuses(conn, run_id):

@@ -16,9 +16,9 @@ import pytest
 from melagent.domain.ids import uuid7
 from melagent.domain.run import RunStatus
 from melagent.domain.work import Settle
-from melagent.store import ends, journal, partitions, payloads, work
+from melagent.store import ends, finals, journal, partitions, payloads, work
 from melagent.store.pool import PoolLimits, create_pool, guarded
-from tests.builders import COMPLETED, claimed, entry, free_run, leased_run, new_run, step
+from tests.builders import COMPLETED, claimed, entry, free_run, leased_run, new_run, step, unpark
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -180,7 +180,7 @@ async def test_unparking_touches_the_partitions_of_its_runs_only(plans):
     grant = await leased_run(conn)
     await journal.write(conn, [entry(grant, 1, settle=Settle(RunStatus.SLEEPING, wake_in=0.0))], 15.0)
     seen.clear()
-    assert await work.unpark(conn, 500) == [grant.run_id]
+    assert await unpark(conn, 500) == [grant.run_id]
     assert_only(seen, "runs")
 
 
@@ -190,7 +190,7 @@ async def test_ending_a_run_touches_its_partitions_only(plans):
     await journal.write(conn, [entry(grant, 1, step())], 15.0)
     seen.clear()
     async with guarded(conn):
-        await work.end(conn, grant.run_id, RunStatus.CANCELLED, None)
+        await finals.end(conn, grant.run_id, RunStatus.CANCELLED, None)
     assert_only(seen, "runs", "steps")
 
 

@@ -9,9 +9,10 @@ import pytest
 
 from melagent.domain.run import RunStatus
 from melagent.domain.work import Settle
-from melagent.store import journal, work
+from melagent.store import finals, journal, parked, work
+from melagent.store.finals import Final
 from melagent.store.pool import guarded
-from tests.builders import RELEASED, entry, expire, free_run, leased_run, misplaced, new_run, place
+from tests.builders import RELEASED, entry, expire, free_run, leased_run, misplaced, new_run, place, unpark
 
 
 @pytest.fixture
@@ -50,7 +51,7 @@ async def test_a_start_that_is_repeated_changes_nothing(conn):
 async def test_a_repeated_start_does_not_bring_an_ended_run_back(conn):
     run = await free_run(conn)
     async with guarded(conn):
-        await work.end(conn, run.id, RunStatus.CANCELLED, None)
+        await finals.end(conn, run.id, RunStatus.CANCELLED, None)
     assert await start(conn, run) == set()
     assert await place(conn, run.id) == ("cancelled", "nowhere")
 
@@ -125,7 +126,7 @@ async def test_extending_keeps_the_leases_that_are_good_and_names_them(conn):
     await expire(conn, freed.run_id)
     await work.take_back(conn, 10)
     async with guarded(conn):
-        await work.end(conn, ended.run_id, RunStatus.CANCELLED, None)
+        await finals.end(conn, ended.run_id, RunStatus.CANCELLED, None)
     grants = [held, freed, ended]
     kept = await work.extend(conn, [g.run_id for g in grants], [g.lease for g in grants], 60.0)
     assert kept == {held.lease}
@@ -161,7 +162,7 @@ async def test_a_lease_that_is_being_extended_is_not_taken_back(pool, conn):
 
 async def park(conn, grant, wake_in, **fields):
     settle = Settle(RunStatus.SLEEPING, wake_in=wake_in, **fields)
-    assert await journal.write(conn, [entry(grant, 1, settle=settle)], 15.0) == {grant.run_id}
+    assert set(await journal.write(conn, [entry(grant, 1, settle=settle)], 15.0)) == {grant.run_id}
 
 
 async def test_only_parked_runs_whose_time_has_come_are_unparked(conn):
@@ -169,10 +170,10 @@ async def test_only_parked_runs_whose_time_has_come_are_unparked(conn):
     await park(conn, due, 0.0)
     await park(conn, later, 60.0)
     assert await place(conn, later.run_id) == ("sleeping", "parked")
-    assert await work.unpark(conn, 10) == [due.run_id]
+    assert await unpark(conn, 10) == [due.run_id]
     assert await place(conn, due.run_id) == ("pending", "free")
     assert await place(conn, later.run_id) == ("sleeping", "parked")
-    assert 50 < await work.next_wake_in(conn) <= 60
+    assert 50 < await parked.next_wake_in(conn) <= 60
 
 
 async def test_two_instances_unpark_at_once_and_each_run_becomes_due_once(pool, conn):
@@ -182,18 +183,18 @@ async def test_two_instances_unpark_at_once_and_each_run_becomes_due_once(pool, 
         await park(conn, grant, 0.0)
         runs.append(grant.run_id)
     async with pool.acquire() as other, other.transaction():
-        first = await work.unpark(other, 4)
+        first = await unpark(other, 4)
         async with asyncio.timeout(30):
-            second = await work.unpark(conn, 10)
+            second = await unpark(conn, 10)
     assert sorted(first + second) == sorted(runs)
-    assert await work.unpark(conn, 10) == []
+    assert await unpark(conn, 10) == []
 
 
 async def test_the_deadline_wakes_a_sleeper_and_makes_it_overdue(conn):
     run = await free_run(conn, deadline_in=0.0)
     (grant,) = await work.claim(conn, ["worker"], [""], 15.0)
     await park(conn, grant, 3600.0)
-    assert await work.unpark(conn, 10) == [run.id]
+    assert await unpark(conn, 10) == [run.id]
     assert await work.overdue(conn, 10) == [run.id]
 
 
@@ -206,18 +207,18 @@ async def test_ending_from_outside_works_in_every_place_and_once(conn, state):
     if state == "parked":
         await park(conn, grant, 60.0)
     async with guarded(conn):
-        before = await work.end(conn, grant.run_id, RunStatus.FAILED, {"code": "x\x00"})
-    assert not before.final
+        ended = await finals.end(conn, grant.run_id, RunStatus.FAILED, {"code": "x\x00"})
+    assert not ended.before.final
     row = await conn.fetchrow("SELECT status, error::text, finished_at, attempt FROM runs WHERE id = $1", grant.run_id)
     assert (row["status"], row["error"], row["attempt"]) == ("failed", '{"code":"x\\u0000"}', 1)
     async with guarded(conn):
-        assert await work.end(conn, grant.run_id, RunStatus.CANCELLED, None) is RunStatus.FAILED
+        assert await finals.end(conn, grant.run_id, RunStatus.CANCELLED, None) == Final(RunStatus.FAILED)
     assert await place(conn, grant.run_id) == ("failed", "nowhere")
 
 
 async def test_ending_a_run_that_is_not_there_answers_nothing(conn):
     async with guarded(conn):
-        assert await work.end(conn, uuid4(), RunStatus.CANCELLED, None) is None
+        assert await finals.end(conn, uuid4(), RunStatus.CANCELLED, None) is None
 
 
 async def test_a_released_run_can_be_claimed_with_a_new_lease(conn):

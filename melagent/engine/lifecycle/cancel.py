@@ -1,24 +1,31 @@
-"""Cancel: a run ends in whatever state it is, without the help of the worker that may hold it."""
+"""Cancel: a run and its children end in whatever state they are, without the help of the workers that hold them."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import structlog
+
 from melagent.domain.run import RunStatus
 from melagent.engine.lifecycle.persist import persistently
-from melagent.errors import Conflict, NotFound
-from melagent.store import work
+from melagent.errors import Conflict, MelError, NotFound
+from melagent.store import finals
+from melagent.store.finals import Final
 from melagent.store.pool import guarded
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from uuid import UUID
 
     from melagent.store.pool import Connection, Pool
 
 GIVE_UP_SECONDS = 10.0
+ORPHANS_AT_ONCE = 500
+
+log = structlog.get_logger()
 
 
-async def cancel(pool: Pool, run_id: UUID) -> None:
+async def cancel(pool: Pool, run_id: UUID) -> Final:
     """Write the final state and end the lease in one transaction. NotFound; Conflict when the run has ended.
 
     A run that this call cancelled, but whose answer was lost on the way, is a Conflict the second time only when it
@@ -26,15 +33,49 @@ async def cancel(pool: Pool, run_id: UUID) -> None:
     """
     tried = False
 
-    async def operation(conn: Connection) -> RunStatus | None:
+    async def operation(conn: Connection) -> Final | None:
         nonlocal tried
         repeat, tried = tried, True
         async with guarded(conn):
-            before = await work.end(conn, run_id, RunStatus.CANCELLED, None)
-        return RunStatus.PENDING if repeat and before is RunStatus.CANCELLED else before
+            final = await finals.end(conn, run_id, RunStatus.CANCELLED, None)
+        return Final(RunStatus.PENDING) if repeat and final and final.before is RunStatus.CANCELLED else final
 
-    before = await persistently(pool, operation, seconds=GIVE_UP_SECONDS)
-    if before is None:
+    final = await persistently(pool, operation, seconds=GIVE_UP_SECONDS)
+    if final is None:
         raise NotFound(f"There is no run {run_id}.")
-    if before.final:
-        raise Conflict(f"The run has ended already: {before}.")
+    if final.before.final:
+        raise Conflict(f"The run has ended already: {final.before}.")
+    return final
+
+
+async def cancel_children(pool: Pool, run_ids: Sequence[UUID]) -> dict[UUID, Final]:
+    """Cancel the attached children of ended runs, and theirs, level by level. What fails is left to a later pass."""
+    cancelled: dict[UUID, Final] = {}
+    level = list(run_ids)
+    while level:
+        cancelled |= (gone := await _cancel_all(pool, await _children(pool, level)))
+        level = list(gone)
+    return cancelled
+
+
+async def _children(pool: Pool, run_ids: list[UUID]) -> list[UUID]:
+    return await persistently(pool, lambda conn: finals.live_children(conn, run_ids), seconds=GIVE_UP_SECONDS)
+
+
+async def cancel_orphans(pool: Pool) -> dict[UUID, Final]:
+    """Cancel attached children whose parent has ended: whoever ended it died before it came to them."""
+    orphans = await persistently(pool, lambda conn: finals.orphans(conn, ORPHANS_AT_ONCE), seconds=GIVE_UP_SECONDS)
+    gone = await _cancel_all(pool, orphans)
+    return gone | await cancel_children(pool, list(gone))
+
+
+async def _cancel_all(pool: Pool, run_ids: Sequence[UUID]) -> dict[UUID, Final]:
+    cancelled = {}
+    for run_id in run_ids:
+        try:
+            cancelled[run_id] = await cancel(pool, run_id)
+        except Conflict:
+            continue  # it has ended by itself
+        except MelError as error:
+            log.warning("child not cancelled yet", run_id=str(run_id), error=error.message)
+    return cancelled

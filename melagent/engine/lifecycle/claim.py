@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from melagent.domain.work import WorkItem
 from melagent.engine import metrics
 from melagent.engine.lifecycle.persist import persistently
-from melagent.store import journal, payloads, work
+from melagent.engine.lifecycle.signal import MAX_MESSAGES
+from melagent.store import inbox, journal, payloads, work
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -45,15 +46,17 @@ async def free_requirements(pool: Pool) -> set[str]:
 
 
 async def load(pool: Pool, item: WorkItem) -> WorkItem:
-    """The item with its journal and its input. Unavailable when the database stays away for 5 s."""
+    """The item with its journal, its messages and its input. Unavailable when the database stays away for 5 s."""
 
     async def operation(conn: Connection) -> WorkItem:
         run_input, steps = item.input, item.journal
         if run_input is None and item.input_hash is not None:
             run_input = (await payloads.load(conn, item.run_id, [item.input_hash]))[item.input_hash]
+        messages = item.inbox
         if steps is None:
+            messages = await inbox.unread(conn, item.run_id, MAX_MESSAGES)
             steps = await journal.journal(conn, item.run_id)
-        return replace(item, input=run_input or b"null", input_hash=None, journal=steps)
+        return replace(item, input=run_input or b"null", input_hash=None, journal=steps, inbox=messages)
 
     return item if item.loaded else await persistently(pool, operation, seconds=GIVE_UP_SECONDS)
 
@@ -76,4 +79,8 @@ def _item(grant: work.Grant, head: work.Head) -> WorkItem:
         attempt=grant.attempt,
         deadline_in=grant.deadline_in,
         journal=() if grant.attempt == 1 else None,
+        pausing=grant.pausing,
+        depth=head.depth,
+        scope=head.scope,
+        required=head.required,
     )

@@ -22,10 +22,15 @@ GIVE_UP_SECONDS = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Extended:
-    """The leases that could not be kept (taken back, ended or cancelled), and those among them of cancelled runs."""
+    """The leases that could not be kept (taken back, ended or cancelled), and those among them of cancelled runs.
+
+    Of those that were kept: whose run is to be paused, and whose run has messages that it has not taken in.
+    """
 
     lost: frozenset[UUID] = frozenset()
     cancelled: frozenset[UUID] = frozenset()
+    paused: frozenset[UUID] = frozenset()
+    mail: frozenset[UUID] = frozenset()
 
 
 class Holder:
@@ -50,18 +55,20 @@ class Holder:
         run_ids = [run_id for leases in batch for run_id in leases]
         tokens = [lease for leases in batch for lease in leases.values()]
 
-        async def operation(conn: Connection) -> tuple[set[UUID], set[UUID]]:
+        async def operation(conn: Connection) -> Extended:
             kept = await work.extend(conn, run_ids, tokens, self._lease_seconds)
-            unheld = [run_id for run_id, lease in zip(run_ids, tokens, strict=True) if lease not in kept]
-            return kept, await work.cancelled(conn, unheld) if unheld else set()
+            lost = {run_id: lease for run_id, lease in zip(run_ids, tokens, strict=True) if lease not in kept}
+            cancelled = await work.cancelled(conn, list(lost)) if lost else set()
+            paused, mail = await work.nudged(conn, run_ids, tokens)
+            dropped = frozenset(lease for run_id, lease in lost.items() if run_id in cancelled)
+            return Extended(frozenset(lost.values()), dropped, frozenset(paused), frozenset(mail))
 
-        kept, cancelled = await persistently(self._pool, operation, seconds=self._lease_seconds)
-        return [_answer(leases, kept, cancelled) for leases in batch]
+        all_of_them = await persistently(self._pool, operation, seconds=self._lease_seconds)
+        return [_part(all_of_them, frozenset(leases.values())) for leases in batch]
 
 
-def _answer(leases: Mapping[UUID, UUID], kept: set[UUID], cancelled: set[UUID]) -> Extended:
-    lost = {run_id: lease for run_id, lease in leases.items() if lease not in kept}
-    return Extended(frozenset(lost.values()), frozenset(lease for run_id, lease in lost.items() if run_id in cancelled))
+def _part(whole: Extended, leases: frozenset[UUID]) -> Extended:
+    return Extended(whole.lost & leases, whole.cancelled & leases, whole.paused & leases, whole.mail & leases)
 
 
 async def give_back(pool: Pool, leases: Mapping[UUID, UUID]) -> int:

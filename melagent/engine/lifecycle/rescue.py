@@ -9,12 +9,13 @@ import structlog
 from melagent.domain.run import RunStatus
 from melagent.domain.work import TIMED_OUT
 from melagent.engine.lifecycle.persist import persistently
-from melagent.store import work
+from melagent.store import finals, work
 from melagent.store.pool import MAY_PASS, transaction
 
 if TYPE_CHECKING:
     from uuid import UUID
 
+    from melagent.store.finals import Final
     from melagent.store.pool import Pool
 
 BATCH = 500
@@ -30,30 +31,30 @@ WORKER_LOST = {
 }
 
 
-async def take_back_expired(pool: Pool) -> tuple[list[UUID], list[UUID]]:
-    """Free the runs whose lease has expired; the ids of the freed ones and of those that failed instead."""
+async def take_back_expired(pool: Pool) -> tuple[list[UUID], dict[UUID, Final]]:
+    """Free the runs whose lease has expired; the ids of the freed ones, and those that failed instead."""
     expired = await persistently(pool, lambda conn: work.take_back(conn, BATCH), seconds=GIVE_UP_SECONDS)
     freed = [run_id for run_id, expiries in expired if expiries < MAX_EXPIRIES]
     failed = [run_id for run_id, expiries in expired if expiries >= MAX_EXPIRIES]
     return freed, await _fail(pool, failed, WORKER_LOST)
 
 
-async def fail_overdue(pool: Pool) -> list[UUID]:
-    """Fail the due runs whose deadline has passed, whoever holds them."""
+async def fail_overdue(pool: Pool) -> dict[UUID, Final]:
+    """Fail the runs that are due, or wait for a place, and whose deadline has passed, whoever holds them."""
     run_ids = await persistently(pool, lambda conn: work.overdue(conn, BATCH), seconds=GIVE_UP_SECONDS)
     return await _fail(pool, run_ids, TIMED_OUT)
 
 
-async def _fail(pool: Pool, run_ids: list[UUID], error: dict[str, str]) -> list[UUID]:
-    """Fail those of the runs that have not ended meanwhile; their ids. A stuck one does not hold up the others."""
-    failed: list[UUID] = []
+async def _fail(pool: Pool, run_ids: list[UUID], error: dict[str, str]) -> dict[UUID, Final]:
+    """Fail those of the runs that have not ended meanwhile. A stuck one does not hold up the others."""
+    failed: dict[UUID, Final] = {}
     for run_id in run_ids:
         try:
             async with transaction(pool) as conn:
-                before = await work.end(conn, run_id, RunStatus.FAILED, error)
+                final = await finals.end(conn, run_id, RunStatus.FAILED, error)
         except MAY_PASS as failure:
             log.warning("run cannot be failed yet", run_id=str(run_id), error=f"{type(failure).__name__}: {failure}")
             continue
-        if before is not None and not before.final:
-            failed.append(run_id)
+        if final is not None and not final.before.final:
+            failed[run_id] = final
     return failed

@@ -27,7 +27,8 @@ LANES = 2
 class Starter:
     """Starts runs in batches. `offer` reserves a place for a run that requires something, if there is one here.
 
-    `on_queued` is told what the runs require that were left for any worker to claim.
+    `on_queued` is told what the runs require that were left for any worker to claim, `on_limited` the workflows with
+    runs that wait for a place.
     """
 
     def __init__(
@@ -37,11 +38,13 @@ class Starter:
         lease_seconds: float,
         offer: Callable[[str], Slots | None],
         on_queued: Callable[[set[str]], None],
+        on_limited: Callable[[set[UUID]], None],
     ) -> None:
         self._pool = pool
         self._lease_seconds = lease_seconds
         self._offer = offer
         self._on_queued = on_queued
+        self._on_limited = on_limited
         self._batcher: Batcher[NewRun, MelError | None] = Batcher(
             self._write, lanes=LANES, size_of=lambda run: len(run.input), key_of=lambda run: run.id
         )
@@ -56,7 +59,9 @@ class Starter:
         await self._batcher.drain()
 
     async def _write(self, runs: Sequence[NewRun]) -> list[MelError | None]:
-        places = {run.id: slots for run in runs if (slots := self._offer(run.requires)) is not None}
+        places = {
+            run.id: slots for run in runs if run.limit is None and (slots := self._offer(run.requires)) is not None
+        }
         items = {run.id: _leased(run) for run in runs if run.id in places}
         offers = {run_id: Offer(item.lease, places[run_id].worker_id) for run_id, item in items.items()}
         held_from = asyncio.get_running_loop().time()
@@ -70,8 +75,10 @@ class Starter:
             results = await bisected(runs, insert, _refuse)
         finally:
             _fill(places, {run_id: items[run_id] for run_id in leased}, held_from)
-        if queued := {run.requires for run in runs if run.id not in leased}:
+        if queued := {run.requires for run in runs if run.id not in leased and run.limit is None}:
             self._on_queued(queued)
+        if limited := {run.limit.workflow_id for run in runs if run.limit is not None}:
+            self._on_limited(limited)
         return results
 
     async def _insert(self, runs: Sequence[NewRun], offered: Mapping[UUID, Offer]) -> set[UUID]:
@@ -115,6 +122,9 @@ def _leased(run: NewRun) -> WorkItem:
         trigger=run.trigger,
         attempt=1,
         deadline_in=run.deadline_in,
+        depth=run.parent.depth if run.parent else 0,
+        scope=run.scope,
+        required=run.requires,
     )
 
 

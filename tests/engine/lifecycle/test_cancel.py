@@ -11,14 +11,25 @@ from melagent.domain.run import RunStatus, StepStatus
 from melagent.domain.work import Settle
 from melagent.engine.lifecycle.cancel import cancel
 from melagent.errors import Conflict, NotFound
-from melagent.store import journal, work
+from melagent.store import finals, journal, work
 from melagent.store.pool import PoolLimits, create_pool
-from tests.builders import COMPLETED, entry, expire, free_run, leased_run, misplaced, place, step, waits_for_a_lock
+from tests.builders import (
+    COMPLETED,
+    entry,
+    expire,
+    free_run,
+    leased_run,
+    misplaced,
+    place,
+    step,
+    unpark,
+    waits_for_a_lock,
+)
 from tests.proxy import proxy_to
 
 
 async def write(conn, *entries):
-    return await journal.write(conn, entries, 15.0)
+    return set(await journal.write(conn, entries, 15.0))
 
 
 async def free(conn):
@@ -85,7 +96,7 @@ async def test_only_one_of_many_cancels_wins(pool):
     async with pool.acquire() as conn:
         grant = await leased_run(conn)
     results = await asyncio.gather(*(cancel(pool, grant.run_id) for _ in range(5)), return_exceptions=True)
-    assert sorted(type(result).__name__ for result in results) == ["Conflict"] * 4 + ["NoneType"]
+    assert sorted(type(result).__name__ for result in results) == ["Conflict"] * 4 + ["Final"]
 
 
 async def test_the_lease_of_a_cancelled_run_writes_nothing(pool):
@@ -117,7 +128,7 @@ async def test_a_settlement_that_comes_while_the_run_is_cancelled_changes_nothin
         grant = await leased_run(conn)
         transaction = conn.transaction()
         await transaction.start()
-        await work.end(conn, grant.run_id, RunStatus.CANCELLED, None)
+        await finals.end(conn, grant.run_id, RunStatus.CANCELLED, None)
         settling = asyncio.create_task(write(other, entry(grant, 1, step(), settle=COMPLETED)))
         await waits_for_a_lock(pool)
         await transaction.commit()
@@ -132,7 +143,7 @@ async def test_a_step_recorded_while_the_run_is_cancelled_changes_nothing(pool):
         grant = await leased_run(conn)
         transaction = conn.transaction()
         await transaction.start()
-        await work.end(conn, grant.run_id, RunStatus.CANCELLED, None)
+        await finals.end(conn, grant.run_id, RunStatus.CANCELLED, None)
         recording = asyncio.create_task(write(other, entry(grant, 1, step())))
         await waits_for_a_lock(pool)
         await transaction.commit()
@@ -146,7 +157,7 @@ async def test_a_cancel_that_comes_while_the_run_is_unparked_ends_it(pool):
         await write(conn, entry(grant, 1, settle=Settle(RunStatus.SLEEPING, wake_in=0.0)))
         transaction = conn.transaction()
         await transaction.start()
-        assert await work.unpark(conn, 10) == [grant.run_id]
+        assert await unpark(conn, 10) == [grant.run_id]
         cancelling = asyncio.create_task(cancel(pool, grant.run_id))
         await waits_for_a_lock(pool)
         await transaction.commit()

@@ -109,13 +109,13 @@ import asyncio, os, signal, sys
 from uuid import UUID
 import asyncpg
 from melagent.domain.run import RunStatus
-from melagent.store import work
+from melagent.store import finals
 from melagent.store.pool import guarded
 
 async def main():
     conn = await asyncpg.connect(sys.argv[1])
     async with guarded(conn):
-        await work.end(conn, UUID(sys.argv[2]), RunStatus.FAILED, None)
+        await finals.end(conn, UUID(sys.argv[2]), RunStatus.FAILED, None)
         print("stopping", flush=True)
         os.kill(os.getpid(), signal.SIGSTOP)
 

@@ -24,7 +24,9 @@ class Recording:
 
     def __init__(self, pool, lease_seconds=15.0):
         self.durable = []
-        self._recorder = Recorder(pool, lease_seconds=lease_seconds, on_recorded=self.durable.extend)
+        self._recorder = Recorder(
+            pool, lease_seconds=lease_seconds, on_recorded=lambda entries, _: self.durable.extend(entries)
+        )
 
     async def __call__(self, *entries):
         async with asyncio.timeout(20):

@@ -49,7 +49,7 @@ class Places:
 def starter(pool, places=None):
     queued = []
     offer = places.offer if places else lambda _: None
-    made = Starter(pool, lease_seconds=15.0, offer=offer, on_queued=queued.append)
+    made = Starter(pool, lease_seconds=15.0, offer=offer, on_queued=queued.append, on_limited=lambda _: None)
     return made, queued
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from melagent.domain.run import RunStatus
 from melagent.domain.work import Settle
-from melagent.engine.lifecycle import rescue, unpark
+from melagent.engine.lifecycle import rescue, wake
 from melagent.engine.lifecycle.cancel import cancel
 from melagent.engine.lifecycle.record import Recorder
 from melagent.errors import Conflict
@@ -27,7 +27,7 @@ class Instance:
         self.pool = pool
         self.random = random.Random(seed)
         self.run_ids = run_ids
-        self.recorder = Recorder(pool, lease_seconds=15.0, on_recorded=lambda _: None)
+        self.recorder = Recorder(pool, lease_seconds=15.0, on_recorded=lambda *_: None)
         self.stale = []
 
     async def work(self):
@@ -59,7 +59,7 @@ class Instance:
         await rescue.fail_overdue(self.pool)
 
     async def wake(self):
-        await unpark.unpark_due(self.pool)
+        await wake.wake_due(self.pool, thorough=True)
 
 
 async def repeat(action, times):
