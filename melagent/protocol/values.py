@@ -15,6 +15,7 @@ from pydantic import TypeAdapter
 
 from melagent.domain.run import RunStatus, StepRecord, Trigger
 from melagent.domain.work import Entry, Settle, WorkItem
+from melagent.errors import BadRequest
 from melagent.protocol.messages import (
     INLINE_BYTES,
     SETTLE_STATUS,
@@ -137,7 +138,12 @@ def _settle_message(settle: Settle) -> SettleWith:
 
 
 def entry_of(message: EntryOf, sent_at: datetime, fetched: Fetched = NOTHING) -> Entry:
-    """The entry of a message. KeyError when it mentions a value that was not fetched."""
+    """The entry of a message. KeyError when it mentions a value that was not fetched.
+
+    Raises BadRequest for an entry that cannot be recorded: two of its steps have the same key.
+    """
+    if len({step.step_key for step in message.steps}) < len(message.steps):
+        raise BadRequest("Two steps of the entry have the same `step_key`.")
     shift = datetime.now(UTC) - sent_at
     return Entry(
         run_id=message.run_id,

@@ -166,6 +166,20 @@ async def test_one_bad_entry_harms_no_other(remote, pool):
     assert len(runs) == 4
 
 
+async def test_an_entry_with_the_same_step_twice_is_refused_and_holds_no_other_up(remote, pool):
+    bad, good = await free_run(pool), await free_run(pool)
+    items = {item["run_id"]: item for item in await remote.claim()}
+    twice = entry(items[str(bad.id)], 1, step("a", 1), step("a", 2))
+    async with asyncio.timeout(10):  # trying it again would take a whole lease
+        status, answer = await remote.journal(twice, entry(items[str(good.id)], 1, step(), settle=COMPLETED))
+    (rejected,) = answer["rejected"]
+    assert (status, rejected["run_id"], rejected["error"]) == (200, str(bad.id), "invalid")
+    assert "step_key" in rejected["message"]
+    assert await place(pool, good.id) == ("completed", "nowhere")
+    body = {"sent_at": datetime.now(UTC).isoformat(), **twice}
+    assert (await remote.call("POST", f"/complete-work/{bad.id}", body))[0] == 400
+
+
 async def test_a_lease_that_passed_on_is_lost_in_every_call(remote, pool, engine):
     await free_run(pool)
     (item,) = await remote.claim()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from itertools import count
 from typing import TYPE_CHECKING, TypeVar
 
 import structlog
@@ -41,7 +42,7 @@ async def persistently(pool: Pool, operation: Callable[[Connection], Awaitable[R
     loop = asyncio.get_running_loop()
     give_up_at = loop.time() + seconds
     pause, limit = FIRST_PAUSE_SECONDS, FIRST_LIMIT_SECONDS
-    while True:
+    for tries in count(1):
         try:
             return await _attempt(pool, operation, min(limit, max(0.1, give_up_at - loop.time())))
         except BAD_DATA:
@@ -49,7 +50,8 @@ async def persistently(pool: Pool, operation: Callable[[Connection], Awaitable[R
         except MAY_PASS as error:
             if loop.time() + pause > give_up_at:
                 raise Unavailable("The database cannot do this right now.") from error
-            log.debug("attempt failed", error=f"{type(error).__name__}: {error}")
+            tell = log.warning if tries > 1 and tries.bit_count() == 1 else log.debug  # the 2nd, 4th, 8th ...
+            tell("attempt failed", tries=tries, error=f"{type(error).__name__}: {error}")
             await asyncio.sleep(pause * random.uniform(0.5, 1))  # noqa: S311  # jitter, not a secret
         pause, limit = min(2 * pause, LONGEST_PAUSE_SECONDS), 2 * limit
 
