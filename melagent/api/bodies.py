@@ -34,7 +34,12 @@ def refuse_packed(request: web.Request) -> None:
 async def read_body(request: web.Request, parse: Callable[[bytes], T]) -> T:
     """What `parse` makes of the body. It may run in another thread."""
     body = await request.read()
-    if len(body) <= LARGE_BYTES:
-        return parse(body)
+    return await parsed(request, len(body), lambda: parse(body))
+
+
+async def parsed(request: web.Request, size: int, parse: Callable[[], T]) -> T:
+    """What `parse` makes of so many bytes. It may run in another thread."""
+    if size <= LARGE_BYTES:
+        return parse()
     async with request.app[PARSER]:
-        return await asyncio.to_thread(parse, body)
+        return await asyncio.to_thread(parse)

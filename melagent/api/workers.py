@@ -10,10 +10,12 @@ from uuid import UUID
 
 from aiohttp import web
 
+from melagent.api.bodies import parsed
 from melagent.api.context import WORKER, WORKERS, services_of, uuid_in_path
 from melagent.api.wire import UNBUFFERED, answer_message
 from melagent.domain.work import Verdict
 from melagent.engine.live import LiveLine
+from melagent.engine.values import MAX_VALUE_BYTES
 from melagent.errors import BadRequest, Conflict, LeaseLost, MelError, NotFound, Problem, TooLarge, Unavailable
 from melagent.protocol.messages import (
     PART_BYTES,
@@ -39,11 +41,11 @@ from melagent.store.workers import Heartbeat
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Sequence
 
-    from melagent.domain.work import WorkItem
+    from melagent.domain.work import Entry, WorkItem
     from melagent.engine.ask import Asker
+    from melagent.protocol.values import Fetched
     from melagent.services.workers import Session
 
-MAX_VALUE_BYTES = 16 * 1024 * 1024
 STEPS_A_PAGE = 200
 NOT_YET = ("waiting", "paused")
 """Ends of a lease out of which nothing leads in this version."""
@@ -233,7 +235,7 @@ async def _record(request: web.Request, message: EntryOf, sent_at: datetime) -> 
         digests = [bytes.fromhex(value.hash) for value in values_in(message) if value.hash]
         workers = request.app[WORKERS]
         fetched = await workers.uploaded(message.run_id, digests) if digests else {}
-        entry = entry_of(message, sent_at, {digest.hex(): value for digest, value in fetched.items()})
+        entry = await _entry(request, message, sent_at, {digest.hex(): value for digest, value in fetched.items()})
         verdict = await services_of(request).engine.recorder.submit(entry)
         if verdict is not Verdict.ACCEPTED:
             return _rejected(message, "lease_lost" if verdict is Verdict.LEASE_LOST else "invalid", "")
@@ -244,6 +246,11 @@ async def _record(request: web.Request, message: EntryOf, sent_at: datetime) -> 
     except MelError as error:
         return _rejected(message, "invalid", error.message)
     return None
+
+
+async def _entry(request: web.Request, message: EntryOf, sent_at: datetime, fetched: Fetched) -> Entry:
+    size = len(await request.read()) + sum(map(len, fetched.values()))
+    return await parsed(request, size, lambda: entry_of(message, sent_at, fetched))
 
 
 def _rejected(message: EntryOf, error: Literal["lease_lost", "invalid", "unavailable"], text: str) -> Rejection:

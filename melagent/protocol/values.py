@@ -11,10 +11,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+import orjson
 from pydantic import TypeAdapter
 
 from melagent.domain.run import RunStatus, StepRecord, Trigger
 from melagent.domain.work import Entry, Settle, WorkItem
+from melagent.errors import BadRequest
 from melagent.protocol.messages import (
     INLINE_BYTES,
     SETTLE_STATUS,
@@ -65,11 +67,15 @@ def values_in(entry: EntryOf) -> Iterator[Value]:
 
 def large_values(entry: Entry) -> dict[str, bytes]:
     """The values of an entry that travel apart, by hash."""
+    large = [output for output in _outputs(entry) if len(output) > INLINE_BYTES]
+    return {hashlib.sha256(output).hexdigest(): output for output in large}
+
+
+def _outputs(entry: Entry) -> Iterator[bytes]:
     outputs = [step.output for step in entry.steps]
     if entry.settle is not None:
         outputs.append(entry.settle.output)
-    large = [output for output in outputs if output is not None and len(output) > INLINE_BYTES]
-    return {hashlib.sha256(output).hexdigest(): output for output in large}
+    return (output for output in outputs if output is not None)
 
 
 def step_message(record: StepRecord) -> Step:
@@ -137,15 +143,31 @@ def _settle_message(settle: Settle) -> SettleWith:
 
 
 def entry_of(message: EntryOf, sent_at: datetime, fetched: Fetched = NOTHING) -> Entry:
-    """The entry of a message. KeyError when it mentions a value that was not fetched."""
-    shift = datetime.now(UTC) - sent_at
-    return Entry(
-        run_id=message.run_id,
-        lease=message.lease,
-        seq=message.seq,
-        steps=tuple(step_record(step, shift, fetched) for step in message.steps),
-        settle=_settle(message.settle, fetched) if message.settle else None,
-    )
+    """The entry of a message. KeyError when it mentions a value that was not fetched.
+
+    Raises BadRequest for an entry that nobody could record, or read afterwards: two of its steps have the same key, a
+    time lies outside the calendar by our clock, or a value is not JSON. Looking at a large value takes a while.
+    """
+    if len({step.step_key for step in message.steps}) < len(message.steps):
+        raise BadRequest("Two steps of the entry have the same `step_key`.")
+    try:
+        shift = datetime.now(UTC) - sent_at
+        steps = tuple(step_record(step, shift, fetched) for step in message.steps)
+    except OverflowError:
+        raise BadRequest("The times of the steps are too far from `sent_at`.") from None
+    settle = _settle(message.settle, fetched) if message.settle else None
+    entry = Entry(message.run_id, message.lease, message.seq, steps, settle)
+    _check_values(entry)
+    return entry
+
+
+def _check_values(entry: Entry) -> None:
+    """Raise BadRequest for a value that is not JSON: its text becomes part of answers as it is."""
+    for output in _outputs(entry):
+        try:
+            orjson.loads(output)
+        except orjson.JSONDecodeError as error:
+            raise BadRequest(f"An output is not JSON: {error}.") from None
 
 
 def _settle(message: SettleWith, fetched: Fetched) -> Settle:

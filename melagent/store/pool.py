@@ -39,6 +39,7 @@ MAY_PASS: tuple[type[BaseException], ...] = (*CONNECTION_LOST, asyncpg.PostgresE
 BAD_DATA: tuple[type[BaseException], ...] = (
     asyncpg.DataError,
     asyncpg.IntegrityConstraintViolationError,
+    asyncpg.CardinalityViolationError,  # one row twice in an upsert
     asyncpg.ProgramLimitExceededError,
     asyncpg.exceptions.CharacterNotInRepertoireError,
 )

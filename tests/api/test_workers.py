@@ -166,6 +166,53 @@ async def test_one_bad_entry_harms_no_other(remote, pool):
     assert len(runs) == 4
 
 
+async def test_an_entry_with_the_same_step_twice_is_refused_and_holds_no_other_up(remote, pool):
+    bad, good = await free_run(pool), await free_run(pool)
+    items = {item["run_id"]: item for item in await remote.claim()}
+    twice = entry(items[str(bad.id)], 1, step("a", 1), step("a", 2))
+    async with asyncio.timeout(10):  # trying it again would take a whole lease
+        status, answer = await remote.journal(twice, entry(items[str(good.id)], 1, step(), settle=COMPLETED))
+    (rejected,) = answer["rejected"]
+    assert (status, rejected["run_id"], rejected["error"]) == (200, str(bad.id), "invalid")
+    assert "step_key" in rejected["message"]
+    assert await place(pool, good.id) == ("completed", "nowhere")
+    body = {"sent_at": datetime.now(UTC).isoformat(), **twice}
+    assert (await remote.call("POST", f"/complete-work/{bad.id}", body))[0] == 400
+
+
+NO_JSON = {"spliced": '"}, {"x":', "empty": "", "nothing a number can be": "NaN", "half a character": '"\\ud800"'}
+
+
+@pytest.mark.parametrize("text", NO_JSON.values(), ids=NO_JSON.keys())
+@pytest.mark.parametrize("where", ["step", "settle"])
+async def test_a_value_that_is_not_json_is_refused_and_harms_no_other_entry(remote, pool, text, where):
+    bad, good = await free_run(pool), await free_run(pool)
+    items = {item["run_id"]: item for item in await remote.claim()}
+    bad_item, value = items[str(bad.id)], {"text": text}
+    steps = [step(output=value)] if where == "step" else []
+    settle = {"status": "completed", "output": value} if where == "settle" else None
+    refused = entry(bad_item, 1, *steps, settle=settle)
+    _, answer = await remote.journal(refused, entry(items[str(good.id)], 1, step(), settle=COMPLETED))
+    (rejected,) = answer["rejected"]
+    assert (rejected["run_id"], rejected["error"]) == (str(bad.id), "invalid")
+    assert "JSON" in rejected["message"]
+    assert await place(pool, bad.id) == ("pending", "leased")
+    assert await place(pool, good.id) == ("completed", "nowhere")
+
+
+async def test_a_large_value_that_is_not_json_is_refused(remote, pool):
+    value = b'"' + b"v" * 400_000  # the quote at its end is missing
+    digest = hashlib.sha256(value).hexdigest()
+    run = await free_run(pool)
+    (item,) = await remote.claim()
+    query = {"lease": item["lease"], "offset": "0", "total": str(len(value))}
+    assert (await remote.call("PUT", f"/payloads/{run.id}/{digest}", query=query, data=value))[0] == 204
+    for output in ({"hash": digest, "size": len(value)}, {"text": value.decode()}):
+        (rejected,) = (await remote.journal(entry(item, 1, step(output=output))))[1]["rejected"]
+        assert rejected["error"] == "invalid"
+    assert await pool.fetchval("SELECT count(*) FROM steps") == 0
+
+
 async def test_a_lease_that_passed_on_is_lost_in_every_call(remote, pool, engine):
     await free_run(pool)
     (item,) = await remote.claim()
@@ -408,6 +455,21 @@ async def test_the_times_of_steps_are_shifted_to_the_clock_of_the_instance(remot
         "SELECT abs(extract(epoch FROM now() - started_at)) FROM steps WHERE run_id = $1", run.id
     )
     assert shifted < 60
+
+
+@pytest.mark.parametrize(
+    ("sent_at", "started_at"),
+    [("9999-12-31T23:59:59Z", "2026-01-01T00:00:00Z"), ("2001-01-01T00:00:00Z", "9999-12-31T23:59:59Z")],
+)
+async def test_times_that_cannot_be_are_an_error_of_the_worker(remote, pool, sent_at, started_at):
+    run = await free_run(pool)
+    (item,) = await remote.claim()
+    recording = entry(item, 1, step(started_at=started_at))
+    body = {"sent_at": sent_at, **recording}
+    assert (await remote.call("POST", f"/complete-work/{run.id}", body))[0] == 400
+    status, answer = await remote.call("POST", "/journal", {"sent_at": sent_at, "entries": [recording]})
+    assert (status, [found["error"] for found in answer["rejected"]]) == (200, ["invalid"])
+    assert await pool.fetchval("SELECT count(*) FROM steps") == 0
 
 
 async def test_a_sleep_without_a_time_is_refused(remote, pool):

@@ -40,7 +40,7 @@ async def persistently(pool: Pool, operation: Callable[[Connection], Awaitable[R
     """
     loop = asyncio.get_running_loop()
     give_up_at = loop.time() + seconds
-    pause, limit = FIRST_PAUSE_SECONDS, FIRST_LIMIT_SECONDS
+    tries, pause, limit = 1, FIRST_PAUSE_SECONDS, FIRST_LIMIT_SECONDS
     while True:
         try:
             return await _attempt(pool, operation, min(limit, max(0.1, give_up_at - loop.time())))
@@ -49,9 +49,10 @@ async def persistently(pool: Pool, operation: Callable[[Connection], Awaitable[R
         except MAY_PASS as error:
             if loop.time() + pause > give_up_at:
                 raise Unavailable("The database cannot do this right now.") from error
-            log.debug("attempt failed", error=f"{type(error).__name__}: {error}")
+            tell = log.warning if tries > 1 and tries.bit_count() == 1 else log.debug  # the 2nd, 4th, 8th ...
+            tell("attempt failed", tries=tries, error=f"{type(error).__name__}: {error}")
             await asyncio.sleep(pause * random.uniform(0.5, 1))  # noqa: S311  # jitter, not a secret
-        pause, limit = min(2 * pause, LONGEST_PAUSE_SECONDS), 2 * limit
+        tries, pause, limit = tries + 1, min(2 * pause, LONGEST_PAUSE_SECONDS), 2 * limit
 
 
 async def _attempt(pool: Pool, operation: Callable[[Connection], Awaitable[R]], seconds: float) -> R:

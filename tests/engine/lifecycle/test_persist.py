@@ -7,6 +7,7 @@ import time
 
 import asyncpg
 import pytest
+from structlog.testing import capture_logs
 
 from melagent.engine.lifecycle.persist import persistently
 from melagent.errors import Unavailable
@@ -39,9 +40,19 @@ async def test_what_may_pass_is_tried_again(pool, error):
     assert await persistently(pool, failing(error, error), seconds=5) == 1
 
 
-async def test_a_value_that_can_never_be_stored_is_raised_at_once(pool):
-    with pytest.raises(asyncpg.DataError):
-        await persistently(pool, failing(asyncpg.DataError("22000")), seconds=5)
+@pytest.mark.parametrize("error", [asyncpg.DataError("22000"), asyncpg.CardinalityViolationError("21000")])
+async def test_a_value_that_can_never_be_stored_is_raised_at_once(pool, error):
+    with pytest.raises(type(error)):
+        await persistently(pool, failing(error), seconds=5)
+
+
+async def test_what_fails_again_and_again_is_told_ever_more_seldom(pool, monkeypatch):
+    monkeypatch.setattr("melagent.engine.lifecycle.persist.LONGEST_PAUSE_SECONDS", 0.01)
+    with capture_logs() as lines:
+        await persistently(pool, failing(*[asyncpg.DiskFullError("53100")] * 9), seconds=60)
+    told = [line for line in lines if line["log_level"] == "warning"]
+    assert [line["tries"] for line in told] == [2, 4, 8]
+    assert told[0]["error"] == "DiskFullError: 53100"
 
 
 async def test_it_gives_up_when_the_time_is_over(pool):

@@ -116,6 +116,14 @@ async def test_a_bad_value_harms_only_its_own_entry(pool, record, bad):
     assert await steps_of(pool, grants[4].run_id) == []
 
 
+async def test_an_entry_with_the_same_step_twice_harms_only_itself_and_holds_nobody_up(pool):
+    bad, *good = [await leased_run(pool) for _ in range(9)]
+    record = Recording(pool, lease_seconds=600.0)  # what is tried again takes longer than the test may
+    verdicts = await record(entry(bad, 1, step("a", 1), step("a", 2)), *(entry(grant, 1, step()) for grant in good))
+    assert verdicts == [INVALID] + [ACCEPTED] * 8
+    assert await steps_of(pool, bad.run_id) == []
+
+
 async def test_nul_in_values_errors_and_logs_harms_nobody(pool, record):
     grant = await leased_run(pool)
     fields = {
