@@ -42,7 +42,7 @@ def build_app(services: Services) -> web.Application:
     routes = (*ROUTES, *DEMO_ROUTES) if services.demo else ROUTES
     app[SERVICES] = services
     app[KEYS] = Keys(services.pool, services.bootstrap_key, services.worker_token)
-    app[WORKERS] = Workers(services.pool, services.engine, services.instance)
+    app[WORKERS] = Workers(services.pool, services.engine, services.registry, services.instance)
     app[WEBHOOKS] = Webhooks(services.pool, services.registry)
     app[STARTED_AT] = time.monotonic()
     app[GAUGES] = Gauges(services.pool)

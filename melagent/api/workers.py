@@ -22,10 +22,13 @@ from melagent.protocol.messages import (
     VERSION,
     Beat,
     BeatAnswer,
+    ChildAnswer,
+    ChildQuestion,
     Claim,
     CompleteCall,
     EntryOf,
     EventsCall,
+    InboxAnswer,
     JournalAnswer,
     JournalCall,
     JournalPage,
@@ -34,7 +37,14 @@ from melagent.protocol.messages import (
     Registration,
     Rejection,
 )
-from melagent.protocol.values import entry_of, item_message, items_answer, stored_step, values_in
+from melagent.protocol.values import (
+    entry_of,
+    item_message,
+    items_answer,
+    message_message,
+    stored_step,
+    values_in,
+)
 from melagent.store import versions
 from melagent.store.workers import Heartbeat
 
@@ -47,8 +57,6 @@ if TYPE_CHECKING:
     from melagent.services.workers import Session
 
 STEPS_A_PAGE = 200
-NOT_YET = ("waiting", "paused")
-"""Ends of a lease out of which nothing leads in this version."""
 
 
 class SessionQuery(Message):
@@ -92,7 +100,13 @@ async def heartbeat(request: web.Request, body: Beat) -> web.Response:
     session = await _session(request, body.session)
     beat = Heartbeat(session.worker_id, session.session, body.seq, body.leases, body.draining)
     extended = await request.app[WORKERS].heartbeat(beat)
-    return answer_message(BeatAnswer(lost=tuple(extended.lost), cancelled=tuple(extended.cancelled)))
+    answer = BeatAnswer(
+        lost=tuple(extended.lost),
+        cancelled=tuple(extended.cancelled),
+        paused=tuple(extended.paused),
+        mail=tuple(extended.mail),
+    )
+    return answer_message(answer)
 
 
 async def claim_work(request: web.Request, body: Claim) -> web.StreamResponse:
@@ -156,6 +170,8 @@ async def complete_work(request: web.Request, body: CompleteCall) -> web.Respons
         lease=body.lease,
         seq=body.seq,
         steps=body.steps,
+        starts=body.starts,
+        taken=body.taken,
         commands=body.commands,
         settle=body.settle,
     )
@@ -196,11 +212,27 @@ async def get_journal(request: web.Request, query: PageQuery) -> web.Response:
     return answer_message(JournalPage(steps=steps, more=len(found) == STEPS_A_PAGE, now=datetime.now(UTC)))
 
 
+async def get_inbox(request: web.Request, query: SessionQuery) -> web.Response:
+    """The messages that a run has not taken in, which the worker holds."""
+    session, run_id = await _session(request, query.session), uuid_in_path(request, "run_id")
+    await request.app[WORKERS].check_run(session, run_id)
+    messages = await services_of(request).engine.unread(run_id)
+    return answer_message(InboxAnswer(messages=tuple(message_message(message) for message in messages)))
+
+
+async def children(request: web.Request, body: ChildQuestion) -> web.Response:
+    """What a call of a run that the worker holds would start."""
+    session = await _session(request, body.session)
+    await request.app[WORKERS].check_run(session, body.run_id)
+    run = await request.app[WORKERS].child(body.run_id, body.call)
+    return answer_message(ChildAnswer(workflow_id=run.workflow_id, version_id=run.version_id, entry=run.entry))
+
+
 async def get_payload(request: web.Request, query: SessionQuery) -> web.Response:
-    """A large value of a run that the worker holds."""
+    """A large value of a run that the worker holds, or of a child of such a run."""
     session, run_id = await _session(request, query.session), uuid_in_path(request, "run_id")
     workers = request.app[WORKERS]
-    await workers.check_run(session, run_id)
+    await workers.check_value(session, run_id)
     return web.Response(body=await workers.value(run_id, _digest(request)), content_type="application/octet-stream")
 
 
@@ -230,8 +262,8 @@ async def _session(request: web.Request, session: UUID) -> Session:
 async def _record(request: web.Request, message: EntryOf, sent_at: datetime) -> Rejection | None:
     """Record one entry; null when it is durable."""
     try:
-        if message.commands or (message.settle and message.settle.status in NOT_YET):
-            return _rejected(message, "invalid", "Commands, waiting and pausing are not supported yet.")
+        if message.commands:
+            return _rejected(message, "invalid", "Commands are not supported yet.")
         digests = [bytes.fromhex(value.hash) for value in values_in(message) if value.hash]
         workers = request.app[WORKERS]
         fetched = await workers.uploaded(message.run_id, digests) if digests else {}
@@ -250,7 +282,8 @@ async def _record(request: web.Request, message: EntryOf, sent_at: datetime) -> 
 
 async def _entry(request: web.Request, message: EntryOf, sent_at: datetime, fetched: Fetched) -> Entry:
     size = len(await request.read()) + sum(map(len, fetched.values()))
-    return await parsed(request, size, lambda: entry_of(message, sent_at, fetched))
+    starts = await request.app[WORKERS].starts(message, fetched) if message.starts else ()
+    return await parsed(request, size, lambda: entry_of(message, sent_at, fetched, starts))
 
 
 def _rejected(message: EntryOf, error: Literal["lease_lost", "invalid", "unavailable"], text: str) -> Rejection:

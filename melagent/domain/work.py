@@ -213,3 +213,12 @@ class RunEnd:
     output: bytes | None
     error: dict[str, Any] | None
     answer: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Final:
+    """A run was ended from outside: its status before, the parent to wake, the workflow that has a place free now."""
+
+    before: RunStatus
+    parent: UUID | None = None
+    limited_by: UUID | None = None

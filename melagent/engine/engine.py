@@ -31,9 +31,8 @@ if TYPE_CHECKING:
 
     from melagent.broker import Broker
     from melagent.domain.run import StepRecord
-    from melagent.domain.work import Message, WorkItem
+    from melagent.domain.work import Final, Message, WorkItem
     from melagent.engine.slots import Slots
-    from melagent.store.finals import Final
     from melagent.store.pool import Pool
 
 log = structlog.get_logger()

@@ -11,12 +11,13 @@ these very bytes. A value above `INLINE_BYTES` travels apart from the call that 
 
 from __future__ import annotations
 
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 from uuid import UUID
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 
 from melagent.domain.definition import Label
+from melagent.domain.requirement import MAX_LENGTH
 from melagent.domain.run import RunStatus, StepStatus
 
 VERSION = 1
@@ -28,6 +29,8 @@ PART_BYTES = 512 * 1024
 """The largest part of a value in one call, and about the largest call: a proxy's limit of 1 MiB lets both pass."""
 
 Settled = Literal["completed", "failed", "sleeping", "waiting", "paused", "released"]
+
+Topic = Annotated[str, Field(pattern=r"^[^\x00-\x1f]{1,300}$")]
 
 MAX_WAIT_SECONDS = 30.0
 MAX_ITEMS = 100
@@ -69,11 +72,14 @@ class Beat(Message):
 
 
 class BeatAnswer(Message):
-    """Leases that the worker must let go; those of cancelled or paused runs are in `lost` as well."""
+    """Leases that the worker must let go, those of cancelled runs twice; and of the others those whose run is to be
+    paused, and those whose run has messages that it has not taken in.
+    """
 
     lost: tuple[UUID, ...] = ()
     cancelled: tuple[UUID, ...] = ()
     paused: tuple[UUID, ...] = ()
+    mail: tuple[UUID, ...] = ()
     drain: bool = False
 
 
@@ -123,7 +129,11 @@ class Step(Message):
 
 
 class Payload(Message):
-    """What a worker must know of a run. `journal_complete` false: fetch the steps recorded so far before going on."""
+    """What a worker must know of a run.
+
+    `journal_complete` false: fetch the steps recorded so far, and the inbox, before going on. A `pausing` run starts
+    nothing. `requires` is what it required at its start, `scope` the loop item that it runs for its parent.
+    """
 
     workflow_id: UUID | None
     version_id: UUID
@@ -134,6 +144,10 @@ class Payload(Message):
     journal_complete: bool = True
     variables: dict[str, Any] = Field(default_factory=dict)
     deadline_in: float | None = None
+    pausing: bool = False
+    depth: int = 0
+    scope: str | None = None
+    requires: str = ""
     traceparent: str | None = None
 
 
@@ -150,19 +164,71 @@ class Item(Message):
 
 
 class SettleWith(Message):
-    """How a lease ends. `released` gives the run back at its last step boundary."""
+    """How a lease ends. `released` gives the run back at its last step boundary, to workers that meet `requires`.
+
+    A `waiting` run is due again when a message of one of the topics `waits` comes, or after `wake_in` seconds.
+    """
 
     status: Settled
     output: Value | None = None
     error: dict[str, Any] | None = None
     wake_in: float | None = Field(default=None, allow_inf_nan=False)
     waiting_for: dict[str, Any] | None = None
+    waits: tuple[Topic, ...] = Field(default=(), max_length=1_000)
+    requires: str | None = Field(default=None, max_length=MAX_LENGTH)
 
     @model_validator(mode="after")
-    def _sleepers_wake(self) -> Self:
+    def _all_wake(self) -> Self:
         if self.status == "sleeping" and self.wake_in is None:
             raise ValueError("a sleeping run needs `wake_in`")
+        if self.status == "waiting" and not self.waits:
+            raise ValueError("a waiting run needs `waits`")
         return self
+
+
+class CallOf(Message):
+    """A run that a step starts: of a workflow (by id or name; `version` is a number, an id or null), or of an item."""
+
+    run_id: UUID
+    step_key: str = Field(min_length=1, max_length=300)
+    attached: bool
+    workflow: str | None = Field(default=None, max_length=300)
+    version: int | UUID | None = None
+    scope: str | None = Field(default=None, max_length=300)
+    input: Value
+
+
+class ChildQuestion(Message):
+    """POST /api/workers/{id}/children: what would a call of a leased run start? Nothing is started yet."""
+
+    session: UUID
+    run_id: UUID
+    call: CallOf
+
+
+class ChildAnswer(Message):
+    """The version that would run. The worker names it in the journal entry that starts the run."""
+
+    workflow_id: UUID | None
+    version_id: UUID
+    entry: str
+
+
+class MessageOf(Message):
+    """Something that was sent to a run: a signal, or the end of a child (then with its status)."""
+
+    id: int
+    topic: str
+    value: Value | None = None
+    child_id: UUID | None = None
+    status: RunStatus | None = None
+    error: dict[str, Any] | None = None
+
+
+class InboxAnswer(Message):
+    """GET /api/workers/{id}/inbox/{run_id}: the messages that the run has not taken in, the oldest first."""
+
+    messages: tuple[MessageOf, ...] = ()
 
 
 class EntryOf(Message):
@@ -172,6 +238,8 @@ class EntryOf(Message):
     lease: UUID
     seq: int = Field(ge=1, lt=2**31)
     steps: tuple[Step, ...] = ()
+    starts: tuple[CallOf, ...] = Field(default=(), max_length=MAX_ENTRIES)
+    taken: tuple[int, ...] = Field(default=(), max_length=100_000)
     commands: tuple[dict[str, Any], ...] = ()
     settle: SettleWith | None = None
 
@@ -192,6 +260,8 @@ class CompleteCall(Message):
     lease: UUID
     seq: int = Field(ge=1, lt=2**31)
     steps: tuple[Step, ...] = ()
+    starts: tuple[CallOf, ...] = Field(default=(), max_length=MAX_ENTRIES)
+    taken: tuple[int, ...] = Field(default=(), max_length=100_000)
     commands: tuple[dict[str, Any], ...] = ()
     settle: SettleWith | None = None
 

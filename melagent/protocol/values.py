@@ -15,13 +15,16 @@ import orjson
 from pydantic import TypeAdapter
 
 from melagent.domain.run import RunStatus, StepRecord, Trigger
-from melagent.domain.work import Entry, Settle, WorkItem
+from melagent.domain.work import Caller, ChildCall, Entry, NewRun, Parent, Settle, WorkItem
+from melagent.domain.work import Message as InboxMessage
 from melagent.errors import BadRequest
 from melagent.protocol.messages import (
     INLINE_BYTES,
     SETTLE_STATUS,
+    CallOf,
     EntryOf,
     Item,
+    MessageOf,
     Payload,
     Settled,
     SettleWith,
@@ -32,6 +35,7 @@ from melagent.protocol.messages import (
 
 if TYPE_CHECKING:
     from datetime import timedelta
+    from uuid import UUID
 
 Fetched = Mapping[str, bytes]
 NOTHING: Fetched = {}
@@ -59,7 +63,7 @@ def text_of(value: Value | None, fetched: Fetched = NOTHING) -> bytes | None:
 
 def values_in(entry: EntryOf) -> Iterator[Value]:
     """The values that an entry mentions by hash."""
-    outputs = [step.output for step in entry.steps]
+    outputs = [*(step.output for step in entry.steps), *(start.input for start in entry.starts)]
     if entry.settle is not None:
         outputs.append(entry.settle.output)
     return (value for value in outputs if value is not None and value.hash is not None)
@@ -72,7 +76,7 @@ def large_values(entry: Entry) -> dict[str, bytes]:
 
 
 def _outputs(entry: Entry) -> Iterator[bytes]:
-    outputs = [step.output for step in entry.steps]
+    outputs = [*(step.output for step in entry.steps), *(start.input for start in entry.starts)]
     if entry.settle is not None:
         outputs.append(entry.settle.output)
     return (output for output in outputs if output is not None)
@@ -127,9 +131,69 @@ def entry_message(entry: Entry) -> EntryOf:
         lease=entry.lease,
         seq=entry.seq,
         steps=tuple(step_message(step) for step in entry.steps),
+        starts=tuple(_start_message(run, run.parent) for run in entry.starts if run.parent),
+        taken=entry.taken,
         commands=(),
         settle=_settle_message(entry.settle) if entry.settle else None,
     )
+
+
+def _start_message(run: NewRun, parent: Parent) -> CallOf:
+    """A run that starts, named by the version that the server has chosen for it."""
+    return CallOf.model_construct(
+        run_id=run.id,
+        step_key=parent.step_key,
+        attached=parent.attached,
+        workflow=None if run.scope else str(run.workflow_id),
+        version=None if run.scope else run.version_id,
+        scope=run.scope,
+        input=value_of(run.input) or Value(text="null"),
+    )
+
+
+def call_message(call: ChildCall) -> CallOf:
+    """A call as the server is asked about it: what it is given is of no concern yet."""
+    return CallOf.model_construct(
+        run_id=call.run_id,
+        step_key=call.parent.step_key,
+        attached=call.parent.attached,
+        workflow=call.workflow,
+        version=call.version,
+        scope=call.scope,
+        input=Value(text="null"),
+    )
+
+
+def child_call(
+    message: CallOf, parent_run_id: UUID, caller: Caller, depth: int, fetched: Fetched = NOTHING
+) -> ChildCall:
+    """The call of a message. KeyError when it mentions a value that was not fetched."""
+    return ChildCall(
+        caller=caller,
+        run_id=message.run_id,
+        parent=Parent(parent_run_id, message.step_key, depth, message.attached),
+        input=text_of(message.input, fetched) or b"null",
+        workflow=message.workflow,
+        version=message.version,
+        scope=message.scope,
+    )
+
+
+def message_message(message: InboxMessage) -> MessageOf:
+    return MessageOf.model_construct(
+        id=message.id,
+        topic=message.topic,
+        value=value_of(message.value),
+        child_id=message.child_id,
+        status=message.status,
+        error=message.error,
+    )
+
+
+def inbox_message(message: MessageOf, fetched: Fetched = NOTHING) -> InboxMessage:
+    """KeyError when it mentions a value that was not fetched."""
+    value = text_of(message.value, fetched)
+    return InboxMessage(message.id, message.topic, value, message.child_id, message.status, message.error)
 
 
 def _settle_message(settle: Settle) -> SettleWith:
@@ -139,11 +203,13 @@ def _settle_message(settle: Settle) -> SettleWith:
         error=settle.error,
         wake_in=settle.wake_in,
         waiting_for=settle.waiting_for,
+        waits=settle.waits,
+        requires=settle.requires,
     )
 
 
-def entry_of(message: EntryOf, sent_at: datetime, fetched: Fetched = NOTHING) -> Entry:
-    """The entry of a message. KeyError when it mentions a value that was not fetched.
+def entry_of(message: EntryOf, sent_at: datetime, fetched: Fetched = NOTHING, starts: tuple[NewRun, ...] = ()) -> Entry:
+    """The entry of a message, with the runs that it starts. KeyError when it mentions a value that was not fetched.
 
     Raises BadRequest for an entry that nobody could record, or read afterwards: two of its steps have the same key, a
     time lies outside the calendar by our clock, or a value is not JSON. Looking at a large value takes a while.
@@ -156,7 +222,7 @@ def entry_of(message: EntryOf, sent_at: datetime, fetched: Fetched = NOTHING) ->
     except OverflowError:
         raise BadRequest("The times of the steps are too far from `sent_at`.") from None
     settle = _settle(message.settle, fetched) if message.settle else None
-    entry = Entry(message.run_id, message.lease, message.seq, steps, settle)
+    entry = Entry(message.run_id, message.lease, message.seq, steps, settle, starts, message.taken)
     _check_values(entry)
     return entry
 
@@ -177,6 +243,8 @@ def _settle(message: SettleWith, fetched: Fetched) -> Settle:
         error=message.error,
         wake_in=message.wake_in,
         waiting_for=message.waiting_for,
+        waits=message.waits,
+        requires=message.requires,
     )
 
 
@@ -193,6 +261,10 @@ def item_message(item: WorkItem) -> Item:
         journal_complete=item.journal is not None,
         variables={},
         deadline_in=item.deadline_in,
+        pausing=item.pausing,
+        depth=item.depth,
+        scope=item.scope,
+        requires=item.required,
         traceparent=None,
     )
     return Item.model_construct(
@@ -232,4 +304,8 @@ def work_item(item: Item) -> WorkItem:
         granted_after=item.granted_after_ms / 1000,
         deadline_in=payload.deadline_in,
         journal=() if payload.journal_complete else None,
+        pausing=payload.pausing,
+        depth=payload.depth,
+        scope=payload.scope,
+        required=payload.requires,
     )

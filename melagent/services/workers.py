@@ -20,8 +20,11 @@ from melagent.engine.ask import Asker
 from melagent.engine.batch import Batcher
 from melagent.errors import Conflict, Forbidden, LeaseLost, NotFound, Problem, Unprocessable
 from melagent.loop import Loop
+from melagent.protocol.values import NOTHING, child_call
+from melagent.services.calls import Calls
 from melagent.services.memory import BriefMemory
-from melagent.store import parts, payloads, workers
+from melagent.services.workflows import found
+from melagent.store import parts, payloads, runs, workers
 from melagent.store.pool import transaction
 from melagent.store.workers import Heartbeat, WorkerRow
 
@@ -29,9 +32,12 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
     from uuid import UUID
 
+    from melagent.domain.work import NewRun
     from melagent.engine.engine import Engine
     from melagent.engine.lifecycle.hold import Extended
-    from melagent.protocol.messages import Registration
+    from melagent.protocol.messages import CallOf, EntryOf, Registration
+    from melagent.protocol.values import Fetched
+    from melagent.registry import Registry
     from melagent.services.access import WorkerPrincipal
     from melagent.store.pool import Pool
 
@@ -63,8 +69,9 @@ class Session:
 class Workers:
     """The registered workers of all instances, as this one sees them. `loop` notes when they were last heard of."""
 
-    def __init__(self, pool: Pool, engine: Engine, instance: str) -> None:
+    def __init__(self, pool: Pool, engine: Engine, registry: Registry, instance: str) -> None:
         self._pool = pool
+        self._calls = Calls(pool, registry)
         self._engine = engine
         self._instance = instance
         self._known = BriefMemory(self._find, TRUSTED_SECONDS)
@@ -146,6 +153,24 @@ class Workers:
         """Raises Forbidden unless the worker holds this run."""
         if not await self.held(session, [run_id]):
             raise Forbidden("A worker sees only the runs that it holds.")
+
+    async def check_value(self, session: Session, run_id: UUID) -> None:
+        """Raises Forbidden unless the worker holds this run, or the run that waits for its end."""
+        if await self.held(session, [run_id]):
+            return
+        async with self._pool.acquire() as conn:
+            if not await workers.holds_parent(conn, session.worker_id, run_id):
+                raise Forbidden("A worker sees only the runs that it holds.")
+
+    async def child(self, run_id: UUID, call: CallOf, fetched: Fetched = NOTHING) -> NewRun:
+        """The run that a call of this run would start; the errors of `Calls.resolve`."""
+        async with self._pool.acquire() as conn:
+            caller, depth = found(await runs.caller(conn, run_id), "run")
+        return await self._calls.resolve(child_call(call, run_id, caller, depth + 1, fetched))
+
+    async def starts(self, message: EntryOf, fetched: Fetched) -> tuple[NewRun, ...]:
+        """The runs that an entry starts. What a worker says of them is looked up anew: it may be any worker."""
+        return tuple([await self.child(message.run_id, call, fetched) for call in message.starts])
 
     async def check_version(self, session: Session, version_id: UUID) -> None:
         """Raises Forbidden unless the worker holds a run of this version."""

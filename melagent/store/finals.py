@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from melagent.domain.run import RunStatus
-from melagent.domain.work import CHILD_TOPIC, FAILED_TOPIC
+from melagent.domain.work import CHILD_TOPIC, FAILED_TOPIC, Final
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -32,15 +31,6 @@ async def lock(conn: Connection, run_id: UUID) -> RunStatus | None:
     """Lock the row of a run; its stored status, null when there is no such run."""
     row = await conn.fetchrow(LOCK_RUN, run_id)
     return RunStatus(row["status"]) if row else None
-
-
-@dataclass(frozen=True, slots=True)
-class Final:
-    """The stored status that a run had before; whom to wake, and the workflow that has a place free now."""
-
-    before: RunStatus
-    parent: UUID | None = None
-    limited_by: UUID | None = None
 
 
 async def end(conn: Connection, run_id: UUID, status: RunStatus, error: dict[str, Any] | None) -> Final | None:

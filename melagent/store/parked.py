@@ -1,7 +1,7 @@
 """Runs that are not due: how they become due, and how they are paused. Only `engine.lifecycle` calls this.
 
-A parked run sleeps, waits for messages (`waits` are their topics), is paused, or waits for a place among the runs of its
-workflow. `wake_at` is the earliest of its timers and its deadline; of a paused or limited one the deadline alone.
+A parked run sleeps, waits for messages (`waits` are their topics), is paused, or waits for a place among the runs of
+its workflow. `wake_at` is the earliest of its timers and its deadline; of a paused or limited one the deadline alone.
 """
 
 from __future__ import annotations

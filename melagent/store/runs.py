@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from melagent.domain.work import Caller
 from melagent.store.rows import StoredRun, run_of
 
 if TYPE_CHECKING:
@@ -78,6 +79,15 @@ async def page(conn: Connection, wanted: RunFilter, limit: int) -> list[StoredRu
     else:
         rows = await conn.fetch(LIST_RUNS_OF_WORKFLOW, *values, wanted.workflow_id)
     return [run_of(row) for row in rows]
+
+
+CALLER = "SELECT workflow_id, version_id, requires, depth FROM runs WHERE id = $1"
+
+
+async def caller(conn: Connection, run_id: UUID) -> tuple[Caller, int] | None:
+    """What is known of a run that starts others, and how deep below its topmost parent it is."""
+    row = await conn.fetchrow(CALLER, run_id)
+    return (Caller(row["workflow_id"], row["version_id"], row["requires"]), row["depth"]) if row else None
 
 
 LIVE_RUNS_OF_WORKFLOW = """

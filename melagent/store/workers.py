@@ -207,6 +207,17 @@ async def held(conn: Connection, worker_id: str, run_ids: Collection[UUID]) -> s
     return {row["run_id"] for row in await conn.fetch(HELD_RUNS, list(run_ids), worker_id)}
 
 
+HOLDS_PARENT = """
+SELECT EXISTS (SELECT FROM runs c JOIN work_items w ON w.run_id = c.parent_run_id
+                WHERE c.id = $2 AND c.attached AND w.worker_id = $1 AND w.lease IS NOT NULL)
+"""
+
+
+async def holds_parent(conn: Connection, worker_id: str, run_id: UUID) -> bool:
+    """Whether a worker holds the run that waits for the end of this one."""
+    return bool(await conn.fetchval(HOLDS_PARENT, worker_id, run_id))
+
+
 HOLDS_VERSION = """
 SELECT EXISTS (SELECT FROM work_items w JOIN runs r ON r.id = w.run_id
                 WHERE w.lease IS NOT NULL AND w.worker_id = $1 AND r.version_id = $2)

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 import structlog
 
 from melagent.domain.definition import Definition
-from melagent.domain.work import Verdict
+from melagent.domain.work import NewRun, Verdict
 from melagent.engine.batch import Batcher
+from melagent.engine.lifecycle.hold import Extended
 from melagent.errors import Internal, LeaseLost, MelError, TooLarge, Unavailable
 from melagent.protocol import values
 from melagent.protocol.messages import (
@@ -24,8 +25,11 @@ from melagent.protocol.messages import (
     PART_BYTES,
     Beat,
     BeatAnswer,
+    ChildAnswer,
+    ChildQuestion,
     Claim,
     EventsCall,
+    InboxAnswer,
     JournalAnswer,
     JournalCall,
     JournalPage,
@@ -38,9 +42,10 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from melagent.domain.run import StepRecord
-    from melagent.domain.work import Entry, WorkItem
+    from melagent.domain.work import ChildCall, Entry, WorkItem
+    from melagent.domain.work import Message as InboxMessage
     from melagent.engine.live import LiveLine
-    from melagent.protocol.messages import Message, Step
+    from melagent.protocol.messages import Message, MessageOf, Step
     from melagent.worker.connection import Connection
 
 WAIT_SECONDS = 20.0
@@ -153,6 +158,7 @@ class HttpSource:
             input=run_input or b"null",
             input_hash=None,
             journal=await self._journal(item.run_id) if journal is None else journal,
+            inbox=tuple(await self.inbox(item.run_id)) if journal is None else item.inbox,
         )
 
     def submit(self, entry: Entry) -> asyncio.Future[Verdict]:
@@ -163,7 +169,34 @@ class HttpSource:
         uploading.add_done_callback(self._uploads.discard)
         return uploading
 
-    async def extend(self, leases: Mapping[UUID, UUID]) -> frozenset[UUID]:
+    async def child(self, call: ChildCall) -> NewRun:
+        def message(session: UUID) -> Message:
+            return ChildQuestion.model_construct(
+                session=session, run_id=call.parent.run_id, call=values.call_message(call)
+            )
+
+        data = await self._connection.call("POST", "/children", message, patience=self._lease_seconds)
+        answer = ChildAnswer.model_validate_json(data)
+        return NewRun(
+            id=call.run_id,
+            workflow_id=answer.workflow_id,
+            version_id=answer.version_id,
+            entry=answer.entry,
+            input=call.input,
+            parent=call.parent,
+            scope=call.scope,
+        )
+
+    async def inbox(self, run_id: UUID) -> Sequence[InboxMessage]:
+        data = await self._connection.call("GET", f"/inbox/{run_id}", patience=self._lease_seconds)
+        return [await self._message(run_id, message) for message in InboxAnswer.model_validate_json(data).messages]
+
+    async def _message(self, run_id: UUID, message: MessageOf) -> InboxMessage:
+        digest = message.value.hash if message.value is not None else None
+        owner = message.child_id or run_id
+        return values.inbox_message(message, {digest: await self._value(owner, digest)} if digest else {})
+
+    async def extend(self, leases: Mapping[UUID, UUID]) -> Extended:
         """One heartbeat, with little patience: an instance that hangs must not cost the leases, another one answers."""
         seq = next(self._beat_seq)
         self._beats.append(asyncio.get_running_loop().time())
@@ -173,7 +206,8 @@ class HttpSource:
 
         seconds = self._lease_seconds * BEAT_SHARE_OF_LEASE
         answer = await self._connection.call("PUT", "/heartbeat", message, seconds=seconds, patience=0)
-        return frozenset(BeatAnswer.model_validate_json(answer).lost)
+        beat = BeatAnswer.model_validate_json(answer)
+        return Extended(*map(frozenset, (beat.lost, beat.cancelled, beat.paused, beat.mail)))
 
     async def definition(self, version_id: UUID) -> Definition:
         answer = await self._connection.call("GET", f"/versions/{version_id}", patience=self._lease_seconds)
@@ -298,9 +332,9 @@ class HttpSource:
 
 def _size(entry: Entry) -> int:
     """About what an entry needs in a call: large values travel apart."""
-    outputs = [step.output for step in entry.steps]
+    outputs = [*(step.output for step in entry.steps), *(run.input for run in entry.starts)]
     if entry.settle is not None:
         outputs.append(entry.settle.output)
     inline = sum(len(output) for output in outputs if output is not None and len(output) <= INLINE_BYTES)
     logs = sum(500 * len(step.logs) for step in entry.steps)
-    return inline + logs + 500 * len(entry.steps)
+    return inline + logs + 500 * (len(entry.steps) + len(entry.starts))

@@ -8,9 +8,8 @@ from uuid import uuid4
 import pytest
 
 from melagent.domain.run import RunStatus
-from melagent.domain.work import Settle
+from melagent.domain.work import Final, Settle
 from melagent.store import finals, journal, parked, work
-from melagent.store.finals import Final
 from melagent.store.pool import guarded
 from tests.builders import RELEASED, entry, expire, free_run, leased_run, misplaced, new_run, place, unpark
 

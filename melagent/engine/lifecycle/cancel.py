@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 import structlog
 
 from melagent.domain.run import RunStatus
+from melagent.domain.work import Final
 from melagent.engine.lifecycle.persist import persistently
 from melagent.errors import Conflict, MelError, NotFound
 from melagent.store import finals
-from melagent.store.finals import Final
 from melagent.store.pool import guarded
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from melagent.store.pool import MAY_PASS, transaction
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from melagent.store.finals import Final
+    from melagent.domain.work import Final
     from melagent.store.pool import Pool
 
 BATCH = 500
