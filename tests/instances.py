@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from melagent import sdk
 from melagent.broker.postgres import postgres_broker
+from melagent.domain.requirement import capabilities
 from melagent.engine.context import World
 from melagent.engine.engine import Engine
 from melagent.maintenance.rescuer import Rescuer
@@ -137,9 +138,10 @@ async def instance(
         lease_seconds=options["lease_seconds"],
     )  # fmt: skip
     registry = Registry([*Registry.builtin().all(), *(NodeType.of(kind(stage)) for kind in (Pure, Effect, Answer))])
+    offered = capabilities(options.pop("labels", ()), registry.added)
     worker = Worker(
-        DatabaseSource(engine, registry, worker_id), registry, World(lambda: datetime.now(UTC), http=_no_network),
-        WorkerOptions(worker_id, **options),
+        DatabaseSource(engine, registry, worker_id, offered), registry,
+        World(lambda: datetime.now(UTC), http=_no_network), WorkerOptions(worker_id, offered=offered, **options),
     )  # fmt: skip
     made = Instance(engine, worker, Rescuer(engine), Unparker(engine), broker)
     await broker.start()
