@@ -40,7 +40,7 @@ WITH new AS (
                       input_hash, deadline_at)
     SELECT id, workflow_id, version_id, priority, entry, trigger_type, trigger_id, trigger_node, input, input_hash,
            now() + make_interval(secs => deadline_in)
-      FROM new
+      FROM new ORDER BY id
     ON CONFLICT (id) DO NOTHING
     RETURNING id, deadline_at
 ), stored AS (
@@ -81,7 +81,8 @@ async def start(
     """Insert runs and their work items in one statement; the ids of those that were leased at once.
 
     A lease is granted only where one is offered and while no free item with the same requirement waits. A run that is
-    there already is left as it is, so the call may be repeated when its outcome is unknown.
+    there already is left as it is, so the call may be repeated when its outcome is unknown. Runs are inserted in the
+    order of their ids: callers who start the same ones at the same moment wait for one another, and not in a circle.
     """
     payloads = Payloads()
     inputs = [await payloads.put(run.id, run.input) for run in runs]

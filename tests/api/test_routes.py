@@ -26,6 +26,24 @@ def test_whatever_is_not_a_get_needs_an_editor_unless_it_is_open():
     assert not [route for route in ALL if route.method not in ("GET", "*") and route.role is Role.VIEWER]
 
 
+NOT_KEYED = {"/api/workers"}
+"""Registering a worker begins a session, and a repetition is meant to begin another."""
+
+
+def test_every_post_that_starts_or_creates_takes_an_idempotency_key_and_nothing_else_does():
+    makes = {route.path for route in ALL if route.method == "POST" and route.status in (201, 202)}
+    assert {route.path for route in ALL if route.keyed} == makes - NOT_KEYED
+    assert not [route for route in ALL if route.keyed and (route.method != "POST" or route.role is Role.OPEN)]
+
+
+def test_the_document_says_where_an_idempotency_key_is_taken():
+    paths = document(ALL, "1")["paths"]
+    for route in ALL:
+        if route.method == "POST":
+            parameters = paths[PARAMETER.sub(r"{\1}", route.path)]["post"]["parameters"]
+            assert any(parameter["name"] == "Idempotency-Key" for parameter in parameters) == route.keyed, route.path
+
+
 def test_no_two_routes_have_the_same_method_and_path():
     lines = [(route.method, route.path) for route in ALL]
     assert len(set(lines)) == len(lines)
