@@ -5,6 +5,7 @@ from __future__ import annotations
 from melagent.api import (
     cluster,
     demo,
+    edits,
     events,
     health,
     metrics,
@@ -18,6 +19,7 @@ from melagent.api import (
     workflows,
 )
 from melagent.api.route import Route
+from melagent.domain.definition import Edge
 from melagent.protocol.messages import (
     Beat,
     BeatAnswer,
@@ -62,6 +64,19 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", f"{_WORKFLOW}/draft", workflows.get_draft, VIEWER, answer=workflows.DraftAnswer),
     Route("PUT", f"{_WORKFLOW}/draft", workflows.put_draft, EDITOR, body=workflows.DraftBody,
           answer=workflows.DraftAnswer),
+
+    Route("GET", f"{_WORKFLOW}/nodes", edits.list_nodes, VIEWER, query=edits.PartsQuery, answer=edits.NodesAnswer),
+    Route("POST", f"{_WORKFLOW}/nodes", edits.add_node, EDITOR, body=edits.NewNode, answer=edits.NodeAnswer,
+          status=201, keyed=True),
+    Route("GET", f"{_WORKFLOW}/nodes/{{node_id}}", edits.get_node, VIEWER, answer=edits.NodeAnswer),
+    Route("PUT", f"{_WORKFLOW}/nodes/{{node_id}}", edits.change_node, EDITOR, body=edits.NodeChange,
+          answer=edits.NodeAnswer),
+    Route("DELETE", f"{_WORKFLOW}/nodes/{{node_id}}", edits.remove_node, EDITOR, status=204),
+    Route("GET", f"{_WORKFLOW}/edges", edits.list_edges, VIEWER, query=edits.PartsQuery, answer=edits.EdgesAnswer),
+    Route("POST", f"{_WORKFLOW}/edges", edits.add_edge, EDITOR, body=Edge, answer=edits.EdgeAnswer, status=201,
+          keyed=True),
+    Route("DELETE", f"{_WORKFLOW}/edges/{{edge_id}}", edits.remove_edge, EDITOR, status=204),
+    Route("POST", f"{_WORKFLOW}/layout", edits.lay_out, EDITOR, body=edits.LayoutBody, answer=workflows.DraftAnswer),
 
     Route("GET", f"{_WORKFLOW}/versions", versions.list_versions, VIEWER, query=versions.VersionsQuery,
           answer=versions.VersionsAnswer),

@@ -19,6 +19,8 @@ START = {"nodes": [{"id": "start", "type": "manual_trigger"}]}
 
 CALLS = {
     "/api/workflows": {"name": "orders"},
+    "/api/workflows/{id}/nodes": {"type": "noop"},
+    "/api/workflows/{id}/edges": {"source": "start", "target": "hook"},
     "/api/workflows/{id}/versions": {"name": "next"},
     "/api/workflows/{id}/execute": {"input": 1},
     "/api/workflow-runs": {"definition": START, "input": {"n": 1}},
@@ -27,13 +29,15 @@ CALLS = {
 
 OTHERS = {
     "/api/workflows": {"name": "sales"},
+    "/api/workflows/{id}/nodes": {"type": "log"},
+    "/api/workflows/{id}/edges": {"source": "hook", "target": "start"},
     "/api/workflows/{id}/versions": {"name": "another"},
     "/api/workflows/{id}/execute": {"input": 2},
     "/api/workflow-runs": {"definition": START, "input": {"n": 2}},
 }
 """Another good one."""
 
-BY_ID = list(CALLS)
+BY_ID = [path for path in CALLS if not path.endswith(("/nodes", "/edges"))]
 """Routes whose result has the id that was stored with the key."""
 
 
