@@ -100,7 +100,8 @@ ROUTES: tuple[Route, ...] = (
           answer=triggers.TriggersAnswer),
 
     Route("GET", "/api/cluster", cluster.get_cluster, VIEWER, answer=cluster.ClusterAnswer),
-    Route("GET", "/api/workers", cluster.list_workers, VIEWER, answer=cluster.WorkersAnswer),
+    Route("GET", "/api/workers", cluster.list_workers, VIEWER, query=cluster.WorkersQuery,
+          answer=cluster.WorkersAnswer),
     Route("POST", "/api/workers", workers.register, WORKER, body=Registration, answer=Registered, status=201),
     Route("DELETE", _WORKER, workers.unregister, WORKER, query=workers.SessionQuery, status=204),
     Route("PUT", f"{_WORKER}/heartbeat", workers.heartbeat, WORKER, body=Beat, answer=BeatAnswer),

@@ -96,7 +96,7 @@ class RunsQuery(Body):
 
 class StepsQuery(Body):
     limit: int = Field(default=20, ge=1, le=100)
-    cursor: int = Field(default=0, ge=0, le=MAX_NUMBER, description="`next_cursor` of the page before")
+    cursor: int = Field(default=0, ge=-MAX_NUMBER, le=MAX_NUMBER, description="`next_cursor` of the page before")
 
 
 class TriggerOfRun(Answer):
@@ -190,7 +190,10 @@ async def get_run(request: web.Request) -> web.Response:
 
 
 async def list_steps(request: web.Request, query: StepsQuery) -> web.Response:
-    """The steps of a run in the order they were recorded. A page ends early when its values are large."""
+    """The steps of a run in the order they were recorded, then those that were skipped.
+
+    A page ends early when its values are large. A step that is recorded again while pages are read comes again.
+    """
     pool, run_id = services_of(request).pool, uuid_in_path(request)
     steps, next_cursor = await runs.steps_page(pool, run_id, query.cursor, query.limit)
     return answer({"steps": steps, "next_cursor": next_cursor})
