@@ -125,6 +125,11 @@ class Conflict(MelError):
     default_message = "This clashes with the present state."
 
 
+class DraftBehind(MelError):
+    code = Code.DRAFT_BEHIND
+    default_message = "The draft is not yet where this call wants it."
+
+
 class LeaseLost(MelError):
     code = Code.LEASE_LOST
     default_message = "The lease on this run has passed to another worker."

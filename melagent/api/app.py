@@ -15,6 +15,7 @@ from melagent.api.auth import require
 from melagent.api.bodies import PARSER, read_body, refuse_packed
 from melagent.api.context import KEYS, REQUEST_ID, SERVICES, STARTED, STARTED_AT, STREAM, WEBHOOKS, WORKERS, Services
 from melagent.api.failures import broken_off, failure
+from melagent.api.idempotency import once
 from melagent.api.metrics import GAUGES, Gauges, watch_loop
 from melagent.api.openapi import DOCUMENT, document
 from melagent.api.routes import DEMO_ROUTES, ROUTES
@@ -82,6 +83,8 @@ def _guarded(route: Route) -> Handler:
         if route.body is not None:
             check = checked_message if issubclass(route.body, Message) else checked_body
             given.append(await read_body(request, partial(check, route.body)))
+        if route.keyed:
+            return await once(request, partial(route.handler, request, *given))
         return await route.handler(request, *given)
 
     return handle

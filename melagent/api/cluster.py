@@ -5,8 +5,10 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from pydantic import Field
+
 from melagent.api.context import WORKERS, services_of
-from melagent.api.wire import Answer, answer
+from melagent.api.wire import Answer, Body, answer
 from melagent.services import cluster as service
 
 if TYPE_CHECKING:
@@ -59,9 +61,17 @@ class ClusterAnswer(Answer):
     queue: QueueAnswer
 
 
+class WorkersQuery(Body):
+    limit: int = Field(default=20, ge=1, le=100)
+    cursor: str = Field(
+        default="", max_length=200, pattern=r"^[A-Za-z0-9._:-]*$", description="`next_cursor` of the page before"
+    )
+
+
 class WorkersAnswer(Answer):
     workers: list[WorkerAnswer]
     total: int
+    next_cursor: str | None
 
 
 async def get_cluster(request: web.Request) -> web.Response:
@@ -69,7 +79,9 @@ async def get_cluster(request: web.Request) -> web.Response:
     return answer(await service.cluster(services_of(request).pool, datetime.now(UTC)))
 
 
-async def list_workers(request: web.Request) -> web.Response:
-    """List the remote workers that have registered, with their load and last contact."""
-    found = await request.app[WORKERS].list_all()
-    return answer({"workers": [service.worker_fields(worker) for worker in found], "total": len(found)})
+async def list_workers(request: web.Request, query: WorkersQuery) -> web.Response:
+    """The remote workers that have registered, with their load and last contact, in the order of their ids."""
+    found, total = await request.app[WORKERS].page(query.cursor, query.limit + 1)
+    page = [service.worker_fields(worker) for worker in found[: query.limit]]
+    more = len(found) > len(page)
+    return answer({"workers": page, "total": total, "next_cursor": page[-1]["id"] if more else None})

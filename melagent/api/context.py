@@ -13,6 +13,7 @@ from melagent.errors import NotFound
 from melagent.services.access import Keys, Principal, WorkerPrincipal
 from melagent.services.webhooks import Webhooks
 from melagent.services.workers import Workers
+from melagent.store.run_keys import Claim
 
 if TYPE_CHECKING:
     from melagent.engine.engine import Engine
@@ -54,6 +55,8 @@ REQUEST_ID = web.RequestKey("request_id", str)
 STARTED = web.RequestKey("started", float)
 PRINCIPAL = web.RequestKey("principal", Principal)
 WORKER = web.RequestKey("worker", WorkerPrincipal)
+CLAIM = web.RequestKey("claim", Claim)
+"""Set for a call that came with an idempotency key."""
 STREAM = web.RequestKey("stream", web.StreamResponse)
 """Set once an answer has begun that is sent bit by bit."""
 

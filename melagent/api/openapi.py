@@ -11,6 +11,7 @@ from aiohttp import web
 from pydantic import BaseModel, TypeAdapter
 from pydantic.json_schema import models_json_schema
 
+from melagent.api.idempotency import HEADER, KEY_PATTERN
 from melagent.api.wire import Answer, answer
 from melagent.services.access import Role
 
@@ -106,7 +107,7 @@ def _operation(route: Route, method: str, schemas: Schemas) -> dict[str, Any]:
         "summary": summary,
         "tags": [route.handler.__module__.rsplit(".", 1)[-1]],
         "x-role": route.role.name.lower(),
-        "parameters": [*_path_parameters(route), *_query_parameters(route)],
+        "parameters": [*_path_parameters(route), *_query_parameters(route), *_header_parameters(route)],
         "responses": _responses(route, schemas),
         "security": SECURITY.get(route.role, [{"bearer": []}, {"api_key": []}]),
     }
@@ -134,6 +135,11 @@ def _query_parameters(route: Route) -> list[dict[str, Any]]:
         {"name": name, "in": "query", "required": name in required, "schema": _inlined(field, definitions)}
         for name, field in schema["properties"].items()
     ]
+
+
+def _header_parameters(route: Route) -> list[dict[str, Any]]:
+    schema = {"type": "string", "pattern": KEY_PATTERN}
+    return [{"name": HEADER, "in": "header", "required": False, "schema": schema}] if route.keyed else []
 
 
 def _inlined(schema: Any, definitions: dict[str, Any]) -> Any:

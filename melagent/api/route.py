@@ -23,6 +23,9 @@ class Route:
 
     `answer` describes the body of a good answer: a model, a list of one model, or a media type for anything else. Its
     status is `status`, or one of `also`. The first line of the handler's docstring is its summary in OpenAPI.
+
+    A `keyed` route takes an Idempotency-Key: every POST that starts or creates is one, unless its answer shows a secret
+    once. What it makes gets the id `fresh_id(request)`, and making it again with that id must make nothing.
     """
 
     method: str
@@ -34,3 +37,4 @@ class Route:
     answer: Any = None
     status: int = 200
     also: tuple[int, ...] = ()
+    keyed: bool = False

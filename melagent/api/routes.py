@@ -5,6 +5,7 @@ from __future__ import annotations
 from melagent.api import (
     cluster,
     demo,
+    edits,
     events,
     health,
     metrics,
@@ -18,6 +19,7 @@ from melagent.api import (
     workflows,
 )
 from melagent.api.route import Route
+from melagent.domain.definition import Edge
 from melagent.protocol.messages import (
     Beat,
     BeatAnswer,
@@ -57,7 +59,7 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/api/workflows", workflows.list_workflows, VIEWER, query=workflows.PageQuery,
           answer=workflows.WorkflowsAnswer),
     Route("POST", "/api/workflows", workflows.create_workflow, EDITOR, body=workflows.NewWorkflow,
-          answer=workflows.WorkflowAnswer, status=201),
+          answer=workflows.WorkflowAnswer, status=201, keyed=True),
     Route("GET", _WORKFLOW, workflows.get_workflow, VIEWER, answer=workflows.WorkflowAnswer),
     Route("PUT", _WORKFLOW, workflows.update_workflow, EDITOR, body=workflows.WorkflowChange,
           answer=workflows.WorkflowAnswer),
@@ -66,18 +68,31 @@ ROUTES: tuple[Route, ...] = (
     Route("PUT", f"{_WORKFLOW}/draft", workflows.put_draft, EDITOR, body=workflows.DraftBody,
           answer=workflows.DraftAnswer),
 
+    Route("GET", f"{_WORKFLOW}/nodes", edits.list_nodes, VIEWER, query=edits.PartsQuery, answer=edits.NodesAnswer),
+    Route("POST", f"{_WORKFLOW}/nodes", edits.add_node, EDITOR, body=edits.NewNode, answer=edits.NodeAnswer,
+          status=201, keyed=True),
+    Route("GET", f"{_WORKFLOW}/nodes/{{node_id}}", edits.get_node, VIEWER, answer=edits.NodeAnswer),
+    Route("PUT", f"{_WORKFLOW}/nodes/{{node_id}}", edits.change_node, EDITOR, body=edits.NodeChange,
+          answer=edits.NodeAnswer),
+    Route("DELETE", f"{_WORKFLOW}/nodes/{{node_id}}", edits.remove_node, EDITOR, status=204),
+    Route("GET", f"{_WORKFLOW}/edges", edits.list_edges, VIEWER, query=edits.PartsQuery, answer=edits.EdgesAnswer),
+    Route("POST", f"{_WORKFLOW}/edges", edits.add_edge, EDITOR, body=Edge, answer=edits.EdgeAnswer, status=201,
+          keyed=True),
+    Route("DELETE", f"{_WORKFLOW}/edges/{{edge_id}}", edits.remove_edge, EDITOR, status=204),
+    Route("POST", f"{_WORKFLOW}/layout", edits.lay_out, EDITOR, body=edits.LayoutBody, answer=workflows.DraftAnswer),
+
     Route("GET", f"{_WORKFLOW}/versions", versions.list_versions, VIEWER, query=versions.VersionsQuery,
           answer=versions.VersionsAnswer),
     Route("POST", f"{_WORKFLOW}/versions", versions.create_version, EDITOR, body=versions.NewVersion,
-          answer=versions.VersionAnswer, status=201),
+          answer=versions.VersionAnswer, status=201, keyed=True),
     Route("GET", f"{_WORKFLOW}/versions/{{n}}", versions.get_version, VIEWER, answer=versions.VersionAnswer),
     Route("POST", f"{_WORKFLOW}/versions/{{n}}/deploy", versions.deploy_version, EDITOR,
           answer=versions.VersionAnswer),
 
     Route("POST", f"{_WORKFLOW}/execute", runs.execute, EDITOR, body=runs.ExecuteBody,
-          answer=runs.RunAnswer, status=202, also=(200,)),
+          answer=runs.RunAnswer, status=202, also=(200,), keyed=True),
     Route("POST", "/api/workflow-runs", runs.start_unlisted, EDITOR, body=runs.UnlistedRunBody,
-          answer=runs.RunAnswer, status=202, also=(200,)),
+          answer=runs.RunAnswer, status=202, also=(200,), keyed=True),
     Route("GET", "/api/workflow-runs", runs.list_runs, VIEWER, query=runs.RunsQuery, answer=runs.RunsAnswer),
     Route("GET", _RUN, runs.get_run, VIEWER, answer=runs.RunAnswer),
     Route("GET", f"{_RUN}/steps", runs.list_steps, VIEWER, query=runs.StepsQuery, answer=runs.StepsAnswer),
@@ -88,7 +103,8 @@ ROUTES: tuple[Route, ...] = (
           answer=triggers.TriggersAnswer),
 
     Route("GET", "/api/cluster", cluster.get_cluster, VIEWER, answer=cluster.ClusterAnswer),
-    Route("GET", "/api/workers", cluster.list_workers, VIEWER, answer=cluster.WorkersAnswer),
+    Route("GET", "/api/workers", cluster.list_workers, VIEWER, query=cluster.WorkersQuery,
+          answer=cluster.WorkersAnswer),
     Route("POST", "/api/workers", workers.register, WORKER, body=Registration, answer=Registered, status=201),
     Route("DELETE", _WORKER, workers.unregister, WORKER, query=workers.SessionQuery, status=204),
     Route("PUT", f"{_WORKER}/heartbeat", workers.heartbeat, WORKER, body=Beat, answer=BeatAnswer),

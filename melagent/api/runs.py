@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Self
 from uuid import UUID
 
-from pydantic import AwareDatetime, Field, PlainValidator, WithJsonSchema
+from pydantic import AwareDatetime, Field, PlainValidator, WithJsonSchema, model_validator
 
 from melagent.api.context import PRINCIPAL, services_of, uuid_in_path
-from melagent.api.wire import Answer, Body, Name, answer
+from melagent.api.idempotency import fresh_id
+from melagent.api.wire import Answer, Body, Name, Revision, answer
 from melagent.domain.definition import Definition, Label
 from melagent.domain.run import RunStatus, StepStatus
 from melagent.services import runs
@@ -49,12 +50,21 @@ class StartBody(Body):
     priority: int | None = Field(default=None, ge=0, le=9)
     labels: tuple[Label, ...] = Field(default=(), max_length=20)
 
-    def start(self) -> Start:
-        return Start(self.input, self.entry, self.priority, self.wait_seconds, self.labels)
+    def start(self, run_id: UUID) -> Start:
+        return Start(run_id, self.input, self.entry, self.priority, self.wait_seconds, self.labels)
 
 
 class ExecuteBody(StartBody):
+    """A draft that is started must have reached `min_revision`."""
+
     version: WhichVersion = "current"
+    min_revision: Revision | None = None
+
+    @model_validator(mode="after")
+    def _only_a_draft_has_revisions(self) -> Self:
+        if self.version != "draft" and self.min_revision is not None:
+            raise ValueError('min_revision is about the draft; it needs version "draft"')
+        return self
 
 
 class UnlistedRunBody(StartBody):
@@ -86,7 +96,7 @@ class RunsQuery(Body):
 
 class StepsQuery(Body):
     limit: int = Field(default=20, ge=1, le=100)
-    cursor: int = Field(default=0, ge=0, le=MAX_NUMBER, description="`next_cursor` of the page before")
+    cursor: int = Field(default=0, ge=-MAX_NUMBER, le=MAX_NUMBER, description="`next_cursor` of the page before")
 
 
 class TriggerOfRun(Answer):
@@ -146,14 +156,15 @@ class StepsAnswer(Answer):
 async def execute(request: web.Request, body: ExecuteBody) -> web.Response:
     """Start a workflow by hand: 202 with the run, or 200 when it ended within `wait_seconds`."""
     services, workflow_id, caller = services_of(request), uuid_in_path(request), request[PRINCIPAL].name
-    run_id = await _starts(services).workflow(workflow_id, body.version, body.start(), caller)
+    start = body.start(fresh_id(request))
+    run_id = await _starts(services).workflow(workflow_id, body.version, start, caller, body.min_revision)
     return await _started(services, run_id)
 
 
 async def start_unlisted(request: web.Request, body: UnlistedRunBody) -> web.Response:
     """Start a definition that belongs to no workflow. It is kept as an unlisted version and arms no trigger."""
     services, caller = services_of(request), request[PRINCIPAL].name
-    run_id = await _starts(services).unlisted(body.name, body.definition, body.start(), caller)
+    run_id = await _starts(services).unlisted(body.name, body.definition, body.start(fresh_id(request)), caller)
     return await _started(services, run_id)
 
 
@@ -179,7 +190,10 @@ async def get_run(request: web.Request) -> web.Response:
 
 
 async def list_steps(request: web.Request, query: StepsQuery) -> web.Response:
-    """The steps of a run in the order they were recorded. A page ends early when its values are large."""
+    """The steps of a run in the order they were recorded, then those that were skipped.
+
+    A page ends early when its values are large. A step that is recorded again while pages are read comes again.
+    """
     pool, run_id = services_of(request).pool, uuid_in_path(request)
     steps, next_cursor = await runs.steps_page(pool, run_id, query.cursor, query.limit)
     return answer({"steps": steps, "next_cursor": next_cursor})

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 from uuid import UUID
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from melagent.api.context import PRINCIPAL, WEBHOOKS, services_of, uuid_in_path
-from melagent.api.wire import Answer, Body, Description, Name, answer
+from melagent.api.idempotency import fresh_id
+from melagent.api.wire import Answer, Body, Description, Name, Revision, answer
 from melagent.domain.definition import Definition
 from melagent.errors import NotFound
 from melagent.services import versions
@@ -28,11 +29,18 @@ class VersionsQuery(Body):
 
 
 class NewVersion(Body):
-    """Without a definition the version holds what the draft holds now."""
+    """Without a definition the version holds what the draft holds now, which must have reached `min_revision`."""
 
     name: Name
     description: Description = ""
     definition: Definition | None = None
+    min_revision: Revision | None = None
+
+    @model_validator(mode="after")
+    def _only_a_draft_has_revisions(self) -> Self:
+        if self.definition is not None and self.min_revision is not None:
+            raise ValueError("min_revision is about the draft; it cannot be given with a definition")
+        return self
 
 
 class VersionAnswer(Answer):
@@ -71,6 +79,8 @@ async def create_version(request: web.Request, body: NewVersion) -> web.Response
         description=body.description,
         definition=body.definition,
         created_by=request[PRINCIPAL].name,
+        min_revision=body.min_revision,
+        version_id=fresh_id(request),
     )
     return answer(made, 201)
 

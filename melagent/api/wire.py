@@ -11,7 +11,7 @@ from uuid import UUID
 
 import orjson
 from aiohttp import web
-from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from melagent.errors import BadRequest, Problem, TooLarge
 
@@ -42,6 +42,10 @@ Name = Annotated[
     str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200), AfterValidator(_without_nul)
 ]
 Description = Annotated[str, StringConstraints(max_length=10_000), AfterValidator(_without_nul)]
+
+
+Revision = Annotated[int, Field(ge=0, le=2**63 - 1)]
+"""A revision of a draft that the caller has seen."""
 
 
 class Body(BaseModel):

@@ -10,7 +10,8 @@ from aiohttp import web
 from pydantic import Field
 
 from melagent.api.context import WEBHOOKS, services_of, uuid_in_path
-from melagent.api.wire import Answer, Body, Description, Name, answer
+from melagent.api.idempotency import fresh_id
+from melagent.api.wire import Answer, Body, Description, Name, Revision, answer
 from melagent.domain.definition import Definition
 from melagent.services import workflows
 from melagent.services.definitions import decode
@@ -47,7 +48,7 @@ class DeleteQuery(Body):
 
 class DraftBody(Body):
     definition: Definition
-    revision: int = Field(ge=0, le=2**63 - 1, description="The revision that the caller has seen")
+    revision: Revision = Field(description="The revision that the caller has seen")
 
 
 class WorkflowAnswer(Answer):
@@ -90,7 +91,8 @@ async def list_workflows(request: web.Request, query: PageQuery) -> web.Response
 
 async def create_workflow(request: web.Request, body: NewWorkflow) -> web.Response:
     """Make a workflow. The definition becomes its draft; nothing is deployed."""
-    made = await workflows.create(services_of(request).pool, body.name, body.description, body.definition)
+    pool, workflow_id = services_of(request).pool, fresh_id(request)
+    made = await workflows.create(pool, body.name, body.description, body.definition, workflow_id)
     return answer(made, 201)
 
 
@@ -116,17 +118,17 @@ async def delete_workflow(request: web.Request, query: DeleteQuery) -> web.Respo
 async def get_draft(request: web.Request) -> web.Response:
     """The draft with its revision, and what would keep it from being deployed."""
     services = services_of(request)
-    return answer(_draft(await workflows.get_draft(services.pool, uuid_in_path(request)), services))
+    return answer(draft_answer(await workflows.get_draft(services.pool, uuid_in_path(request)), services))
 
 
 async def put_draft(request: web.Request, body: DraftBody) -> web.Response:
     """Replace the draft. A revision that is no longer the latest is a conflict."""
     services, workflow_id = services_of(request), uuid_in_path(request)
     draft = await workflows.put_draft(services.pool, workflow_id, body.definition, body.revision)
-    return answer(_draft(draft, services))
+    return answer(draft_answer(draft, services))
 
 
-def _draft(draft: Draft, services: Services) -> dict[str, Any]:
+def draft_answer(draft: Draft, services: Services) -> dict[str, Any]:
     return {
         "workflow_id": draft.workflow_id,
         "definition": draft.definition,

@@ -27,6 +27,7 @@ from melagent.maintenance.partitioner import Partitioner
 from melagent.maintenance.poolkeeper import PoolKeeper
 from melagent.maintenance.registrar import Registrar
 from melagent.maintenance.rescuer import Rescuer
+from melagent.maintenance.sweeper import Sweeper
 from melagent.maintenance.unparker import Unparker
 from melagent.net import guarded_session
 from melagent.registry import Registry
@@ -100,7 +101,7 @@ async def open_server(settings: Settings, dsn: str, role: Role) -> Server:
         log.info("Database connected", max_open=limits.max_open, max_idle=limits.max_idle)
         registry = Registry.installed()
         engine = await _open_engine(settings, pool, settings.database.direct_url or dsn, registry, stack)
-        for part in (Rescuer(engine), Unparker(engine), Partitioner(pool), PoolKeeper(pool, limits)):
+        for part in (Rescuer(engine), Unparker(engine), Partitioner(pool), Sweeper(pool), PoolKeeper(pool, limits)):
             part.loop.start()
             stack.push_async_callback(part.loop.stop)
         listening = _listen(settings)

@@ -15,6 +15,9 @@ from pydantic import BaseModel, ConfigDict, Field, computed_field, model_validat
 NODE_ID_PATTERN = r"^[A-Za-z0-9_][A-Za-z0-9_-]{0,99}$"
 HANDLE_PATTERN = r"^[^\x00-\x1f,]{1,100}$"
 
+MAX_NODES = 5_000
+MAX_EDGES = 20_000
+
 NodeId = Annotated[str, Field(pattern=NODE_ID_PATTERN)]
 Handle = Annotated[str, Field(pattern=HANDLE_PATTERN)]
 Label = Annotated[str, Field(pattern=r"^[A-Za-z0-9_./-]{1,63}=[A-Za-z0-9_./-]{0,63}$")]
@@ -112,8 +115,8 @@ class WorkflowSettings(Frozen):
 class Definition(Frozen):
     """Nodes and edges, with the settings and the notes on the canvas."""
 
-    nodes: tuple[Node, ...] = Field(default=(), max_length=5_000)
-    edges: tuple[Edge, ...] = Field(default=(), max_length=20_000)
+    nodes: tuple[Node, ...] = Field(default=(), max_length=MAX_NODES)
+    edges: tuple[Edge, ...] = Field(default=(), max_length=MAX_EDGES)
     settings: WorkflowSettings = WorkflowSettings()
     notes: tuple[dict[str, Any], ...] = ()
 

@@ -21,7 +21,7 @@ async def cluster(pool: Pool, now: datetime) -> dict[str, Any]:
     """Instances, workers (those inside an instance included), and the queue by what it requires."""
     async with pool.acquire() as conn:
         found = await instances.list_all(conn)
-        remote = await workers.list_all(conn)
+        remote = await workers.page(conn, "", None)
         waiting = await runs.waiting(conn)
     ages = {line.requires: max(0.0, (now - time_of(line.oldest)).total_seconds()) for line in waiting}
     return {

@@ -92,11 +92,13 @@ async def page(pool: Pool, wanted: RunFilter, limit: int) -> list[Run]:
 async def steps_page(pool: Pool, run_id: UUID, after: int, limit: int) -> tuple[list[Step], int | None]:
     """Steps recorded after `after`, and the cursor of the next page: null when this was the last.
 
-    A page ends early when its values exceed 16 MiB. The last one ends with the steps that were skipped, which follow
-    from the definition and the recorded steps.
+    A page ends early when its values exceed 16 MiB. Behind the recorded steps come those that were skipped, which
+    follow from the definition and the recorded steps; a cursor below zero is a place among them.
     """
     async with pool.acquire() as conn:
         run = found(await runs.find(conn, run_id), "run")
+        if after < 0:
+            return await _skipped(conn, run, -after - 1, limit)
         listed = await steps.page(conn, run_id, after, limit + 1)
         chosen = listed[:limit]
         inputs = await _inputs(conn, run, chosen)
@@ -106,13 +108,18 @@ async def steps_page(pool: Pool, run_id: UUID, after: int, limit: int) -> tuple[
         values = await payloads.load(conn, run_id, digests)
         if len(listed) > len(chosen):
             return [_step(step, inputs, values) for step in chosen], chosen[-1].record.seq
-        return [*(_step(step, inputs, values) for step in chosen), *await _skipped(conn, run)], None
+        rest, cursor = await _skipped(conn, run, 0, limit - len(chosen))
+        return [*(_step(step, inputs, values) for step in chosen), *rest], cursor
 
 
-async def _skipped(conn: Connection, run: StoredRun) -> list[Step]:
+async def _skipped(conn: Connection, run: StoredRun, first: int, limit: int) -> tuple[list[Step], int | None]:
+    """The skipped steps from the node at this position of the definition on, and the cursor of the next page."""
     regions = Regions.of(decode(found(await versions.definition_of(conn, run.run.version_id), "version")))
     left_out = skipped(regions, run.entry, await steps.outline(conn, run.run.id), run.scope)
-    return [_skipped_step(node) for node in regions.definition.nodes if node.id in left_out]
+    nodes = regions.definition.nodes
+    left = [index for index, node in enumerate(nodes) if node.id in left_out and index >= first]
+    cursor = -left[limit] - 1 if len(left) > limit else None
+    return [_skipped_step(nodes[index]) for index in left[:limit]], cursor
 
 
 def _skipped_step(node: Node) -> Step:

@@ -13,9 +13,8 @@ from melagent.errors import Conflict, Problem, Unprocessable
 from melagent.services.definitions import decode
 from melagent.services.requirements import required_by
 from melagent.services.versions import MANUAL, checked, keep_unlisted
-from melagent.services.workflows import found
+from melagent.services.workflows import found, not_behind
 from melagent.store import drafts, versions, workflows
-from melagent.store.ids import new_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -30,9 +29,10 @@ if TYPE_CHECKING:
 class Start:
     """How a run is started by hand. `input` is any JSON value; the caller waits `wait_seconds` for the end.
 
-    The worker must have the `labels`, besides those of the workflow.
+    The worker must have the `labels`, besides those of the workflow. A run that has this id already is left as it is.
     """
 
+    run_id: UUID
     input: Any = None
     entry: str | None = None
     priority: int | None = None
@@ -48,10 +48,15 @@ class Starts:
     engine: Engine
     registry: Registry
 
-    async def workflow(self, workflow_id: UUID, which: int | str, start: Start, caller: str) -> UUID:
-        """Start a version of a workflow: its number, `current`, or `draft` for the draft as it is now."""
+    async def workflow(
+        self, workflow_id: UUID, which: int | str, start: Start, caller: str, min_revision: int | None = None
+    ) -> UUID:
+        """Start a version of a workflow: its number, `current`, or `draft` for the draft as it is now.
+
+        Raises DraftBehind when the draft has not reached `min_revision`.
+        """
         if which == "draft":
-            version_id, definition = await self._draft(workflow_id, caller)
+            version_id, definition = await self._draft(workflow_id, caller, min_revision)
         else:
             version_id, definition = await self._listed(workflow_id, which)
         return await self._start(workflow_id, version_id, definition, start)
@@ -62,9 +67,9 @@ class Starts:
         version_id = await keep_unlisted(self.pool, name, definition, caller)
         return await self._start(None, version_id, definition, start)
 
-    async def _draft(self, workflow_id: UUID, caller: str) -> tuple[UUID, Definition]:
+    async def _draft(self, workflow_id: UUID, caller: str, min_revision: int | None) -> tuple[UUID, Definition]:
         async with self.pool.acquire() as conn:
-            draft = found(await drafts.find(conn, workflow_id), "workflow")
+            draft = not_behind(found(await drafts.find(conn, workflow_id), "workflow"), min_revision)
         definition = checked(decode(draft.definition), self.registry)
         return await keep_unlisted(self.pool, f"draft {draft.revision}", definition, caller), definition
 
@@ -81,7 +86,7 @@ class Starts:
 
     async def _start(self, workflow_id: UUID | None, version_id: UUID, definition: Definition, start: Start) -> UUID:
         run = NewRun(
-            id=new_id(),
+            id=start.run_id,
             workflow_id=workflow_id,
             version_id=version_id,
             entry=entry_of(definition, self.registry, start.entry),

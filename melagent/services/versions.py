@@ -10,7 +10,7 @@ import orjson
 from melagent.errors import NotFound, Unprocessable
 from melagent.services.definitions import decode, encode, fingerprint
 from melagent.services.problems import problems
-from melagent.services.workflows import found
+from melagent.services.workflows import found, not_behind
 from melagent.store import drafts, triggers, versions, workflows
 from melagent.store.ids import new_id
 from melagent.store.pool import transaction
@@ -30,19 +30,33 @@ WEBHOOK = "webhook"
 
 
 async def create(
-    pool: Pool, workflow_id: UUID, *, name: str, description: str, definition: Definition | None, created_by: str
+    pool: Pool,
+    workflow_id: UUID,
+    *,
+    name: str,
+    description: str,
+    definition: Definition | None,
+    created_by: str,
+    min_revision: int | None = None,
+    version_id: UUID | None = None,
 ) -> Version:
-    """Make the next version, from the draft when no definition is given."""
+    """Make the next version, from the draft when no definition is given.
+
+    A version that has this id already is answered as it is. Raises DraftBehind when the draft has not reached
+    `min_revision`.
+    """
+    version_id = version_id or new_id()
     async with transaction(pool) as conn:
         if not await workflows.lock(conn, workflow_id):
             raise NotFound("There is no such workflow.")
         if definition is None:
-            text = found(await drafts.find(conn, workflow_id), "workflow").definition
+            draft = found(await drafts.find(conn, workflow_id), "workflow")
+            text = not_behind(draft, min_revision).definition
         else:
             text = encode(definition)
-        return await versions.insert(
+        made = await versions.insert(
             conn,
-            new_id(),
+            version_id,
             workflow_id,
             name=name,
             description=description,
@@ -50,6 +64,7 @@ async def create(
             definition_hash=fingerprint(text),
             created_by=created_by,
         )
+        return made or found(await versions.find_made(conn, version_id, workflow_id), "version")
 
 
 async def get(pool: Pool, workflow_id: UUID, version_number: int) -> Version:

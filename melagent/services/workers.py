@@ -140,9 +140,10 @@ class Workers:
             self._contacts.pop(session.worker_id, None)
             await self._engine.release_workers({session.worker_id: None})
 
-    async def list_all(self) -> list[workers.ListedWorker]:
+    async def page(self, after: str, limit: int) -> tuple[list[workers.ListedWorker], int]:
+        """The workers with an id behind `after`, in the order of their ids, and how many there are in all."""
         async with self._pool.acquire() as conn:
-            return await workers.list_all(conn)
+            return await workers.page(conn, after, limit), await workers.count(conn)
 
     async def held(self, session: Session, run_ids: Collection[UUID]) -> set[UUID]:
         """Those of the runs that the worker holds."""

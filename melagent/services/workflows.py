@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING, TypeVar
 
-from melagent.errors import Conflict, NotFound
+from melagent.errors import Conflict, DraftBehind, NotFound
 from melagent.services.definitions import encode
 from melagent.store import drafts, runs, triggers, workflows
 from melagent.store.ids import new_id
@@ -29,10 +29,21 @@ def found(value: T | None, what: str) -> T:
     return value
 
 
-async def create(pool: Pool, name: str, description: str, definition: Definition) -> Workflow:
-    """Make a workflow whose draft holds the definition."""
+def not_behind(draft: Draft, min_revision: int | None) -> Draft:
+    """The draft, or DraftBehind when it has not reached the revision that the caller has seen."""
+    if min_revision is not None and draft.revision < min_revision:
+        raise DraftBehind(f"The draft is at revision {draft.revision}, and the call needs {min_revision} or later.")
+    return draft
+
+
+async def create(
+    pool: Pool, name: str, description: str, definition: Definition, workflow_id: UUID | None = None
+) -> Workflow:
+    """Make a workflow whose draft holds the definition. One that has this id already is answered as it is."""
+    workflow_id = workflow_id or new_id()
     async with pool.acquire() as conn:
-        return await workflows.insert(conn, new_id(), name, description, encode(definition))
+        made = await workflows.insert(conn, workflow_id, name, description, encode(definition))
+        return made or found(await workflows.find(conn, workflow_id), "workflow")
 
 
 async def get(pool: Pool, workflow_id: UUID) -> Workflow:

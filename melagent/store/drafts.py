@@ -23,6 +23,20 @@ async def find(conn: Connection, workflow_id: UUID) -> Draft | None:
     return value_of(Draft, row) if row else None
 
 
+LOCK_DRAFT = """
+SELECT d.workflow_id, d.definition::text, d.seq AS revision, d.updated_at
+  FROM drafts d JOIN workflows w ON w.id = d.workflow_id
+ WHERE d.workflow_id = $1 AND w.deleted_at IS NULL
+   FOR UPDATE OF d
+"""
+
+
+async def lock(conn: Connection, workflow_id: UUID) -> Draft | None:
+    """Hold a draft until the transaction ends: edits go one after the other, each on what the one before left."""
+    row = await conn.fetchrow(LOCK_DRAFT, workflow_id)
+    return value_of(Draft, row) if row else None
+
+
 REPLACE_DRAFT = """
 UPDATE drafts d SET definition = $2::text::json, seq = d.seq + 1, updated_at = now()
   FROM workflows w

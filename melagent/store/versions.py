@@ -15,6 +15,7 @@ INSERT_VERSION = """
 INSERT INTO versions (id, workflow_id, version_number, name, description, definition, definition_hash, created_by)
 SELECT $1, $2::uuid, coalesce(max(version_number), 0) + 1, $3, $4, $5::text::json, $6, $7
   FROM versions WHERE workflow_id = $2
+ON CONFLICT (id) DO NOTHING
 RETURNING id, workflow_id, version_number, name, description, definition::text, created_by, created_at,
           false AS is_current
 """
@@ -30,10 +31,24 @@ async def insert(
     definition: bytes,
     definition_hash: bytes,
     created_by: str,
-) -> Version:
-    """Make the next version of a locked workflow."""
+) -> Version | None:
+    """Make the next version of a locked workflow. Null when the id is taken."""
     values = (name, description, definition.decode(), definition_hash, created_by)
-    return value_of(Version, await conn.fetchrow(INSERT_VERSION, version_id, workflow_id, *values))
+    row = await conn.fetchrow(INSERT_VERSION, version_id, workflow_id, *values)
+    return value_of(Version, row) if row else None
+
+
+FIND_MADE_VERSION = """
+SELECT v.id, v.workflow_id, v.version_number, v.name, v.description, v.definition::text, v.created_by, v.created_at,
+       v.version_number = w.current_version IS TRUE AS is_current
+  FROM versions v JOIN workflows w ON w.id = v.workflow_id
+ WHERE v.id = $1 AND v.workflow_id = $2
+"""
+
+
+async def find_made(conn: Connection, version_id: UUID, workflow_id: UUID) -> Version | None:
+    row = await conn.fetchrow(FIND_MADE_VERSION, version_id, workflow_id)
+    return value_of(Version, row) if row else None
 
 
 INSERT_UNLISTED_VERSION = """

@@ -43,7 +43,7 @@ WITH new AS (
     SELECT id, workflow_id, version_id, priority, entry, trigger_type, trigger_id, trigger_node, input, input_hash,
            requires, parent_run_id, parent_step, attached, depth, scope, retry_of, on_failure,
            now() + make_interval(secs => deadline_in)
-      FROM new
+      FROM new ORDER BY id
     ON CONFLICT (id) DO NOTHING
     RETURNING id, deadline_at
 ), stored AS (
@@ -89,7 +89,8 @@ async def start(
 
     A lease is granted only where one is offered and while no free item with the same requirement waits. A run that is
     there already is left as it is, so the call may be repeated when its outcome is unknown. A limited run is parked
-    until `limits.admit` finds a place for it.
+    until `limits.admit` finds a place for it. Runs are inserted in the order of their ids: callers who start the same
+    ones at the same moment wait for one another, and not in a circle.
     """
     payloads = Payloads()
     inputs = [await payloads.put(run.id, run.input) for run in runs]

@@ -170,12 +170,21 @@ SELECT w.id, w.name, w.version, w.labels, w.node_types, w.concurrency, coalesce(
   FROM workers w
   LEFT JOIN (SELECT worker_id, count(*) AS count FROM work_items WHERE lease IS NOT NULL GROUP BY worker_id) AS held
     ON held.worker_id = w.id
- ORDER BY w.name, w.id
+ WHERE w.id > $1
+ ORDER BY w.id LIMIT $2
 """
 
 
-async def list_all(conn: Connection) -> list[ListedWorker]:
-    return [value_of(ListedWorker, row) for row in await conn.fetch(LIST_WORKERS)]
+async def page(conn: Connection, after: str, limit: int | None) -> list[ListedWorker]:
+    """The workers with an id behind `after`, in the order of their ids; null for a limit means all of them."""
+    return [value_of(ListedWorker, row) for row in await conn.fetch(LIST_WORKERS, after, limit)]
+
+
+COUNT_WORKERS = "SELECT count(*) FROM workers"
+
+
+async def count(conn: Connection) -> int:
+    return int(await conn.fetchval(COUNT_WORKERS))
 
 
 @dataclass(frozen=True, slots=True)

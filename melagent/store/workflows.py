@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 INSERT_WORKFLOW = """
 WITH made AS (
-    INSERT INTO workflows (id, name, description) VALUES ($1, $2, $3)
+    INSERT INTO workflows (id, name, description) VALUES ($1, $2, $3) ON CONFLICT (id) DO NOTHING
     RETURNING id, name, description, current_version, created_at, updated_at
 ), draft AS (
     INSERT INTO drafts (workflow_id, definition) SELECT id, $4::text::json FROM made
@@ -24,10 +24,12 @@ SELECT made.id, name, description, definition::text, current_version, true AS ha
 """
 
 
-async def insert(conn: Connection, workflow_id: UUID, name: str, description: str, definition: bytes) -> Workflow:
-    """Make a workflow and its draft at revision 1."""
+async def insert(
+    conn: Connection, workflow_id: UUID, name: str, description: str, definition: bytes
+) -> Workflow | None:
+    """Make a workflow and its draft at revision 1. Null when the id is taken."""
     row = await conn.fetchrow(INSERT_WORKFLOW, workflow_id, name, description, definition.decode())
-    return value_of(Workflow, row)
+    return value_of(Workflow, row) if row else None
 
 
 FIND_WORKFLOW = """

@@ -53,6 +53,10 @@ async def targets(client, deploy, definition):
         ("POST", "/api/workflows"),
         ("PUT", f"/api/workflows/{workflow_id}"),
         ("PUT", f"/api/workflows/{workflow_id}/draft"),
+        ("POST", f"/api/workflows/{workflow_id}/nodes"),
+        ("PUT", f"/api/workflows/{workflow_id}/nodes/start"),
+        ("POST", f"/api/workflows/{workflow_id}/edges"),
+        ("POST", f"/api/workflows/{workflow_id}/layout"),
         ("POST", f"/api/workflows/{workflow_id}/versions"),
         ("POST", f"/api/workflows/{workflow_id}/execute"),
         ("POST", "/api/workflow-runs"),
@@ -134,7 +138,7 @@ async def test_no_key_is_too_strange(client, key):
 
 
 async def test_a_call_with_every_kind_of_strange_bytes_starts_a_webhooks_run(client, targets, pool):
-    _, path = targets[6]
+    (path,) = [path for _, path in targets if path.startswith("/webhooks/")]
     reader, writer = await asyncio.open_connection(client.host, client.port)
     writer.write(f"POST {path}/%ff/%00/%ED%A0%80?%ff=%00&a=%ED%A0%80 HTTP/1.1\r\nHost: x\r\n".encode())
     writer.write(b"X-Strange: \xff\x80\r\nContent-Type: text/\xff; charset=x\r\nContent-Length: 2\r\n\r\n\xff\x00")

@@ -1,8 +1,10 @@
 """The URL table as a whole: who may call what, and that the table says what the handlers take."""
 
 import re
+from typing import get_args, get_origin
 
 import pytest
+from pydantic import BaseModel, ValidationError
 
 from melagent.api.openapi import PARAMETER, document
 from melagent.api.routes import DEMO_ROUTES, ROUTES
@@ -24,6 +26,53 @@ def test_only_the_routes_of_the_contract_are_open():
 
 def test_whatever_is_not_a_get_needs_an_editor_unless_it_is_open():
     assert not [route for route in ALL if route.method not in ("GET", "*") and route.role is Role.VIEWER]
+
+
+NOT_KEYED = {"/api/workers"}
+"""Registering a worker begins a session, and a repetition is meant to begin another."""
+
+
+def test_every_post_that_starts_or_creates_takes_an_idempotency_key_and_nothing_else_does():
+    makes = {route.path for route in ALL if route.method == "POST" and route.status in (201, 202)}
+    assert {route.path for route in ALL if route.keyed} == makes - NOT_KEYED
+    assert not [route for route in ALL if route.keyed and (route.method != "POST" or route.role is Role.OPEN)]
+
+
+def test_the_document_says_where_an_idempotency_key_is_taken():
+    paths = document(ALL, "1")["paths"]
+    for route in ALL:
+        if route.method == "POST":
+            parameters = paths[PARAMETER.sub(r"{\1}", route.path)]["post"]["parameters"]
+            assert any(parameter["name"] == "Idempotency-Key" for parameter in parameters) == route.keyed, route.path
+
+
+NOT_PAGED = {"/api/node-types", "/api/cluster", "/api/workflows/{id}/draft"}
+"""A catalogue that installed packages make, a picture of the present, one draft with its problems."""
+
+
+def test_every_list_comes_in_pages_of_1_to_100():
+    lists = [route for route in ALL if route.method == "GET" and holds_models(route.answer)]
+    assert {route.path for route in lists} >= {"/api/workflows", "/api/workers", "/api/workflows/{id}/nodes"}
+    for route in lists:
+        if route.path not in NOT_PAGED:
+            assert "next_cursor" in route.answer.model_fields, route.path
+            assert "cursor" in route.query.model_fields, route.path
+            assert route.query().limit == 20, route.path
+            for wrong in (0, 101):
+                with pytest.raises(ValidationError):
+                    route.query(limit=wrong)
+
+
+def holds_models(answer):
+    """Whether an answer is a list of models, or has one."""
+    if isinstance(answer, list):
+        return True
+    fields = answer.model_fields.values() if isinstance(answer, type) else ()
+    return any(isinstance(kind, type) and issubclass(kind, BaseModel) for field in fields for kind in items(field))
+
+
+def items(field):
+    return get_args(field.annotation) if get_origin(field.annotation) is list else ()
 
 
 def test_no_two_routes_have_the_same_method_and_path():

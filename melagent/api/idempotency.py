@@ -1,0 +1,60 @@
+"""The header `Idempotency-Key`, on the routes that declare it."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from aiohttp import web
+
+from melagent.api.context import CLAIM, PRINCIPAL, services_of
+from melagent.errors import BadRequest, NotFound, Problem
+from melagent.services import idempotency
+from melagent.store.ids import new_id
+from melagent.store.run_keys import Kept
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from uuid import UUID
+
+HEADER = "Idempotency-Key"
+KEY_PATTERN = "^[!-~]{1,255}$"
+MAX_PATH = 1_000
+"""Characters of an address that can be part of a key's scope, which an index holds. No address of ours is as long."""
+
+
+async def once(request: web.Request, call: Callable[[], Awaitable[web.StreamResponse]]) -> web.StreamResponse:
+    """The answer to a call; under a key that was used before, the first answer again."""
+    key = _key(request)
+    if key is None:
+        return await call()
+    pool, body = services_of(request).pool, await request.read()
+    claim, kept = await idempotency.claim(pool, _scope(request), key, request.query_string.encode() + b"\n" + body)
+    if kept is None:
+        request[CLAIM] = claim
+        response = await call()
+        if not isinstance(response, web.Response) or not isinstance(response.body, bytes):
+            raise TypeError("an answer that is sent bit by bit cannot be kept")
+        kept = await idempotency.keep(pool, claim, Kept(response.status, response.body))
+    return web.Response(body=kept.body, status=kept.status, content_type="application/json")
+
+
+def fresh_id(request: web.Request) -> UUID:
+    """The id for what a call makes: the same again when the call is repeated under its key."""
+    return request[CLAIM].resource if CLAIM in request else new_id()
+
+
+def _key(request: web.Request) -> str | None:
+    sent = request.headers.getall(HEADER, [])
+    if not sent:
+        return None
+    if len(sent) > 1 or not re.fullmatch(KEY_PATTERN, sent[0]):
+        raise BadRequest(details=[Problem(HEADER, "A key has 1 to 255 visible ASCII characters, and is sent once.")])
+    return sent[0]
+
+
+def _scope(request: web.Request) -> str:
+    path = request.rel_url.raw_path
+    if len(path) > MAX_PATH:
+        raise NotFound("There is nothing at this address.")
+    return f"{request[PRINCIPAL].id} {request.method} {path}"
