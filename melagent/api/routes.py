@@ -12,6 +12,7 @@ from melagent.api import (
     openapi,
     runs,
     triggers,
+    variables,
     versions,
     webhooks,
     workers,
@@ -37,6 +38,7 @@ OPEN, VIEWER, EDITOR, WORKER = Role.OPEN, Role.VIEWER, Role.EDITOR, Role.WORKER
 
 _WORKFLOW = "/api/workflows/{id}"
 _RUN = "/api/workflow-runs/{id}"
+_VARIABLE = "/api/variables/{scope}/{key}"
 _WORKER = "/api/workers/{id}"
 
 # fmt: off
@@ -83,6 +85,15 @@ ROUTES: tuple[Route, ...] = (
 
     Route("GET", "/api/triggers", triggers.list_triggers, VIEWER, query=triggers.TriggersQuery,
           answer=triggers.TriggersAnswer),
+
+    Route("GET", "/api/variables", variables.list_variables, VIEWER, query=variables.VariablesQuery,
+          answer=variables.VariablesAnswer),
+    Route("POST", "/api/variables", variables.create_variable, EDITOR, body=variables.NewVariable,
+          answer=variables.VariableAnswer, status=201, also=(200,)),
+    Route("GET", _VARIABLE, variables.get_variable, VIEWER, answer=variables.VariableAnswer),
+    Route("PUT", _VARIABLE, variables.put_variable, EDITOR, body=variables.VariableValue,
+          answer=variables.VariableAnswer),
+    Route("DELETE", _VARIABLE, variables.delete_variable, EDITOR, status=204),
 
     Route("GET", "/api/cluster", cluster.get_cluster, VIEWER, answer=cluster.ClusterAnswer),
     Route("GET", "/api/workers", cluster.list_workers, VIEWER, answer=cluster.WorkersAnswer),
