@@ -34,7 +34,7 @@ from melagent.protocol.messages import (
 )
 from melagent.services.access import Role
 
-OPEN, VIEWER, EDITOR, WORKER = Role.OPEN, Role.VIEWER, Role.EDITOR, Role.WORKER
+OPEN, VIEWER, EDITOR, ADMIN, WORKER = Role.OPEN, Role.VIEWER, Role.EDITOR, Role.ADMIN, Role.WORKER
 
 _WORKFLOW = "/api/workflows/{id}"
 _RUN = "/api/workflow-runs/{id}"
@@ -78,6 +78,7 @@ ROUTES: tuple[Route, ...] = (
     Route("POST", "/api/workflow-runs", runs.start_unlisted, EDITOR, body=runs.UnlistedRunBody,
           answer=runs.RunAnswer, status=202, also=(200,)),
     Route("GET", "/api/workflow-runs", runs.list_runs, VIEWER, query=runs.RunsQuery, answer=runs.RunsAnswer),
+    Route("POST", "/api/workflow-runs/purge", runs.purge_runs, ADMIN, body=runs.PurgeBody, answer=runs.PurgeAnswer),
     Route("GET", _RUN, runs.get_run, VIEWER, answer=runs.RunAnswer),
     Route("GET", f"{_RUN}/steps", runs.list_steps, VIEWER, query=runs.StepsQuery, answer=runs.StepsAnswer),
     Route("POST", f"{_RUN}/cancel", runs.cancel_run, EDITOR, answer=runs.RunAnswer),

@@ -60,6 +60,7 @@ async def targets(client, deploy, definition):
         ("POST", "/demo/echo"),
         ("POST", "/api/variables"),
         ("PUT", "/api/variables/global/x"),
+        ("POST", "/api/workflow-runs/purge"),
     ]
 
 

@@ -7,4 +7,5 @@
 `cancel`  any live state -> cancelled
 `rescue`  leased and expired -> pending, or failed after five expiries; deadline passed -> failed
 `unpark`  parked and due -> pending
+`purge`   a final state -> nothing
 """
