@@ -159,6 +159,12 @@ class Security(_Group):
     http_allow: Annotated[TextList, Env(("MEL_HTTP_ALLOW",))] = ()
 
 
+class Retention(_Group):
+    """`runs_days` 0: for ever."""
+
+    runs_days: Annotated[int, Env(("MEL_RETENTION_RUNS_DAYS",))] = Field(default=30, ge=0, le=36_500)
+
+
 class Log(_Group):
     level: Annotated[Literal["debug", "info", "warning", "error"], Env(("MEL_LOG_LEVEL",))] = "info"
     format: Annotated[Literal["auto", "text", "json"], Env(("MEL_LOG_FORMAT",))] = "auto"
@@ -174,6 +180,7 @@ class Settings(_Group):
     worker: Worker = Worker()
     client: Client = Client()
     security: Security = Security()
+    retention: Retention = Retention()
     log: Log = Log()
     data_dir: Annotated[Path, AfterValidator(Path.expanduser), Env(("MEL_DATA_DIR",))] = DEFAULT_DATA_DIR
     origins: Mapping[str, str] = Field(default_factory=dict, repr=False, exclude=True)

@@ -37,7 +37,7 @@ def test_nothing_given_leaves_the_defaults_of_the_contract():
     assert (settings.server.port, settings.engine.lease_seconds, settings.engine.heartbeat_seconds) == (8080, 15, 5)
     assert (settings.database.url, settings.database.max_open_conns, settings.database.max_idle_conns) == (None, 25, 10)
     assert (settings.database.conn_max_lifetime, settings.database.conn_max_idle_time) == (300, 120)
-    assert settings.worker.embedded_concurrency == 100
+    assert (settings.worker.embedded_concurrency, settings.retention.runs_days) == (100, 30)
     assert set(settings.origins.values()) == {"default"}
 
 
@@ -123,6 +123,12 @@ def test_unreadable_config_file_is_a_problem(config, tmp_path):
     assert "--config" in problems_of(environ={}, config=tmp_path / "absent.yaml")
     assert "--config" in problems_of(environ={}, config=config("c.yaml", "a: [b"))
     assert "--config" in problems_of(environ={}, config=config("c.json", "[1]"))
+
+
+def test_runs_may_be_kept_for_ever_but_not_for_less_than_no_time():
+    assert load(environ={"MEL_RETENTION_RUNS_DAYS": "0"}).retention.runs_days == 0
+    for text in ("-1", "1.5", "30d"):
+        assert "retention.runs_days" in problems_of(environ={"MEL_RETENTION_RUNS_DAYS": text})
 
 
 def test_heartbeat_must_fit_into_the_lease():

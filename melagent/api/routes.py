@@ -13,6 +13,7 @@ from melagent.api import (
     openapi,
     runs,
     triggers,
+    variables,
     versions,
     webhooks,
     workers,
@@ -38,10 +39,11 @@ from melagent.protocol.messages import (
 )
 from melagent.services.access import Role
 
-OPEN, VIEWER, EDITOR, WORKER = Role.OPEN, Role.VIEWER, Role.EDITOR, Role.WORKER
+OPEN, VIEWER, EDITOR, ADMIN, WORKER = Role.OPEN, Role.VIEWER, Role.EDITOR, Role.ADMIN, Role.WORKER
 
 _WORKFLOW = "/api/workflows/{id}"
 _RUN = "/api/workflow-runs/{id}"
+_VARIABLE = "/api/variables/{scope}/{key}"
 _WORKER = "/api/workers/{id}"
 
 # fmt: off
@@ -94,6 +96,7 @@ ROUTES: tuple[Route, ...] = (
     Route("POST", "/api/workflow-runs", runs.start_unlisted, EDITOR, body=runs.UnlistedRunBody,
           answer=runs.RunAnswer, status=202, also=(200,), keyed=True),
     Route("GET", "/api/workflow-runs", runs.list_runs, VIEWER, query=runs.RunsQuery, answer=runs.RunsAnswer),
+    Route("POST", "/api/workflow-runs/purge", runs.purge_runs, ADMIN, body=runs.PurgeBody, answer=runs.PurgeAnswer),
     Route("GET", _RUN, runs.get_run, VIEWER, answer=runs.RunAnswer),
     Route("GET", f"{_RUN}/steps", runs.list_steps, VIEWER, query=runs.StepsQuery, answer=runs.StepsAnswer),
     Route("POST", f"{_RUN}/cancel", runs.cancel_run, EDITOR, answer=runs.RunAnswer),
@@ -101,6 +104,15 @@ ROUTES: tuple[Route, ...] = (
 
     Route("GET", "/api/triggers", triggers.list_triggers, VIEWER, query=triggers.TriggersQuery,
           answer=triggers.TriggersAnswer),
+
+    Route("GET", "/api/variables", variables.list_variables, VIEWER, query=variables.VariablesQuery,
+          answer=variables.VariablesAnswer),
+    Route("POST", "/api/variables", variables.create_variable, EDITOR, body=variables.NewVariable,
+          answer=variables.VariableAnswer, status=201, also=(200,)),
+    Route("GET", _VARIABLE, variables.get_variable, VIEWER, answer=variables.VariableAnswer),
+    Route("PUT", _VARIABLE, variables.put_variable, EDITOR, body=variables.VariableValue,
+          answer=variables.VariableAnswer),
+    Route("DELETE", _VARIABLE, variables.delete_variable, EDITOR, status=204),
 
     Route("GET", "/api/cluster", cluster.get_cluster, VIEWER, answer=cluster.ClusterAnswer),
     Route("GET", "/api/workers", cluster.list_workers, VIEWER, query=cluster.WorkersQuery,

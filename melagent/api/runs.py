@@ -1,9 +1,9 @@
-"""Runs: start by hand, look at, cancel."""
+"""Runs: start by hand, look at, cancel, delete."""
 
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from uuid import UUID
 
 from pydantic import AwareDatetime, Field, PlainValidator, WithJsonSchema, model_validator
@@ -12,7 +12,7 @@ from melagent.api.context import PRINCIPAL, services_of, uuid_in_path
 from melagent.api.idempotency import fresh_id
 from melagent.api.wire import Answer, Body, Name, Revision, answer
 from melagent.domain.definition import Definition, Label
-from melagent.domain.run import RunStatus, StepStatus
+from melagent.domain.run import Purge, RunStatus, StepStatus
 from melagent.services import runs
 from melagent.services.starts import Start, Starts
 from melagent.store.ids import FIRST_ID, LAST_ID, first_id_at
@@ -97,6 +97,23 @@ class RunsQuery(Body):
 class StepsQuery(Body):
     limit: int = Field(default=20, ge=1, le=100)
     cursor: int = Field(default=0, ge=-MAX_NUMBER, le=MAX_NUMBER, description="`next_cursor` of the page before")
+
+
+class PurgeBody(Body):
+    """Which ended runs to delete. The cursor is that of the call before; with `dry_run` they are counted only."""
+
+    before: AwareDatetime = Field(description="Those that ended before")
+    status: Literal[RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELLED] | None = None
+    workflow_id: UUID | None = None
+    dry_run: bool = False
+    cursor: UUID = FIRST_ID
+
+
+class PurgeAnswer(Answer):
+    """How many runs this call deleted. There is more to do while there is a `next_cursor`."""
+
+    count: int
+    next_cursor: UUID | None
 
 
 class TriggerOfRun(Answer):
@@ -204,3 +221,11 @@ async def cancel_run(request: web.Request) -> web.Response:
     services, run_id = services_of(request), uuid_in_path(request)
     await services.engine.cancel(run_id)
     return answer(await runs.get(services.pool, run_id))
+
+
+async def purge_runs(request: web.Request, body: PurgeBody) -> web.Response:
+    """Delete runs that have ended, for a moment: call again with `next_cursor` until it is null."""
+    pool, caller = services_of(request).pool, request[PRINCIPAL].name
+    wanted = Purge(body.before, body.status, body.workflow_id)
+    count, next_cursor = await runs.purge(pool, wanted, body.cursor, dry_run=body.dry_run, caller=caller)
+    return answer({"count": count, "next_cursor": next_cursor})

@@ -50,6 +50,12 @@ class Api:
     async def post(self, path: str, body: Mapping[str, Any] | None = None) -> Any:
         return await self._call("POST", path, json=body or {})
 
+    async def put(self, path: str, body: Mapping[str, Any]) -> Any:
+        return await self._call("PUT", path, json=body)
+
+    async def delete(self, path: str) -> None:
+        await self._call("DELETE", path)
+
     async def page(self, path: str, field: str, limit: int, **query: Any) -> list[dict[str, Any]]:
         """The first `limit` entries of a listing, however many pages that takes."""
         found: list[dict[str, Any]] = []

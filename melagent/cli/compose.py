@@ -25,6 +25,7 @@ from melagent.engine.engine import Engine
 from melagent.engine.metrics import REGISTRY
 from melagent.maintenance.partitioner import Partitioner
 from melagent.maintenance.poolkeeper import PoolKeeper
+from melagent.maintenance.pruner import Pruner
 from melagent.maintenance.registrar import Registrar
 from melagent.maintenance.rescuer import Rescuer
 from melagent.maintenance.sweeper import Sweeper
@@ -100,8 +101,11 @@ async def open_server(settings: Settings, dsn: str, role: Role) -> Server:
         stack.push_async_callback(_close_pool, pool)
         log.info("Database connected", max_open=limits.max_open, max_idle=limits.max_idle)
         registry = Registry.installed()
-        engine = await _open_engine(settings, pool, settings.database.direct_url or dsn, registry, stack)
-        for part in (Rescuer(engine), Unparker(engine), Partitioner(pool), Sweeper(pool), PoolKeeper(pool, limits)):
+        direct = settings.database.direct_url or dsn
+        engine = await _open_engine(settings, pool, direct, registry, stack)
+        pruner = Pruner(pool, direct, settings.retention.runs_days)
+        loops = (Rescuer(engine), Unparker(engine), Partitioner(pool), pruner, Sweeper(pool), PoolKeeper(pool, limits))
+        for part in loops:
             part.loop.start()
             stack.push_async_callback(part.loop.stop)
         listening = _listen(settings)

@@ -23,6 +23,29 @@ ApiKey = Annotated[str | None, typer.Option("--api-key", help="API key to use")]
 Limit = Annotated[int, typer.Option("--limit", min=1, help="How many at most")]
 
 
+def json_argument(text: str, name: str) -> Any:
+    """The value of an argument or option with this name: JSON, or `@` and the path of a JSON file."""
+    import json
+
+    try:
+        return json.loads(Path(text[1:]).read_text() if text.startswith("@") else text)
+    except (OSError, ValueError) as error:
+        raise typer.BadParameter(f"expected JSON or @FILE: {error}", param_hint=name) from None
+
+
+def seconds_of(text: str, name: str) -> float:
+    """The length of time that an option with this name gives: `90d`, `12h`, `1h30m`."""
+    from pydantic import TypeAdapter, ValidationError
+
+    from melagent.errors import BadRequest
+    from melagent.settings import Seconds
+
+    try:
+        return TypeAdapter(Seconds).validate_python(text)
+    except ValidationError:
+        raise BadRequest(f"{name} takes a duration such as 90d, 12h or 30m.") from None
+
+
 def settings_of(flags: dict[str, Any], config: Path | None = None, defaults: dict[str, Any] | None = None) -> Settings:
     """The settings that result from a command's flags. Raises SettingsError."""
     from melagent import settings

@@ -1,19 +1,21 @@
-"""`server run`: look at runs, follow them, cancel them."""
+"""`server run`: look at runs, follow them, cancel them, delete old ones."""
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from melagent.cli.options import ApiKey, AsJson, Limit, ServerUrl
+from melagent.cli.options import ApiKey, AsJson, Limit, ServerUrl, seconds_of
 from melagent.cli.remote import call
-from melagent.cli.show import show_fields, show_json, show_table
+from melagent.cli.show import show_fields, show_json, show_progress, show_table
 
 if TYPE_CHECKING:
     from melagent.cli.client import Api
 
-app = typer.Typer(help="Runs: list, show, watch, cancel.", no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(help="Runs: list, show, watch, cancel, purge.", no_args_is_help=True, rich_markup_mode=None)
 
 RunId = Annotated[str, typer.Argument(help="Id of the run")]
 RUN_COLUMNS = ("id", "status", "workflow_id", "version", "created_at", "finished_at")
@@ -79,3 +81,64 @@ def cancel(run_id: RunId, *, as_json: AsJson = False, server: ServerUrl = None, 
     """End a run, whatever it is doing."""
     run = call(server, api_key, lambda api: api.post(f"/api/workflow-runs/{run_id}/cancel"))
     show_json(run) if as_json else typer.echo(f"{run['id']} {run['status']}")
+
+
+class FinalStatus(StrEnum):
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+@app.command()
+def purge(
+    *,
+    older_than: Annotated[str, typer.Option("--older-than", help="How long ago they ended, for example 30d or 12h")],
+    status: Annotated[FinalStatus | None, typer.Option("--status", help="Only those that ended so")] = None,
+    workflow: Annotated[str | None, typer.Option("--workflow", help="Only those of this workflow: name or id")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count them")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask")] = False,
+    as_json: AsJson = False,
+    server: ServerUrl = None,
+    api_key: ApiKey = None,
+) -> None:
+    """Delete runs that have ended. Those that go on stay; it may be stopped and called again at any time."""
+    before = _ago(older_than)
+    body: dict[str, Any] = {"before": before, "status": status}
+
+    async def work(api: Api) -> int:
+        if workflow:
+            body["workflow_id"] = await api.workflow_id(workflow)
+        if dry_run or not yes:
+            count = await _purge(api, {**body, "dry_run": True}, "runs found")
+            if dry_run or not count:
+                return count
+            typer.confirm(f"Delete {count:,} runs that ended before {before}, for good?", abort=True, err=True)
+        return await _purge(api, body, "runs deleted")
+
+    count = call(server, api_key, work)
+    if as_json:
+        show_json({"count": count, "before": before, "dry_run": dry_run})
+    else:
+        typer.echo(f"{count:,} runs {'would be deleted' if dry_run else 'deleted'}")
+
+
+async def _purge(api: Api, body: dict[str, Any], what: str) -> int:
+    """Call the server until all is done, and tell how far it is."""
+    count: int = 0
+    cursor = None
+    while True:
+        answer = await api.post("/api/workflow-runs/purge", {**body, "cursor": cursor} if cursor else body)
+        count += answer["count"]
+        cursor = answer["next_cursor"]
+        if cursor is None:
+            return count
+        show_progress(f"{count:,} {what} so far")
+
+
+def _ago(text: str) -> str:
+    from melagent.errors import BadRequest
+
+    try:
+        return (datetime.now(UTC) - timedelta(seconds=seconds_of(text, "--older-than"))).isoformat()
+    except OverflowError:
+        raise BadRequest("--older-than leads to before the year 1.") from None

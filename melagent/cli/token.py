@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from melagent.cli.options import AsJson, Config, DatabaseUrl, DataDir, settings_of
+from melagent.cli.options import AsJson, Config, DatabaseUrl, DataDir, seconds_of, settings_of
 from melagent.cli.show import show_json, show_progress, show_table
 
 if TYPE_CHECKING:
@@ -171,17 +171,14 @@ def _labels(texts: list[str]) -> list[str]:
 
 
 def _moment(text: str | None) -> datetime | None:
-    from pydantic import TypeAdapter, ValidationError
-
     from melagent.errors import BadRequest
-    from melagent.settings import Seconds
 
     if text is None:
         return None
     try:
-        return datetime.now(UTC) + timedelta(seconds=TypeAdapter(Seconds).validate_python(text))
-    except (ValidationError, OverflowError):
-        raise BadRequest("--expires takes a duration such as 90d, 12h or 30m.") from None
+        return datetime.now(UTC) + timedelta(seconds=seconds_of(text, "--expires"))
+    except OverflowError:
+        raise BadRequest("--expires leads beyond the year 9999.") from None
 
 
 def _shown(token: Token) -> dict[str, Any]:

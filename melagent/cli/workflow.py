@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from melagent.cli.options import ApiKey, AsJson, Limit, ServerUrl
+from melagent.cli.options import ApiKey, AsJson, Limit, ServerUrl, json_argument
 from melagent.cli.remote import call
 from melagent.cli.show import show_fields, show_json, show_progress, show_table
 
@@ -130,7 +130,7 @@ def run(
     """Run a file, which saves no workflow and arms no trigger, or a workflow."""
     from melagent.cli import workflow_file
 
-    start: dict[str, Any] = {"input": _json_argument(input), "entry": entry}
+    start: dict[str, Any] = {"input": json_argument(input, "--input"), "entry": entry}
     if workflow_file.looks_like_file(workflow):
         read = workflow_file.read(Path(workflow))
         start |= {"name": read.name, "definition": read.definition}
@@ -167,16 +167,6 @@ async def _run(api: Api, path: str, start: dict[str, Any], *, wait: bool) -> dic
         return started
     show_progress(f"run {started['id']}")
     return await follow(api, started["id"])
-
-
-def _json_argument(text: str) -> Any:
-    """The value of `--input`: JSON, or `@` and the path of a JSON file."""
-    import json
-
-    try:
-        return json.loads(Path(text[1:]).read_text() if text.startswith("@") else text)
-    except (OSError, ValueError) as error:
-        raise typer.BadParameter(f"expected JSON or @FILE: {error}", param_hint="--input") from None
 
 
 def _problems_of_file(path: Path) -> list[Problem]:

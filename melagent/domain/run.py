@@ -109,3 +109,12 @@ class Run:
     waiting_for: dict[str, Any] | None
     parent_run_id: UUID | None = None
     retry_of: UUID | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Purge:
+    """Which runs to delete: those that ended before a moment, in any final status or in this one."""
+
+    before: datetime
+    status: RunStatus | None = None
+    workflow_id: UUID | None = None

@@ -13,6 +13,8 @@ RUNS_ENDED = Counter("mel_runs_ended", "Runs that this process settled in a fina
 STEPS_RECORDED = Counter("mel_steps_recorded", "Steps that this process recorded", registry=REGISTRY)
 LEASES_LOST = Counter("mel_leases_lost", "Entries refused because the lease had passed on", registry=REGISTRY)
 RUNS_RESCUED = Counter("mel_runs_rescued", "Runs taken back from workers that were lost", registry=REGISTRY)
+WEEKS_DROPPED = Counter("mel_weeks_dropped", "Weeks of old runs that this process dropped", registry=REGISTRY)
+WEEKS_KEPT = Gauge("mel_weeks_kept", "Weeks that are kept only because runs of them have not ended", registry=REGISTRY)
 
 START_SECONDS = Histogram(
     "mel_start_seconds", "Duration of one write of starts", buckets=_LATENCY_BUCKETS, registry=REGISTRY

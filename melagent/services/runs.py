@@ -6,10 +6,12 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import orjson
+import structlog
 
 from melagent.domain.loops import ITEM_HANDLE, ITEMS_SUFFIX, Regions, path_of, step_key
 from melagent.domain.run import RunStatus, StepStatus
 from melagent.engine.course import skipped
+from melagent.engine.lifecycle import purge as lifecycle
 from melagent.services.definitions import decode
 from melagent.services.requirements import waiting_for_worker
 from melagent.services.workflows import found
@@ -21,10 +23,15 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from melagent.domain.definition import Edge, Node
-    from melagent.domain.run import Run, StepRecord
+    from melagent.domain.run import Purge, Run, StepRecord
     from melagent.store.pool import Connection, Pool
     from melagent.store.rows import StoredRun, StoredStep
     from melagent.store.runs import RunFilter
+
+log = structlog.get_logger()
+
+PURGE_SECONDS = 2.0
+"""How long one call deletes runs before it says where to go on."""
 
 PAGE_BYTES = 16 * 1024 * 1024
 """A page of steps ends early when its values are larger than this, after at least one step."""
@@ -87,6 +94,14 @@ async def page(pool: Pool, wanted: RunFilter, limit: int) -> list[Run]:
     """The newest runs that fit, without their values."""
     async with pool.acquire() as conn:
         return [stored.run for stored in await runs.page(conn, wanted, limit)]
+
+
+async def purge(pool: Pool, wanted: Purge, after: UUID, *, dry_run: bool, caller: str) -> tuple[int, UUID | None]:
+    """Delete ended runs for a moment, those with ids beyond `after`; how many, and the id to go on from, if any."""
+    count, last = await lifecycle.purge(pool, wanted, after, seconds=PURGE_SECONDS, dry_run=dry_run)
+    if count and not dry_run:
+        log.info("runs purged", count=count, before=wanted.before.isoformat(), caller=caller)
+    return count, last
 
 
 async def steps_page(pool: Pool, run_id: UUID, after: int, limit: int) -> tuple[list[Step], int | None]:

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, TypeVar
 
 from melagent.errors import Conflict, DraftBehind, NotFound
 from melagent.services.definitions import encode
-from melagent.store import drafts, runs, triggers, workflows
+from melagent.store import drafts, runs, triggers, variables, workflows
 from melagent.store.ids import new_id
-from melagent.store.pool import transaction
+from melagent.store.pool import MAY_PASS, transaction
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -71,7 +71,7 @@ async def update(
 
 
 async def delete(pool: Pool, engine: Engine, workflow_id: UUID, *, cancel_runs: bool) -> None:
-    """Take a workflow out of sight and disarm its triggers; the history of its runs stays.
+    """Take a workflow out of sight, disarm its triggers, delete its variables; the history of its runs stays.
 
     Runs in flight are cancelled when asked for; otherwise they are a Conflict. Another instance may still know a
     webhook of the workflow for a second: a run that it starts within that time goes on.
@@ -87,6 +87,11 @@ async def delete(pool: Pool, engine: Engine, workflow_id: UUID, *, cancel_runs: 
         await triggers.retire(conn, workflow_id)
     if cancel_runs:
         await _cancel_live(pool, engine, workflow_id)
+    with suppress(
+        *MAY_PASS
+    ):  # by itself, so that nobody waits for both a workflow and a variable; the next one repeats it
+        async with transaction(pool) as conn:
+            await variables.drop_of_deleted(conn)
 
 
 async def _cancel_live(pool: Pool, engine: Engine, workflow_id: UUID) -> None:

@@ -93,6 +93,17 @@ class Token:
 
 
 @dataclass(frozen=True, slots=True)
+class Variable:
+    """A variable; `value` is JSON text, `revision` counts its changes since it was made."""
+
+    scope: str
+    key: str
+    value: bytes
+    revision: int
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class StoredRun:
     """A run, and the names of those of its values that lie in payloads."""
 

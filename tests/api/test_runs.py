@@ -2,6 +2,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from melagent.services.access import Role
 from melagent.store.ids import new_id
 
 CHAIN = {
@@ -232,3 +233,33 @@ async def test_steps_on_dead_paths_are_listed_last_as_skipped(run_unlisted, clie
         ("after_no", "skipped"),
     ]
     assert body["steps"][-1]["started_at"] is None
+
+
+async def test_ended_runs_are_purged_by_an_administrator_and_live_ones_stay(run_unlisted, client, worker, keys):
+    ended = await run_unlisted(CHAIN)
+    later = (datetime.now(UTC) + timedelta(minutes=1)).isoformat()
+
+    async def purge(key=None, **body):
+        headers = {"Authorization": f"Bearer {keys[key]}"} if key else {}
+        answer = await client.post("/api/workflow-runs/purge", json={"before": later, **body}, headers=headers)
+        return answer.status, await answer.json()
+
+    nap = {"id": "nap", "type": "delay", "config": {"duration": "1h"}}
+    sleepy = {"nodes": [CHAIN["nodes"][0], nap], "edges": [{"source": "start", "target": "nap"}]}
+    live = await run_unlisted(sleepy, status=202, wait_seconds=0)
+    assert (await purge(Role.EDITOR))[0] == 403
+    assert await purge(status="failed") == (200, {"count": 0, "next_cursor": None})
+    assert await purge(workflow_id=str(new_id())) == (200, {"count": 0, "next_cursor": None})
+    assert await purge(dry_run=True) == (200, {"count": 1, "next_cursor": None})
+    assert (await client.get(f"/api/workflow-runs/{ended['id']}")).status == 200
+    assert await purge() == (200, {"count": 1, "next_cursor": None})
+    for path in ("", "/steps", "/events"):
+        assert (await client.get(f"/api/workflow-runs/{ended['id']}{path}")).status == 404, path
+    assert (await client.get(f"/api/workflow-runs/{live['id']}")).status == 200
+
+
+async def test_what_to_purge_must_be_said_exactly(client):
+    moment = "2026-01-01T00:00:00Z"
+    for body in ({}, {"before": "2026-01-01T00:00:00"}, {"before": moment, "status": "running"},
+                 {"before": moment, "workflow_id": "x"}, {"before": moment, "older": 1}, {"before": None}):  # fmt: skip
+        assert (await client.post("/api/workflow-runs/purge", json=body)).status == 400, body

@@ -6,7 +6,7 @@ import pytest
 
 COMMANDS = {
     "server", "api-server", "worker", "migrate", "workflow", "run", "token", "status", "config", "healthcheck",
-    "completion", "version",
+    "completion", "version", "variable",
 }  # fmt: skip  # one set of words
 SLOW = {"aiohttp", "asyncpg", "minijinja", "psycopg", "pydantic", "rich", "structlog", "uvloop", "yaml", "yoyo"}
 

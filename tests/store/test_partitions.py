@@ -16,7 +16,7 @@ import pytest
 from melagent.domain.ids import uuid7
 from melagent.domain.run import RunStatus
 from melagent.domain.work import Settle
-from melagent.store import ends, finals, journal, partitions, payloads, work
+from melagent.store import ends, finals, journal, partitions, payloads, purge, work
 from melagent.store.pool import PoolLimits, create_pool, guarded
 from tests.builders import COMPLETED, claimed, entry, free_run, leased_run, new_run, step, unpark
 
@@ -192,6 +192,16 @@ async def test_ending_a_run_touches_its_partitions_only(plans):
     async with guarded(conn):
         await finals.end(conn, grant.run_id, RunStatus.CANCELLED, None)
     assert_only(seen, "runs", "steps")
+
+
+async def test_purging_runs_touches_their_partitions_only(plans):
+    conn, seen = plans
+    grants = [await leased_run(conn) for _ in range(3)]
+    await journal.write(conn, [entry(grant, 1, step(output=LARGE), settle=COMPLETED) for grant in grants], 15.0)
+    seen.clear()
+    async with guarded(conn):
+        assert await purge.delete(conn, [grant.run_id for grant in grants]) == 3
+    assert_only(seen, "runs", "steps", "payloads")
 
 
 async def test_asking_how_runs_ended_touches_their_partitions_only(plans):

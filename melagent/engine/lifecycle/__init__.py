@@ -9,4 +9,5 @@
 `wake`    parked -> pending: its time has come, a message it waits for is there, or a place falls free
 `signal`  a message to a live run, which may wake it
 `pause`   any live state -> paused, and back
+`purge`   a final state -> nothing
 """
