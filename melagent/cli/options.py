@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -21,6 +22,14 @@ Host = Annotated[str | None, typer.Option("--host", help="Address to listen on")
 ServerUrl = Annotated[str | None, typer.Option("--server", help="The server to talk to")]
 ApiKey = Annotated[str | None, typer.Option("--api-key", help="API key to use")]
 Limit = Annotated[int, typer.Option("--limit", min=1, help="How many at most")]
+
+
+class RoleName(StrEnum):
+    """What the holder of a key or account may do; the names of `services.access.Role`."""
+
+    ADMIN = "admin"
+    EDITOR = "editor"
+    VIEWER = "viewer"
 
 
 def settings_of(flags: dict[str, Any], config: Path | None = None, defaults: dict[str, Any] | None = None) -> Settings:

@@ -5,7 +5,20 @@ from __future__ import annotations
 import typer
 from typer._completion_classes import completion_init
 
-from melagent.cli import completion, config, healthcheck, migrate, run, serve, status, token, version, worker, workflow
+from melagent.cli import (
+    completion,
+    config,
+    healthcheck,
+    migrate,
+    run,
+    serve,
+    status,
+    token,
+    user,
+    version,
+    worker,
+    workflow,
+)
 
 app = typer.Typer(
     name="server",
@@ -22,6 +35,7 @@ app.command("worker")(worker.worker)
 app.command("migrate")(migrate.migrate)
 app.add_typer(workflow.app, name="workflow")
 app.add_typer(run.app, name="run")
+app.add_typer(user.app, name="user")
 app.add_typer(token.app, name="token")
 app.command("status")(status.status)
 app.command("config")(config.config)
