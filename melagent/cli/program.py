@@ -10,6 +10,7 @@ from melagent.cli import (
     config,
     healthcheck,
     migrate,
+    openapi,
     run,
     serve,
     status,
@@ -39,6 +40,7 @@ app.add_typer(user.app, name="user")
 app.add_typer(token.app, name="token")
 app.command("status")(status.status)
 app.command("config")(config.config)
+app.command("openapi")(openapi.openapi)
 app.command("healthcheck")(healthcheck.healthcheck)
 app.command("completion")(completion.completion)
 app.command("version")(version.version)

@@ -6,7 +6,7 @@ import pytest
 
 COMMANDS = {
     "server", "api-server", "worker", "migrate", "workflow", "run", "user", "token", "status", "config",
-    "healthcheck", "completion", "version",
+    "openapi", "healthcheck", "completion", "version",
 }  # fmt: skip  # one set of words
 SLOW = {"aiohttp", "asyncpg", "minijinja", "psycopg", "pydantic", "rich", "structlog", "uvloop", "yaml", "yoyo"}
 
