@@ -10,6 +10,7 @@ from melagent.cli import (
     config,
     healthcheck,
     migrate,
+    node,
     openapi,
     run,
     serve,
@@ -38,6 +39,7 @@ app.add_typer(workflow.app, name="workflow")
 app.add_typer(run.app, name="run")
 app.add_typer(user.app, name="user")
 app.add_typer(token.app, name="token")
+app.add_typer(node.app, name="node")
 app.command("status")(status.status)
 app.command("config")(config.config)
 app.command("openapi")(openapi.openapi)
