@@ -129,7 +129,7 @@ def _moment(text: str | None) -> datetime | None:
     from pydantic import TypeAdapter, ValidationError
 
     from melagent.errors import BadRequest
-    from melagent.settings import Seconds
+    from melagent.setting_kinds import Seconds
 
     if text is None:
         return None
