@@ -85,6 +85,46 @@ def test_what_is_there_already_is_not_overwritten(cli, tmp_path):
     assert (made["id"], len(made["files"])) == ("mine", 4)
 
 
+BROKEN = """
+from melagent.sdk import Node
+class RadarNode(Node):
+    id = "radar"
+"""
+
+
+@pytest.fixture
+def radar(cli, search, tmp_path, monkeypatch):
+    """Installs a package whose node is this code."""
+
+    def install(code):
+        cli("node", "new", "radar")
+        (tmp_path / "radar" / "melagent_node_radar.py").write_text(code)
+        monkeypatch.delitem(sys.modules, "melagent_node_radar", raising=False)
+        search(tmp_path / "radar")
+
+    return install
+
+
+@pytest.mark.parametrize(
+    ("code", "fault"),
+    [
+        ("import nothing_like_this", "ModuleNotFoundError: No module named 'nothing_like_this'"),
+        ("RadarNode = 7", "it is no class of nodes"),
+        ("Other = 7", "no attribute 'RadarNode'"),
+        (BROKEN, "abstract"),
+        (BROKEN + "    async def run(self, params, ctx): ...", "`name` is missing"),
+    ],
+)
+def test_a_server_does_not_start_with_a_broken_package_and_says_which(cli, radar, database_url, code, fault):
+    radar(code)
+    answer = cli("api-server", "--port", "0", "--database-url", database_url)
+    assert answer.code == 1
+    said = answer.err.splitlines()[-1]
+    assert said.startswith("error: ")
+    assert fault in said
+    assert "RadarNode" in said
+
+
 def test_the_example_package_passes_its_own_tests(tmp_path):
     ran = own_tests(EXAMPLE, tmp_path)
     assert ran.returncode == 0, ran.stdout + ran.stderr
