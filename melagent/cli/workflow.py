@@ -225,6 +225,6 @@ def _problems_of_file(path: Path) -> list[Problem]:
 
     read = workflow_file.read(path)
     try:
-        return problems(Definition.model_validate(read.definition), Registry.builtin())
+        return problems(Definition.model_validate(read.definition), Registry.installed())
     except ValidationError as error:
         return [Problem(".".join(map(str, fault["loc"])), fault["msg"]) for fault in error.errors(include_url=False)]

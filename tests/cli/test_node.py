@@ -125,6 +125,12 @@ def test_a_server_does_not_start_with_a_broken_package_and_says_which(cli, radar
     assert "RadarNode" in said
 
 
+def test_a_file_with_the_node_of_a_package_is_valid_where_it_is_installed(cli, search):
+    assert cli("workflow", "validate", EXAMPLE / "workflow.yaml").code == 1
+    search(EXAMPLE)
+    assert cli("workflow", "validate", EXAMPLE / "workflow.yaml").code == 0
+
+
 def test_the_example_package_passes_its_own_tests(tmp_path):
     ran = own_tests(EXAMPLE, tmp_path)
     assert ran.returncode == 0, ran.stdout + ran.stderr
