@@ -4,7 +4,7 @@ RUN := .venv/bin/
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup packages run test check format lint types contracts bench prove
+.PHONY: help setup packages run test check format lint types contracts docs bench prove
 
 help: ## Say what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -34,6 +34,9 @@ types: setup ## Do the types fit?
 
 contracts: setup ## Do imports point one way?
 	$(RUN)lint-imports
+
+docs: setup ## Write docs/reference from the code
+	$(PYTHON) -m docs.generate
 
 bench: setup ## Measure the product as shipped, in three minutes; `python -m benchmarks` is the full measurement
 	$(PYTHON) -m benchmarks $(or $(ARGS),pure effectful forty claim start --seconds 2 --connections 1 50 --out bench.json)

@@ -14,11 +14,12 @@ from pydantic import BaseModel, ValidationError
 
 from melagent import nodes, sdk
 from melagent.domain.definition import HANDLE_PATTERN
-from melagent.errors import Problem
+from melagent.errors import Problem, Unprocessable
 from melagent.sandbox import expressions
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
+    from importlib.metadata import EntryPoint
 
     from pydantic_core import ErrorDetails
 
@@ -28,8 +29,8 @@ _PLAIN_WORDS = {"missing": "this parameter is required", "extra_forbidden": "the
 """Faults of the parameter's name, which no template in its value excuses."""
 
 
-class DeclarationError(Exception):
-    """A node type is declared wrongly; the message names its class and what is wrong."""
+class DeclarationError(Unprocessable):
+    """A node type is declared wrongly or cannot be loaded; the message says which one and what is wrong."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,9 +178,11 @@ class Registry:
 
     @classmethod
     def installed(cls) -> Registry:
-        """The built-in types, and those that installed packages name under the entry point `melagent.nodes`."""
-        added = [entry.load() for entry in entry_points(group="melagent.nodes")]
-        return cls([*cls.builtin().all(), *(NodeType.of(node()) for node in added)])
+        """The built-in types, and those that installed packages name under the entry point `melagent.nodes`.
+
+        Raises DeclarationError when one of them cannot be used: a server without it would refuse its workflows.
+        """
+        return cls([*cls.builtin().all(), *map(_added, entry_points(group="melagent.nodes"))])
 
     @classmethod
     def builtin(cls) -> Registry:
@@ -193,6 +196,21 @@ class Registry:
     def all(self) -> tuple[NodeType, ...]:
         """All types, ordered by id."""
         return tuple(self._types.values())
+
+
+def _added(entry: EntryPoint) -> NodeType:
+    """The type that an entry point names. Its module is foreign code, so anything may go wrong."""
+    try:
+        kind = entry.load()
+        if not (inspect.isclass(kind) and issubclass(kind, sdk.Node)):
+            raise TypeError("it is no class of nodes")
+        return NodeType.of(kind())
+    except DeclarationError:
+        raise
+    except Exception as error:
+        package = f" of the package {entry.dist.name}" if entry.dist else ""
+        fault = f"{type(error).__name__}: {error}"
+        raise DeclarationError(f"The node {entry.name!r}{package} cannot be loaded ({entry.value}): {fault}") from error
 
 
 def _node_classes(module_name: str) -> Iterator[type[sdk.Node[Any]]]:

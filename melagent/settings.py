@@ -21,7 +21,6 @@ import yaml
 from pydantic import (
     AfterValidator,
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     Field,
     ValidationError,
@@ -29,8 +28,18 @@ from pydantic import (
     field_validator,
 )
 
-from melagent.domain.definition import Label
 from melagent.errors import BadRequest, Problem
+from melagent.setting_kinds import (
+    DatabaseUrl,
+    Env,
+    Flag,
+    HttpUrl,
+    LabelList,
+    RedisUrl,
+    Seconds,
+    Secret,
+    TextList,
+)
 
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
@@ -38,7 +47,6 @@ if TYPE_CHECKING:
 DEFAULT_DATA_DIR = Path("~/.mel-agent")
 CONFIG_FOLDERS = (Path(), DEFAULT_DATA_DIR, Path("/etc/mel-agent"))
 CONFIG_NAMES = ("config.yaml", "config.yml", "config.json", "config.toml")
-UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
 MASK = "•••"
 
 
@@ -48,83 +56,73 @@ class SettingsError(BadRequest):
     default_message = "The settings have problems."
 
 
-@dataclass(frozen=True, slots=True)
-class Env:
-    """Marks a setting with the environment variables that may give it, the first one set wins."""
-
-    names: tuple[str, ...]
-
-
-class Secret:
-    """Marks a setting whose value is never shown."""
-
-
-def _seconds(value: object) -> object:
-    """A duration: a number of seconds, or text such as `90s`, `5m`, `1h30m`."""
-    if not isinstance(value, str) or re.fullmatch(r"\d+(\.\d+)?", value.strip()):
-        return value
-    parts = re.findall(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)", value.strip())
-    if not parts or "".join(number + unit for number, unit in parts) != value.strip():
-        raise ValueError("expected a duration such as 90s, 5m or 1h30m")
-    return sum(float(number) * UNITS[unit] for number, unit in parts)
-
-
-def _list(value: object) -> object:
-    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
-
-
-def _url_with(*schemes: str) -> AfterValidator:
-    def check(value: str) -> str:
-        if urlsplit(value).scheme not in schemes:
-            raise ValueError(f"expected a URL that begins with {' or '.join(f'{scheme}://' for scheme in schemes)}")
-        return value.rstrip("/")
-
-    return AfterValidator(check)
-
-
-Seconds = Annotated[float, BeforeValidator(_seconds), Field(gt=0, allow_inf_nan=False)]
-TextList = Annotated[tuple[str, ...], BeforeValidator(_list)]
-LabelList = Annotated[tuple[Label, ...], BeforeValidator(_list)]
-HttpUrl = Annotated[str, _url_with("http", "https")]
-DatabaseUrl = Annotated[str, _url_with("postgresql", "postgres"), Secret()]
-RedisUrl = Annotated[str, _url_with("redis", "rediss", "unix"), Secret()]
-
-
 class _Group(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, hide_input_in_errors=True)
 
 
 class Server(_Group):
-    port: Annotated[int, Env(("PORT", "MEL_SERVER_PORT"))] = Field(default=8080, ge=0, le=65535)
-    host: Annotated[str, Env(("MEL_SERVER_HOST",))] = "127.0.0.1"
-    public_url: Annotated[HttpUrl | None, Env(("MEL_PUBLIC_URL",))] = None
-    metrics_access: Annotated[Literal["open", "token"], Env(("MEL_METRICS_ACCESS",))] = "open"
-    worker_token: Annotated[str | None, Secret(), Env(("MEL_WORKER_TOKEN",))] = Field(default=None, repr=False)
+    port: Annotated[int, Env(("PORT", "MEL_SERVER_PORT")), Flag(("-p", "--port"))] = Field(
+        default=8080, ge=0, le=65535, description="Port to listen on; 0 takes a free one"
+    )
+    host: Annotated[str, Env(("MEL_SERVER_HOST",)), Flag(("--host",))] = Field(
+        default="127.0.0.1", description="Address to listen on"
+    )
+    public_url: Annotated[HttpUrl | None, Env(("MEL_PUBLIC_URL",))] = Field(
+        default=None, description="How others reach this server; derived from the request when not given"
+    )
+    metrics_access: Annotated[Literal["open", "token"], Env(("MEL_METRICS_ACCESS",))] = Field(
+        default="open", description="Whether `/metrics` needs an API key"
+    )
+    worker_token: Annotated[str | None, Secret(), Env(("MEL_WORKER_TOKEN",))] = Field(
+        default=None, repr=False, description="A token that workers may use, beside those of `server token create`"
+    )
 
 
 class Database(_Group):
-    """`url` null means the embedded PostgreSQL; `direct_url` null means `url`."""
-
-    url: Annotated[DatabaseUrl | None, Env(("DATABASE_URL",))] = Field(default=None, repr=False)
-    direct_url: Annotated[DatabaseUrl | None, Env(("DATABASE_DIRECT_URL",))] = Field(default=None, repr=False)
-    max_open_conns: Annotated[int, Env(("DB_MAX_OPEN_CONNS",))] = Field(default=25, ge=3, le=1000)
-    max_idle_conns: Annotated[int, Env(("DB_MAX_IDLE_CONNS",))] = Field(default=10, ge=1, le=1000)
-    conn_max_lifetime: Annotated[Seconds, Env(("DB_CONN_MAX_LIFETIME",))] = 300.0
-    conn_max_idle_time: Annotated[Seconds, Env(("DB_CONN_MAX_IDLE_TIME",))] = 120.0
-    prepared_statements: Annotated[Literal["auto", "on", "off"], Env(("DB_PREPARED_STATEMENTS",))] = "auto"
-    auto_migrate: Annotated[bool, Env(("MEL_AUTO_MIGRATE",))] = False
+    url: Annotated[DatabaseUrl | None, Env(("DATABASE_URL",)), Flag(("--database-url",))] = Field(
+        default=None, repr=False, description="PostgreSQL to use; `server server` brings its own when not given"
+    )
+    direct_url: Annotated[DatabaseUrl | None, Env(("DATABASE_DIRECT_URL",))] = Field(
+        default=None, repr=False, description="The same database past its pooler, for listener and migrations"
+    )
+    max_open_conns: Annotated[int, Env(("DB_MAX_OPEN_CONNS",))] = Field(
+        default=25, ge=3, le=1000, description="Connections of this process at most, the listener's counted"
+    )
+    max_idle_conns: Annotated[int, Env(("DB_MAX_IDLE_CONNS",))] = Field(
+        default=10, ge=1, le=1000, description="Connections that are kept though nobody uses them"
+    )
+    conn_max_lifetime: Annotated[Seconds, Env(("DB_CONN_MAX_LIFETIME",))] = Field(
+        default=300.0, description="Age at which a connection is replaced"
+    )
+    conn_max_idle_time: Annotated[Seconds, Env(("DB_CONN_MAX_IDLE_TIME",))] = Field(
+        default=120.0, description="Time after which an unused connection is closed"
+    )
+    prepared_statements: Annotated[Literal["auto", "on", "off"], Env(("DB_PREPARED_STATEMENTS",))] = Field(
+        default="auto", description="Whether statements are prepared; auto notices a pooler that lends connections"
+    )
+    auto_migrate: Annotated[bool, Env(("MEL_AUTO_MIGRATE",))] = Field(
+        default=False, description="Whether the schema is brought up to date at the start"
+    )
 
 
 class Redis(_Group):
-    """`url` null: PostgreSQL carries the hints between instances."""
-
-    url: Annotated[RedisUrl | None, Env(("REDIS_URL",))] = Field(default=None, repr=False)
+    url: Annotated[RedisUrl | None, Env(("REDIS_URL",))] = Field(
+        default=None,
+        repr=False,
+        description="Redis or Valkey for hints between instances; else PostgreSQL carries them",
+    )
 
 
 class Engine(_Group):
-    lease_seconds: Annotated[Seconds, Env(("MEL_LEASE_SECONDS",))] = 15.0
-    heartbeat_seconds: Annotated[Seconds, Env(("MEL_HEARTBEAT_SECONDS",))] = 5.0
-    shutdown_grace_seconds: Annotated[Seconds, Env(("MEL_SHUTDOWN_GRACE_SECONDS",))] = 30.0
+    lease_seconds: Annotated[Seconds, Env(("MEL_LEASE_SECONDS",))] = Field(
+        default=15.0, description="How long a worker that fell silent keeps its runs"
+    )
+    heartbeat_seconds: Annotated[Seconds, Env(("MEL_HEARTBEAT_SECONDS",))] = Field(
+        default=5.0, description="How often workers and instances report; less than the lease"
+    )
+    shutdown_grace_seconds: Annotated[Seconds, Env(("MEL_SHUTDOWN_GRACE_SECONDS",))] = Field(
+        default=30.0, description="How long requests and nodes may take to end when the process is told to stop"
+    )
 
     @field_validator("heartbeat_seconds")
     @classmethod
@@ -138,36 +136,64 @@ class Engine(_Group):
 class Worker(_Group):
     """Of `server worker`, but for `embedded_concurrency`, the places of the worker inside `server server`."""
 
-    server: Annotated[HttpUrl, Env(("MEL_WORKER_SERVER", "MEL_SERVER_URL"))] = "http://localhost:8080"
-    token: Annotated[str | None, Secret(), Env(("MEL_WORKER_TOKEN",))] = Field(default=None, repr=False)
-    id: Annotated[str | None, Env(("MEL_WORKER_ID",))] = Field(default=None, pattern=r"^[A-Za-z0-9._:-]{1,200}$")
-    concurrency: Annotated[int, Env(("MEL_WORKER_CONCURRENCY",))] = Field(default=5, ge=1, le=10_000)
-    labels: Annotated[LabelList, Env(("MEL_WORKER_LABELS",))] = ()
-    health_port: Annotated[int | None, Env(("MEL_WORKER_HEALTH_PORT",))] = Field(default=None, ge=0, le=65535)
-    embedded_concurrency: Annotated[int, Env(("MEL_EMBEDDED_CONCURRENCY",))] = Field(default=100, ge=1, le=10_000)
+    server: Annotated[HttpUrl, Env(("MEL_WORKER_SERVER", "MEL_SERVER_URL")), Flag(("-s", "--server"))] = Field(
+        default="http://localhost:8080", description="Any API instance, or the load balancer before them"
+    )
+    token: Annotated[str | None, Secret(), Env(("MEL_WORKER_TOKEN",)), Flag(("-t", "--token"))] = Field(
+        default=None, repr=False, description="Worker token; `server token create --kind worker` makes one"
+    )
+    id: Annotated[str | None, Env(("MEL_WORKER_ID",)), Flag(("--id",))] = Field(
+        default=None,
+        pattern=r"^[A-Za-z0-9._:-]{1,200}$",
+        description="Name that stays the same over restarts; `worker-` and eight hex digits when not given",
+    )
+    concurrency: Annotated[int, Env(("MEL_WORKER_CONCURRENCY",)), Flag(("-c", "--concurrency"))] = Field(
+        default=5, ge=1, le=10_000, description="Runs at the same time"
+    )
+    labels: Annotated[LabelList, Env(("MEL_WORKER_LABELS",)), Flag(("--label",))] = Field(
+        default=(), description="`key=value` each; runs that require them come only to such workers"
+    )
+    health_port: Annotated[int | None, Env(("MEL_WORKER_HEALTH_PORT",)), Flag(("--health-port",))] = Field(
+        default=None, ge=0, le=65535, description="Where a worker serves `/health`, `/ready` and `/metrics`"
+    )
+    embedded_concurrency: Annotated[int, Env(("MEL_EMBEDDED_CONCURRENCY",))] = Field(
+        default=100, ge=1, le=10_000, description="Runs at the same time in the worker inside `server server`"
+    )
 
 
 class Client(_Group):
-    """What the command line talks to; null means what `cli.json` in the data directory says."""
-
-    server_url: Annotated[HttpUrl | None, Env(("MEL_SERVER_URL",))] = None
-    api_key: Annotated[str | None, Secret(), Env(("MEL_API_KEY",))] = Field(default=None, repr=False)
+    server_url: Annotated[HttpUrl | None, Env(("MEL_SERVER_URL",)), Flag(("--server",))] = Field(
+        default=None, description="The server that commands talk to; that of `cli.json` when not given"
+    )
+    api_key: Annotated[str | None, Secret(), Env(("MEL_API_KEY",)), Flag(("--api-key",))] = Field(
+        default=None, repr=False, description="API key of the commands; that of `cli.json` when not given"
+    )
 
 
 class Security(_Group):
-    bootstrap_api_key: Annotated[str | None, Secret(), Env(("MEL_API_KEY",))] = Field(default=None, repr=False)
-    http_allow: Annotated[TextList, Env(("MEL_HTTP_ALLOW",))] = ()
+    bootstrap_api_key: Annotated[str | None, Secret(), Env(("MEL_API_KEY",))] = Field(
+        default=None, repr=False, description="On the server: an API key with the role admin, for scripts in containers"
+    )
+    http_allow: Annotated[TextList, Env(("MEL_HTTP_ALLOW",))] = Field(
+        default=(), description="Private addresses, networks and hosts that nodes may call all the same"
+    )
 
 
 class Retention(_Group):
     """`runs_days` 0: for ever."""
 
-    runs_days: Annotated[int, Env(("MEL_RETENTION_RUNS_DAYS",))] = Field(default=30, ge=0, le=36_500)
+    runs_days: Annotated[int, Env(("MEL_RETENTION_RUNS_DAYS",))] = Field(
+        default=30, ge=0, le=36_500, description="Days that the history of runs is kept; 0 keeps it for ever"
+    )
 
 
 class Log(_Group):
-    level: Annotated[Literal["debug", "info", "warning", "error"], Env(("MEL_LOG_LEVEL",))] = "info"
-    format: Annotated[Literal["auto", "text", "json"], Env(("MEL_LOG_FORMAT",))] = "auto"
+    level: Annotated[Literal["debug", "info", "warning", "error"], Env(("MEL_LOG_LEVEL",)), Flag(("--log-level",))] = (
+        Field(default="info", description="From which level on log lines are written")
+    )
+    format: Annotated[Literal["auto", "text", "json"], Env(("MEL_LOG_FORMAT",)), Flag(("--log-format",))] = Field(
+        default="auto", description="Form of log lines; auto is text on a terminal and JSON otherwise"
+    )
 
 
 class Settings(_Group):
@@ -182,7 +208,9 @@ class Settings(_Group):
     security: Security = Security()
     retention: Retention = Retention()
     log: Log = Log()
-    data_dir: Annotated[Path, AfterValidator(Path.expanduser), Env(("MEL_DATA_DIR",))] = DEFAULT_DATA_DIR
+    data_dir: Annotated[Path, AfterValidator(Path.expanduser), Env(("MEL_DATA_DIR",)), Flag(("--data-dir",))] = Field(
+        default=DEFAULT_DATA_DIR, description="Folder of `cli.json` and the embedded PostgreSQL"
+    )
     origins: Mapping[str, str] = Field(default_factory=dict, repr=False, exclude=True)
 
 
@@ -208,7 +236,7 @@ def load(
     """
     path = config or _find_config()
     file, problems = _read_config(path) if path else ({}, [])
-    known = dict(_fields())
+    known = dict(fields())
     values: dict[str, Any] = dict(defaults or {})
     origins = dict.fromkeys(known, "default")
     for setting, value in file.items():
@@ -230,11 +258,11 @@ def load(
 def shown(settings: Settings) -> list[Shown]:
     """Every setting with its value and origin, secrets masked."""
     lines = []
-    for setting, field in _fields():
+    for setting, field in fields():
         value: Any = settings
         for part in setting.split("."):
             value = getattr(value, part)
-        if value is not None and any(isinstance(mark, Secret) for mark in _marks(field)):
+        if value is not None and any(isinstance(mark, Secret) for mark in marks(field)):
             value = _masked(value)
         lines.append(Shown(setting, str(value) if isinstance(value, Path) else value, settings.origins[setting]))
     return lines
@@ -285,7 +313,7 @@ def _read_config(path: Path) -> tuple[dict[str, Any], list[Problem]]:
 
 
 def _flatten(content: Mapping[Any, Any]) -> Iterator[tuple[str, Any]]:
-    groups = {setting.partition(".")[0] for setting, _ in _fields() if "." in setting}
+    groups = {setting.partition(".")[0] for setting, _ in fields() if "." in setting}
     for key, value in content.items():
         if key in groups and isinstance(value, dict):
             yield from ((f"{key}.{name}", inner) for name, inner in value.items())
@@ -293,7 +321,8 @@ def _flatten(content: Mapping[Any, Any]) -> Iterator[tuple[str, Any]]:
             yield str(key), value
 
 
-def _fields() -> Iterator[tuple[str, FieldInfo]]:
+def fields() -> Iterator[tuple[str, FieldInfo]]:
+    """Every setting by its dotted name; `marks` has its Env, Flag and Secret."""
     for name, field in Settings.model_fields.items():
         if isinstance(field.default, _Group):
             yield from ((f"{name}.{inner}", info) for inner, info in type(field.default).model_fields.items())
@@ -301,7 +330,7 @@ def _fields() -> Iterator[tuple[str, FieldInfo]]:
             yield name, field
 
 
-def _marks(field: FieldInfo) -> list[Any]:
+def marks(field: FieldInfo) -> list[Any]:
     """The marks of a field, those inside an optional type included."""
     inner = getattr(field.annotation, "__args__", ())
     return [*field.metadata, *(mark for part in inner for mark in getattr(part, "__metadata__", ()))]

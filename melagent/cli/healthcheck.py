@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import typer
 
-from melagent.cli.options import Config, Host, Port, settings_of
+from melagent.cli.options import AsJson, Config, Host, Port, settings_of
+from melagent.cli.show import show_json
 
 TIMEOUT_SECONDS = 5
 ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # translated, not listened on
 
 
-def healthcheck(*, port: Port = None, host: Host = None, config: Config = None) -> None:
+def healthcheck(*, as_json: AsJson = False, port: Port = None, host: Host = None, config: Config = None) -> None:
     """Exit with 0 when the server, or the worker with a health port, on this machine is healthy."""
     from melagent.errors import Unavailable
 
@@ -22,7 +23,7 @@ def healthcheck(*, port: Port = None, host: Host = None, config: Config = None) 
     for address in addresses:
         problem = _problem(*address)
         if problem is None:
-            typer.echo("healthy")
+            show_json({"status": "healthy"}) if as_json else typer.echo("healthy")
             return
         problems.append(f"{address[0]}:{address[1]}: {problem}")
     raise Unavailable(f"Nothing healthy listens on {', or on '.join(problems)}")

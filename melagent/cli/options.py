@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -38,12 +39,20 @@ def seconds_of(text: str, name: str) -> float:
     from pydantic import TypeAdapter, ValidationError
 
     from melagent.errors import BadRequest
-    from melagent.settings import Seconds
+    from melagent.setting_kinds import Seconds
 
     try:
         return TypeAdapter(Seconds).validate_python(text)
     except ValidationError:
         raise BadRequest(f"{name} takes a duration such as 90d, 12h or 30m.") from None
+
+
+class RoleName(StrEnum):
+    """What the holder of a key or account may do; the names of `services.access.Role`."""
+
+    ADMIN = "admin"
+    EDITOR = "editor"
+    VIEWER = "viewer"
 
 
 def settings_of(flags: dict[str, Any], config: Path | None = None, defaults: dict[str, Any] | None = None) -> Settings:

@@ -10,10 +10,13 @@ from melagent.cli import (
     config,
     healthcheck,
     migrate,
+    node,
+    openapi,
     run,
     serve,
     status,
     token,
+    user,
     variable,
     version,
     worker,
@@ -36,9 +39,12 @@ app.command("migrate")(migrate.migrate)
 app.add_typer(workflow.app, name="workflow")
 app.add_typer(run.app, name="run")
 app.add_typer(variable.app, name="variable")
+app.add_typer(user.app, name="user")
 app.add_typer(token.app, name="token")
+app.add_typer(node.app, name="node")
 app.command("status")(status.status)
 app.command("config")(config.config)
+app.command("openapi")(openapi.openapi)
 app.command("healthcheck")(healthcheck.healthcheck)
 app.command("completion")(completion.completion)
 app.command("version")(version.version)

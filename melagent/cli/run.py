@@ -69,11 +69,12 @@ def _waiting_for(run: dict[str, Any]) -> Any:
 
 
 @app.command()
-def watch(run_id: RunId, *, server: ServerUrl = None, api_key: ApiKey = None) -> None:
-    """Follow a run live until it ends, then print its output."""
+def watch(run_id: RunId, *, as_json: AsJson = False, server: ServerUrl = None, api_key: ApiKey = None) -> None:
+    """Follow a run live until it ends, then print its output; with --json the whole run."""
     from melagent.cli.follow import follow
 
-    show_json(call(server, api_key, lambda api: follow(api, run_id))["output"])
+    run = call(server, api_key, lambda api: follow(api, run_id))
+    show_json(run if as_json else run["output"])
 
 
 @app.command()

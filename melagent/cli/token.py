@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from melagent.cli.options import AsJson, Config, DatabaseUrl, DataDir, seconds_of, settings_of
+from melagent.cli.database import in_database
+from melagent.cli.options import AsJson, Config, DatabaseUrl, DataDir, RoleName, seconds_of
 from melagent.cli.show import show_json, show_progress, show_table
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
-    from pathlib import Path
-
-    from melagent.settings import Settings
     from melagent.store.pool import Connection
     from melagent.store.rows import Token
-
-T = TypeVar("T")
 
 app = typer.Typer(help="API keys and worker tokens, straight in the database.", no_args_is_help=True)
 
@@ -29,12 +22,6 @@ app = typer.Typer(help="API keys and worker tokens, straight in the database.", 
 class Kind(StrEnum):
     API = "api"
     WORKER = "worker"
-
-
-class RoleName(StrEnum):
-    ADMIN = "admin"
-    EDITOR = "editor"
-    VIEWER = "viewer"
 
 
 KindOption = Annotated[Kind, typer.Option("--kind", help="api: for people and scripts; worker: for `server worker`")]
@@ -64,7 +51,7 @@ def create(
             return await create_worker_token(conn, name or "worker", _labels(label or []), expires_at)
         return await create_key(conn, name or "api", Role[(role or RoleName.EDITOR).name], expires_at)
 
-    token, key = _in_database(database_url, data_dir, config, make)
+    token, key = in_database(database_url, data_dir, config, make)
     if as_json:
         show_json({**_shown(token), "token": key})
         return
@@ -84,7 +71,7 @@ def list_(
     """List tokens, revoked and expired ones included; never the tokens themselves."""
     from melagent.store import tokens
 
-    found = _in_database(database_url, data_dir, config, lambda conn: tokens.list_all(conn, kind))
+    found = in_database(database_url, data_dir, config, lambda conn: tokens.list_all(conn, kind))
     rows = [_shown(token) for token in found]
     if as_json:
         show_json(rows)
@@ -97,6 +84,7 @@ def list_(
 def revoke(
     token_id: Annotated[str, typer.Argument(metavar="ID", help="The id that `token list` shows")],
     *,
+    as_json: AsJson = False,
     database_url: DatabaseUrl = None,
     data_dir: DataDir = None,
     config: Config = None,
@@ -111,42 +99,9 @@ def revoke(
         wanted = UUID(token_id)
     except ValueError:
         raise BadRequest(f"{token_id!r} is not the id of a token; `server token list` shows them.") from None
-    if not _in_database(database_url, data_dir, config, lambda conn: tokens.revoke(conn, wanted)):
+    if not in_database(database_url, data_dir, config, lambda conn: tokens.revoke(conn, wanted)):
         raise NotFound(f"There is no token {token_id} that is not revoked already.")
-    show_progress(f"revoked {token_id}")
-
-
-def _in_database(
-    url: str | None, data_dir: Path | None, config: Path | None, work: Callable[[Connection], Awaitable[T]]
-) -> T:
-    """Do some work on one connection. Raises Unavailable when the database cannot be reached or has no schema."""
-    from melagent.store.pool import single_connection
-
-    settings = settings_of({"database.url": url, "data_dir": data_dir}, config)
-
-    async def connected(dsn: str) -> T:
-        async with single_connection(dsn) as conn:
-            return await work(conn)
-
-    with _database(settings) as dsn:
-        return asyncio.run(connected(dsn))
-
-
-@contextmanager
-def _database(settings: Settings) -> Iterator[str]:
-    """The database that was named, else that of `server server` on this machine, whether it runs or not."""
-    from melagent import embedded
-    from melagent.cli.options import migration_url
-
-    folder = settings.data_dir / "postgres"
-    if settings.database.url is None and (folder / "data").exists():
-        postgres = embedded.start(folder, on_progress=show_progress)
-        try:
-            yield postgres.dsn
-        finally:
-            postgres.stop()
-    else:
-        yield migration_url(settings)
+    show_json({"revoked": token_id}) if as_json else show_progress(f"revoked {token_id}")
 
 
 def _refuse_misfits(kind: Kind, role: RoleName | None, labels: list[str]) -> None:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from melagent.errors import Problem
 
 app = typer.Typer(
-    help="Workflows: list, show, import, validate, deploy, run.", no_args_is_help=True, rich_markup_mode=None
+    help="Workflows: list, show, import, export, validate, deploy, run.", no_args_is_help=True, rich_markup_mode=None
 )
 
 COLUMNS = ("id", "name", "current_version", "has_changes", "updated_at")
@@ -68,6 +68,41 @@ def import_file(
     body = {"name": name or read.name, "description": read.description, "definition": read.definition}
     made = call(server, api_key, lambda api: api.post("/api/workflows", body))
     show_json(made) if as_json else typer.echo(f"{made['id']} {made['name']}")
+
+
+@app.command()
+def export(
+    workflow: NameOrId,
+    *,
+    version: Annotated[str, typer.Option("--version", help="A number, current, or draft")] = "draft",
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="File to write; JSON when its name ends with .json")
+    ] = None,
+    as_json: AsJson = False,
+    server: ServerUrl = None,
+    api_key: ApiKey = None,
+) -> None:
+    """Write a workflow as a file that imports again to the same definition."""
+    from melagent.cli import workflow_file
+
+    if version not in ("current", "draft") and not (version.isascii() and version.isdigit()):
+        raise typer.BadParameter("expected a number, current, or draft", param_hint="--version")
+
+    async def work(api: Api) -> dict[str, Any]:
+        id = await api.workflow_id(workflow)
+        found: dict[str, Any] = await api.get(f"/api/workflows/{id}")
+        if version != "draft":
+            found["definition"] = (await api.get(f"/api/workflows/{id}/versions/{version}"))["definition"]
+        return found
+
+    found = call(server, api_key, work)
+    file = workflow_file.WorkflowFile(found["name"], found["description"], found["definition"])
+    as_json = as_json or (output is not None and output.suffix == ".json")
+    if output is None:
+        typer.echo(file.text(as_json=as_json), nl=False)
+    else:
+        file.write(output, as_json=as_json)
+        show_progress(f"wrote {output}")
 
 
 @app.command()
@@ -180,6 +215,6 @@ def _problems_of_file(path: Path) -> list[Problem]:
 
     read = workflow_file.read(path)
     try:
-        return problems(Definition.model_validate(read.definition), Registry.builtin())
+        return problems(Definition.model_validate(read.definition), Registry.installed())
     except ValidationError as error:
         return [Problem(".".join(map(str, fault["loc"])), fault["msg"]) for fault in error.errors(include_url=False)]

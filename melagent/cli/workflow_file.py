@@ -6,13 +6,17 @@ import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from melagent.errors import BadRequest, Problem
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
 SUFFIXES = (".yaml", ".yml", ".json")
+WIDTH = 120
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,16 +27,51 @@ class WorkflowFile:
     description: str
     definition: dict[str, Any]
 
+    def text(self, *, as_json: bool = False) -> str:
+        """A file that reads as this one, without what follows from the rest: defaults, and the ids of edges."""
+        description = {"description": self.description} if self.description else {}
+        content = {"name": self.name, **description, **_bare(self.definition)}
+        if as_json:
+            return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+        return yaml.dump(content, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=WIDTH)
+
+    def write(self, path: Path, *, as_json: bool = False) -> None:
+        """Raises BadRequest when the file cannot be written."""
+        try:
+            path.write_text(self.text(as_json=as_json), encoding="utf-8")
+        except OSError as error:
+            raise BadRequest(f"{path} cannot be written: {error.strerror}.") from None
+
 
 class _Loader(yaml.SafeLoader):
     """YAML with JSON's idea of a value: `yes`, `on` and `2026-01-31` are text."""
 
 
+class _Dumper(yaml.SafeDumper):
+    """Puts in quotes what any reader of YAML, this one among them, would take for something else than text."""
+
+    def ignore_aliases(self, _data: Any) -> bool:
+        return True
+
+
+_ODD_BREAK = re.compile("[\r\x85\u2028\u2029]")
+_BOOL = re.compile(r"^(true|false)$", re.IGNORECASE)
+
 _Loader.yaml_implicit_resolvers = {
     first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith((":bool", ":timestamp"))]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
-_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"^(true|false)$", re.IGNORECASE), list("tTfF"))
+for _kind in (_Loader, _Dumper):
+    _kind.add_implicit_resolver("tag:yaml.org,2002:bool", _BOOL, list("tTfF"))
+
+
+def _text_node(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    """Text of several lines stands as it is, where YAML can write it so; odd line breaks are written as escapes."""
+    style = '"' if _ODD_BREAK.search(text) else "|" if "\n" in text else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+_Dumper.add_representer(str, _text_node)
 
 
 def looks_like_file(text: str) -> bool:
@@ -42,7 +81,7 @@ def looks_like_file(text: str) -> bool:
 def read(path: Path) -> WorkflowFile:
     """Read a file. Raises BadRequest when it cannot be read or is not an object."""
     try:
-        text = path.read_text()
+        text = path.read_text(encoding="utf-8")
         content = json.loads(text) if path.suffix == ".json" else yaml.load(text, _Loader)  # noqa: S506  # a SafeLoader
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise BadRequest(f"{path} cannot be read.", [Problem(str(path), " ".join(str(error).split()))]) from None
@@ -51,3 +90,16 @@ def read(path: Path) -> WorkflowFile:
     return WorkflowFile(
         name=str(content.pop("name", path.stem)), description=str(content.pop("description", "")), definition=content
     )
+
+
+def _bare(definition: Mapping[str, Any]) -> dict[str, Any]:
+    """The definition without defaults, or as it is when it comes from a newer server and has fields unknown here."""
+    from pydantic import ValidationError
+
+    from melagent.domain.definition import Definition
+
+    try:
+        known = Definition.model_validate(definition)
+    except ValidationError:
+        return dict(definition)
+    return known.model_dump(mode="json", exclude_defaults=True, exclude_computed_fields=True)

@@ -65,10 +65,10 @@ class Crypto(Node[CryptoParams]):
         value = params.value or ""
         match params.operation:
             case "hash":
-                digest = hashlib.new(params.algorithm, value.encode(), usedforsecurity=False).digest()
+                digest = hashlib.new(params.algorithm, _bytes(value), usedforsecurity=False).digest()
                 return _encoded(digest, params.encoding)
             case "encode":
-                return _encoded(value.encode(), params.encoding)
+                return _encoded(_bytes(value), params.encoding)
             case "decode":
                 return _decoded(value, params.encoding)
             case "random_bytes":
@@ -109,6 +109,13 @@ _READERS: dict[Encoding, Callable[[str], bytes]] = {
     "base64": partial(base64.b64decode, validate=True),
     "base64url": _from_base64url,
 }
+
+
+def _bytes(text: str) -> bytes:
+    try:
+        return text.encode()
+    except UnicodeEncodeError as error:
+        raise _wrong("The value holds half of a surrogate pair, which is no text.") from error
 
 
 def _wrong(message: str) -> NodeError:

@@ -7,7 +7,7 @@ import io
 from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 import orjson
-from pydantic import AfterValidator, model_validator
+from pydantic import AfterValidator, field_validator, model_validator
 
 from melagent.sdk import Expression, Field, Json, Node, NodeContext, NodeError, Params, Result
 
@@ -64,6 +64,14 @@ class CsvParams(Params):
         if self.delimiter == self.quote:
             raise ValueError("delimiter and quote are the same character")
         return self
+
+    @field_validator("columns")
+    @classmethod
+    def _columns_differ(cls, columns: list[str]) -> list[str]:
+        """Each field is written once: so a text cannot be much larger than its rows."""
+        if len(set(columns)) < len(columns):
+            raise ValueError("a column is named twice")
+        return columns
 
 
 class Csv(Node[CsvParams]):

@@ -15,7 +15,11 @@ from melagent.sdk import Field, Node, NodeContext, NodeError, Params, Result
 if TYPE_CHECKING:
     from pydantic.config import JsonDict
 
-_UNIX = re.compile(r"-?\d{1,12}(\.\d{1,9})?")
+_UNIX = re.compile(r"-?[0-9]{1,13}(\.[0-9]{1,9})?")
+_MILLISECONDS = 10**11
+"""From here on a number is one of milliseconds: as seconds it would lie in the year 5138, as milliseconds in 1973."""
+_ISO = re.compile(r"[0-9W-]{7,10}([Tt ].*)?")
+"""Python takes any character between date and time, a digit of a longer number among them."""
 _DIRECTIVE = re.compile(r"%[aAbBcdfGHIjmMpSuUVwWxXyYzZ%]")
 _EXACT = {"seconds": 1, "minutes": 60, "hours": 3600}
 _DAYS = {"days": 1, "weeks": 7}
@@ -25,7 +29,7 @@ _VALUE: JsonDict = {"x-visible-if": "operation != 'now'"}
 _PATTERN: JsonDict = {"x-visible-if": "operation == 'format'"}
 _SHIFT: JsonDict = {"x-visible-if": "operation == 'shift'"}
 _DIFFERENCE: JsonDict = {"x-visible-if": "operation == 'difference'"}
-_UNIT: JsonDict = {"x-visible-if": "operation == 'shift' || operation == 'difference'"}
+_UNIT: JsonDict = {"x-visible-if": "operation == 'shift' || operation == 'start' || operation == 'difference'"}
 
 
 def _known_zone(name: str) -> str:
@@ -38,6 +42,8 @@ def _known_zone(name: str) -> str:
 
 def _known_directives(pattern: str) -> str:
     """No others: one like `%999999999d` makes a gigabyte of text."""
+    if not pattern.isprintable():
+        raise ValueError("a pattern is one line of text")
     _, percent, unknown = _DIRECTIVE.sub("", pattern).partition("%")
     if percent:
         raise ValueError(f"there is no %{unknown[:1]} in a pattern")
@@ -49,12 +55,16 @@ Pattern = Annotated[str, Field(max_length=100), AfterValidator(_known_directives
 
 
 class DatetimeParams(Params):
-    operation: Literal["now", "parse", "format", "shift", "difference"] = Field(
-        default="now", description="now, parse and shift give ISO 8601, format a text, difference a number"
+    operation: Literal["now", "parse", "format", "shift", "start", "difference", "unix"] = Field(
+        default="now",
+        description=(
+            "now, parse, shift and start give ISO 8601, format a text, difference a number, unix the seconds since "
+            "1970; start goes back to the beginning of the unit"
+        ),
     )
     value: Time | None = Field(
         default=None,
-        description="A time: ISO 8601, seconds since 1970, or what inputFormat says; now when left out",
+        description="A time: ISO 8601, seconds or milliseconds since 1970, or what inputFormat says; now when left out",
         json_schema_extra=_VALUE,
     )
     other: Time | None = Field(
@@ -80,7 +90,10 @@ class DatetimeParams(Params):
     )
     unit: Literal["seconds", "minutes", "hours", "days", "weeks", "months", "years"] = Field(
         default="days",
-        description="In a shift, days and longer units keep the time of the day; in a difference a day has 24 hours",
+        description=(
+            "In a shift, days and longer units keep the time of the day; in a difference a day has 24 hours; a week "
+            "starts on Monday"
+        ),
         json_schema_extra=_UNIT,
     )
 
@@ -115,6 +128,11 @@ def _result(params: DatetimeParams, now: datetime) -> Result:
             return value.strftime(params.format)
         case "shift":
             return _shifted(value, params).isoformat()
+        case "start":
+            return _start(value, params.unit).isoformat()
+        case "unix":
+            seconds = value.timestamp()
+            return int(seconds) if seconds.is_integer() else seconds
         case "difference":
             other = _time(params.other, params, zone, now)
             seconds = (other.astimezone(UTC) - value.astimezone(UTC)).total_seconds()
@@ -137,7 +155,10 @@ def _read(text: str, pattern: str) -> datetime:
     if pattern:
         return datetime.strptime(text, pattern)  # noqa: DTZ007 - the caller adds the zone when there is none
     if _UNIX.fullmatch(text) and len(text) != len("YYYYMMDD"):
-        return datetime.fromtimestamp(float(text), UTC)
+        number = float(text)
+        return datetime.fromtimestamp(number / 1000 if abs(number) >= _MILLISECONDS else number, UTC)
+    if not _ISO.fullmatch(text):
+        raise ValueError(text)
     return datetime.fromisoformat(text)
 
 
@@ -150,6 +171,16 @@ def _shifted(value: datetime, params: DatetimeParams) -> datetime:
     else:
         moved = _months_later(value, _MONTHS[params.unit] * params.amount)
     return moved.astimezone(UTC).astimezone(value.tzinfo)
+
+
+def _start(value: datetime, unit: str) -> datetime:
+    """The beginning of the unit, by the clock of the zone; the earlier one of an hour that the clock repeats."""
+    if unit == "weeks":
+        value, unit = value - timedelta(days=value.weekday()), "days"
+    kept = ("years", "months", "days", "hours", "minutes", "seconds").index(unit)
+    parts = {"month": 1, "day": 1, "hour": 0, "minute": 0, "second": 0, "microsecond": 0}
+    start = value.replace(**dict([*parts.items()][kept:]))  # type: ignore[arg-type]  # whole numbers all
+    return start.astimezone(UTC).astimezone(value.tzinfo)
 
 
 def _months_later(value: datetime, months: int) -> datetime:

@@ -5,56 +5,28 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Annotated, Literal, Self
 
-from cssselect import HTMLTranslator, SelectorError
 from lxml import etree
 from pydantic import AfterValidator, model_validator
 
+from melagent.nodes.selectors import xpath
 from melagent.sdk import Expression, Field, Json, Node, NodeContext, NodeError, Params, Result
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from cssselect.xpath import XPathExpr
-
 MAX_CHARACTERS = 1024 * 1024
 """Of HTML. The parser is quadratic in the attributes of one element: so many take a minute at worst."""
 MAX_ELEMENTS = 20_000
-"""A selector like `li:nth-child(2)` is quadratic in siblings: so many take two seconds."""
+"""What a page may hold in memory, and between two looks at the clock a selector may visit."""
 MAX_SECONDS = 10.0
-"""Processor time after which no further selector is tried."""
+"""Processor time for all selectors of a step."""
 MAX_FOUND = 4 * 1024 * 1024
 """Characters that may come out: elements within each other come out again and again."""
 
 
-class _Translator(HTMLTranslator):
-    """Looks from each element to what must stand above or before it, instead of collecting all that lies below.
-
-    XPath makes sets of the latter, and uniting them is quadratic in the document.
-    """
-
-    def xpath_descendant_combinator(self, left: XPathExpr, right: XPathExpr) -> XPathExpr:
-        return right.add_condition(f"ancestor::{left}")
-
-    def xpath_child_combinator(self, left: XPathExpr, right: XPathExpr) -> XPathExpr:
-        return right.add_condition(f"parent::{left}")
-
-    def xpath_direct_adjacent_combinator(self, left: XPathExpr, right: XPathExpr) -> XPathExpr:
-        return right.add_condition(f"preceding-sibling::*[1]/self::{left}")
-
-    def xpath_indirect_adjacent_combinator(self, left: XPathExpr, right: XPathExpr) -> XPathExpr:
-        return right.add_condition(f"preceding-sibling::{left}")
-
-
-def _xpath(selector: str) -> str:
-    try:
-        return _Translator().css_to_xpath(selector)
-    except SelectorError as error:
-        raise ValueError(f"this is no selector: {error}") from error
-
-
 def _known(selector: str) -> str:
     if selector:
-        _xpath(selector)
+        xpath(selector)
     return selector
 
 
@@ -149,13 +121,18 @@ class _Search:
         """All that fit, the element itself among them, in the order of the document."""
         if within is None:
             return []
+        self._go()
+        if selector not in self._compiled:
+            self._compiled[selector] = etree.XPath(xpath(selector), extensions={(None, "go"): self._go})
+        found: list[etree._Element] = self._compiled[selector](within)
+        return found
+
+    def _go(self, _context: object = None) -> bool:
+        """True while there is time left; XPath asks too, in the midst of its search. Raises NodeError."""
         if time.thread_time() > self._end:
             message = f"The selectors took more than {MAX_SECONDS:g} s."
             raise NodeError(message, code="too_much_work", retryable=False)
-        if selector not in self._compiled:
-            self._compiled[selector] = etree.XPath(_xpath(selector))
-        found: list[etree._Element] = self._compiled[selector](within)
-        return found
+        return True
 
     def _field(self, within: etree._Element | None, field: HtmlField) -> Json:
         found = self._taken(self.elements(within, field.selector), field)

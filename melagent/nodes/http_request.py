@@ -23,14 +23,18 @@ _ADVANCED: JsonDict = {"x-group": "Advanced"}
 
 
 class HttpRequestParams(Params):
-    url: str = Field(min_length=1, max_length=8_000)
-    method: Literal["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"] = "GET"
+    url: str = Field(min_length=1, max_length=8_000, description="What to call, http or https")
+    method: Literal["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"] = Field(
+        default="GET", description="All but GET, HEAD and OPTIONS send an `Idempotency-Key`, the same on every attempt"
+    )
     query: dict[str, Json] = Field(
         default_factory=dict,
         description="A list repeats the name, null leaves it out",
         json_schema_extra={"x-widget": "key-value"},
     )
-    headers: dict[str, str] = Field(default_factory=dict, json_schema_extra={"x-widget": "key-value"})
+    headers: dict[str, str] = Field(
+        default_factory=dict, description="Headers to send", json_schema_extra={"x-widget": "key-value"}
+    )
     body: Json = Field(default=None, description="Not sent with GET and HEAD")
     body_type: Literal["json", "form", "raw"] = Field(
         default="json", description="json takes a value, or text that is JSON already; form an object; raw a text"
@@ -39,8 +43,16 @@ class HttpRequestParams(Params):
     timeout: float = Field(
         default=30, gt=0, le=300, description="Seconds for the whole call", json_schema_extra=_ADVANCED
     )
-    follow_redirects: bool = Field(default=True, json_schema_extra=_ADVANCED)
-    verify_ssl: bool = Field(default=True, alias="verifySSL", title="Verify SSL", json_schema_extra=_ADVANCED)
+    follow_redirects: bool = Field(
+        default=True, description="Go where the answer points, ten times at most", json_schema_extra=_ADVANCED
+    )
+    verify_ssl: bool = Field(
+        default=True,
+        alias="verifySSL",
+        title="Verify SSL",
+        description="Refuse a server whose certificate is not valid",
+        json_schema_extra=_ADVANCED,
+    )
     fail_on_status: bool = Field(
         default=True, description="Fail when the answer's status is 400 or more", json_schema_extra=_ADVANCED
     )

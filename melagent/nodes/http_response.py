@@ -6,8 +6,10 @@ from melagent.sdk import Field, Json, Node, NodeContext, Params, Result
 
 
 class HttpResponseParams(Params):
-    status_code: int = Field(default=200, ge=200, le=599)
-    headers: dict[str, str] = Field(default_factory=dict, json_schema_extra={"x-widget": "key-value"})
+    status_code: int = Field(default=200, ge=200, le=599, description="Status of the answer")
+    headers: dict[str, str] = Field(
+        default_factory=dict, description="Headers of the answer", json_schema_extra={"x-widget": "key-value"}
+    )
     body: Json = Field(default=None, description="Text, or a value that is sent as JSON; the input when not given")
 
 

@@ -1,14 +1,12 @@
-"""Filters, sorts, cuts, groups and sums up a list."""
+"""Filters, maps, sorts, cuts, groups and sums up a list."""
 
 from __future__ import annotations
 
-import math
 import time
 from operator import itemgetter
 from typing import TYPE_CHECKING, Annotated, Literal
 
-import orjson
-
+from melagent.nodes.ordering import check_comparable, identity, total
 from melagent.sdk import Expression, Field, Json, Node, NodeContext, NodeError, Params, Result
 
 if TYPE_CHECKING:
@@ -19,7 +17,7 @@ if TYPE_CHECKING:
 MAX_SECONDS = 60.0
 """Processor time that the expression may take for all items together."""
 MAX_TEXT = 16 * 1024 * 1024
-"""How many characters `join` gives; a value of a run cannot be larger."""
+"""How many characters come out, or are kept on the way; a value of a run cannot be larger."""
 
 Function = Literal["count", "sum", "avg", "min", "max", "join"]
 
@@ -29,12 +27,12 @@ _AGGREGATE: JsonDict = {"x-visible-if": "operation == 'aggregate'"}
 
 
 class ListParams(Params):
-    operation: Literal["filter", "sort", "limit", "unique", "group", "flatten", "split", "aggregate"] = Field(
+    operation: Literal["filter", "map", "sort", "limit", "unique", "group", "flatten", "split", "aggregate"] = Field(
         default="filter",
         description=(
-            "filter keeps items for which the expression is true; sort orders by it; unique keeps the first item of "
-            "each value; group gives a list of {key, items}; aggregate makes one value of all; limit keeps some "
-            "items; flatten opens lists within the list; split makes batches"
+            "filter keeps items for which the expression is true; map gives its values; sort orders by it; unique "
+            "keeps the first item of each value; group gives a list of {key, items}; aggregate makes one value of "
+            "all; limit keeps some items; flatten opens lists within the list; split makes batches"
         ),
     )
     items: Annotated[str, Expression] = Field(default="input", min_length=1, description="The list")
@@ -83,7 +81,7 @@ class ListParams(Params):
 class List(Node[ListParams]):
     id = "list"
     name = "List"
-    description = "Filters, sorts, limits, groups, flattens, splits or sums up a list"
+    description = "Filters, maps, sorts, limits, groups, flattens, splits or sums up a list"
     category = "Data"
     icon = "list"
     in_thread = True
@@ -117,19 +115,33 @@ def _values(items: list[Json], expression: str, ctx: NodeContext) -> Iterator[Js
 
 
 def _by_value(items: list[Json], values: Iterator[Json], params: ListParams) -> Json:
+    if params.operation == "filter":
+        return [item for item, value in zip(items, values, strict=True) if value]
+    kept = _kept(values)
     match params.operation:
+        case "map":
+            return list(kept)
         case "sort":
-            return _sorted(items, values, descending=params.order == "desc")
+            return _sorted(items, kept, descending=params.order == "desc")
         case "unique":
             first: dict[bytes, Json] = {}
-            for item, value in zip(items, values, strict=True):
-                first.setdefault(_identity(value), item)
+            for item, value in zip(items, kept, strict=True):
+                first.setdefault(identity(value), item)
             return list(first.values())
         case "group":
-            return _grouped(items, values)
-        case "aggregate":
-            return _aggregated([value for value in values if value is not None], params)
-    return [item for item, value in zip(items, values, strict=True) if value]
+            return _grouped(items, kept)
+    return _aggregated([value for value in kept if value is not None], params)
+
+
+def _kept(values: Iterator[Json]) -> Iterator[Json]:
+    """The same values. Raises NodeError when they are more than a value may hold: items can give large ones each."""
+    left = MAX_TEXT
+    for value in values:
+        if isinstance(value, str | list | dict):
+            left -= len(value if isinstance(value, str) else identity(value))
+            if left < 0:
+                raise _too_large("The values of the expression have")
+        yield value
 
 
 def _limited(items: list[Json], params: ListParams) -> list[Json]:
@@ -157,7 +169,7 @@ def _flattened(items: list[Json], depth: int) -> list[Json]:
 def _sorted(items: list[Json], values: Iterable[Json], *, descending: bool) -> list[Json]:
     pairs = list(zip(values, items, strict=True))
     known = [pair for pair in pairs if pair[0] is not None]
-    _check_comparable(value for value, _ in known)
+    check_comparable(value for value, _ in known)
     known.sort(key=itemgetter(0), reverse=descending)
     return [item for _, item in known] + [item for value, item in pairs if value is None]
 
@@ -165,7 +177,7 @@ def _sorted(items: list[Json], values: Iterable[Json], *, descending: bool) -> l
 def _grouped(items: list[Json], values: Iterable[Json]) -> list[Json]:
     groups: dict[bytes, dict[str, Json]] = {}
     for item, value in zip(items, values, strict=True):
-        groups.setdefault(_identity(value), {"key": value, "items": []})["items"].append(item)
+        groups.setdefault(identity(value), {"key": value, "items": []})["items"].append(item)
     return list(groups.values())
 
 
@@ -174,54 +186,24 @@ def _aggregated(values: list[Json], params: ListParams) -> Json:
         case "count":
             return len(values)
         case "sum":
-            return _sum(values)
+            return total(values)
         case "avg":
-            return _sum(values) / len(values) if values else None
+            return total(values) / len(values) if values else None
         case "join":
             return _joined(values, params.separator)
-    _check_comparable(values)
+    check_comparable(values)
     return min(values, default=None) if params.function == "min" else max(values, default=None)
 
 
-def _sum(values: list[Json]) -> float:
-    """Exact for whole numbers, and rounded once otherwise."""
-    if not all(_kind(value) == "number" for value in values):
-        raise _wrong("Only numbers have a sum; the expression gives something else.")
-    try:
-        return math.fsum(values) if any(isinstance(value, float) for value in values) else sum(values)
-    except OverflowError as error:
-        raise _wrong("The sum is too large for a number.") from error
-
-
 def _joined(values: list[Json], separator: str) -> str:
-    texts = [value if isinstance(value, str) else _identity(value).decode() for value in values]
+    texts = [value if isinstance(value, str) else identity(value).decode() for value in values]
     if sum(map(len, texts)) + len(separator) * len(texts) > MAX_TEXT:
-        raise NodeError(f"The text would have more than {MAX_TEXT:,} characters.", code="too_large", retryable=False)
+        raise _too_large("The text would have")
     return separator.join(texts)
 
 
-def _check_comparable(values: Iterable[Json]) -> None:
-    kinds = {_kind(value) for value in values}
-    if len(kinds) > 1 or "list or object" in kinds:
-        raise _wrong(
-            f"Only numbers compare with numbers, and text with text; the values are: {', '.join(sorted(kinds))}."
-        )
-
-
-def _kind(value: Json) -> str:
-    if isinstance(value, bool):
-        return "true or false"
-    if isinstance(value, int | float):
-        return "number"
-    return "text" if isinstance(value, str) else "list or object"
-
-
-def _identity(value: Json) -> bytes:
-    """Equal for equal JSON, whatever the order of keys."""
-    try:
-        return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
-    except TypeError as error:
-        raise _wrong(f"A value cannot be compared: {error}") from error
+def _too_large(what: str) -> NodeError:
+    return NodeError(f"{what} more than {MAX_TEXT:,} characters.", code="too_large", retryable=False)
 
 
 def _wrong(message: str) -> NodeError:

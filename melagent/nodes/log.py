@@ -8,7 +8,7 @@ from melagent.sdk import Field, Json, LogLevel, Node, NodeContext, Params, Resul
 
 
 class LogParams(Params):
-    level: LogLevel = "info"
+    level: LogLevel = Field(default="info", description="How much it matters")
     message: Json = Field(
         description="Text, or a value that is written as JSON", json_schema_extra={"x-widget": "template"}
     )

@@ -5,9 +5,9 @@ from __future__ import annotations
 from functools import reduce
 from typing import Literal, Self
 
-import orjson
 from pydantic import model_validator
 
+from melagent.nodes.ordering import identity
 from melagent.sdk import Field, Json, Node, NodeContext, NodeError, Params, Result
 
 Strategy = Literal["concat", "union", "deep", "intersection", "by_key", "append"]
@@ -77,10 +77,10 @@ def _lists(values: list[list[Json]], strategy: Strategy) -> Json:
     joined = [item for value in values for item in value]
     if strategy in ("concat", "deep"):
         return joined
-    keys = [{_identity(item) for item in value} for value in values]
+    keys = [{identity(item) for item in value} for value in values]
     wanted = set.union(*keys) if strategy == "union" else set.intersection(*keys) if keys else set()
-    unique = {_identity(item): item for item in reversed(joined)}
-    return [unique[key] for key in dict.fromkeys(map(_identity, joined)) if key in wanted]
+    unique = {identity(item): item for item in reversed(joined)}
+    return [unique[key] for key in dict.fromkeys(map(identity, joined)) if key in wanted]
 
 
 def _by_key(values: list[Json], key: str) -> Json:
@@ -89,14 +89,9 @@ def _by_key(values: list[Json], key: str) -> Json:
         for item in value if isinstance(value, list) else [value]:
             if not isinstance(item, dict) or key not in item:
                 raise _wrong(f"Each item must be an object with the field {key!r}.")
-            identity = _identity(item[key])
-            merged[identity] = merged.get(identity, {}) | item
+            known = identity(item[key])
+            merged[known] = merged.get(known, {}) | item
     return list(merged.values())
-
-
-def _identity(value: Json) -> bytes:
-    """Equal for equal JSON, whatever the order of keys."""
-    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
 
 
 def _wrong(message: str) -> NodeError:

@@ -26,14 +26,14 @@ class RandomParams(Params):
         default="uuid", description="What to make; choice takes one item of a list, shuffle gives the list in any order"
     )
     min: float = Field(
-        default=0,
+        default=0.0,
         ge=-MAX_NUMBER,
         le=MAX_NUMBER,
         description="The least number; an integer lies at or above it",
         json_schema_extra=_NUMBERS,
     )
     max: float = Field(
-        default=100,
+        default=100.0,
         ge=-MAX_NUMBER,
         le=MAX_NUMBER,
         description="The greatest number; it may come out itself",
@@ -55,7 +55,7 @@ class RandomParams(Params):
     def _in_order(self) -> Self:
         if self.min > self.max:
             raise ValueError("min is greater than max")
-        if self.type == "integer" and not (float(self.min).is_integer() and float(self.max).is_integer()):
+        if self.type == "integer" and (self.min % 1 or self.max % 1):
             raise ValueError("integers need whole numbers as min and max")
         return self
 

@@ -8,7 +8,7 @@ from melagent.sdk import Field, Finish, Json, Node, NodeContext, Params, Result
 
 
 class StopParams(Params):
-    status: Literal["success", "error"] = "success"
+    status: Literal["success", "error"] = Field(default="success", description="How the run ends")
     message: str = Field(
         default="The workflow stopped with an error.",
         description="What went wrong",

@@ -77,6 +77,8 @@ class Xml(Node[XmlParams]):
             if not isinstance(data, str):
                 raise _wrong("`data` is not text.")
             return _Reader(frozenset(params.always_list)).read(data)
+        if params.root and isinstance(data, list):
+            raise _wrong("A list cannot be the root element: give an object that names its items, like {item: [1, 2]}.")
         root = {params.root: data} if params.root else data
         if not isinstance(root, dict) or len(root) != 1 or isinstance(next(iter(root.values())), list):
             raise _wrong("XML has one root element: give `root`, or an object with one field that is no list.")
@@ -152,19 +154,21 @@ def _element(name: str, value: Json, depth: int, newline: str) -> Iterator[str]:
     yield f"{line}<{_name(name)}"
     yield from (f" {_name(key[1:])}={quoteattr(_scalar(item))}" for key, item in fields.items() if key.startswith("@"))
     text = escape(_scalar(fields.get("#text")), {"\r": "&#13;"})
-    elements = [
-        (key, one)
-        for key, item in fields.items()
-        if not key.startswith("@") and key != "#text"
-        for one in (item if isinstance(item, list) else [item])
-    ]
+    elements = list(_elements(fields))
     if not elements:
         yield f">{text}</{name}>" if text else "/>"
         return
     yield f">{text}"
-    for key, one in elements:
-        yield from _element(key, one, depth + 1, newline)
+    for key, item in elements:
+        yield from _element(key, item, depth + 1, newline)
     yield f"{line}</{name}>"
+
+
+def _elements(fields: dict[str, Json]) -> Iterator[tuple[str, Json]]:
+    """The elements within, each item of a list on its own; an empty list is none."""
+    for key, value in fields.items():
+        if not key.startswith("@") and key != "#text":
+            yield from ((key, item) for item in (value if isinstance(value, list) else [value]))
 
 
 def _name(name: str) -> str:

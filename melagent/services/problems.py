@@ -10,9 +10,11 @@ from __future__ import annotations
 from collections import Counter
 from itertools import islice
 from typing import TYPE_CHECKING
+from uuid import UUID
 
-from melagent.domain.definition import OnError, OnInterrupted
+from melagent.domain.definition import OnError
 from melagent.domain.graph import Graph, dangling
+from melagent.domain.loops import Regions, leaks
 from melagent.errors import Problem, Unprocessable
 from melagent.services.reach import groups, upstream
 from melagent.services.requirements import required_by
@@ -42,13 +44,14 @@ def _problems(definition: Definition, registry: Registry) -> Iterator[Problem]:
     yield from broken_graph
     yield from _wrong_nodes(definition, types)
     yield from _missing_entry(definition, types)
-    yield from _not_supported(definition)
+    yield from _wrong_settings(definition)
     yield from _wrong_requirement(definition, registry)
     if not broken_graph:
         graph = Graph.of(definition)
         ordered = list(groups(graph))
         yield from _cycles(graph, ordered)
         yield from _wrong_edges(definition, types)
+        yield from _leaking_loops(definition)
         yield from _wrong_references(definition, types, graph, ordered)
 
 
@@ -83,18 +86,10 @@ def _missing_entry(definition: Definition, types: dict[str, NodeType | None]) ->
         yield Problem("nodes", "A workflow needs a trigger to start at, for example a manual_trigger.")
 
 
-def _not_supported(definition: Definition) -> Iterator[Problem]:
-    """What definitions may say and this version does not do: nobody shall rely on it."""
-    settings = definition.settings
-    for name in ("max_concurrency", "error_workflow_id"):
-        if getattr(settings, name):
-            yield Problem(f"settings.{name}", f"`{name}` is not supported yet.")
-    for node in definition.nodes:
-        if node.on_interrupted is not OnInterrupted.RETRY:
-            problem = f"`on_interrupted: {node.on_interrupted}` is not supported yet; a node is tried again."
-            yield Problem(f"nodes.{node.id}.on_interrupted", problem)
-        if node.labels:
-            yield Problem(f"nodes.{node.id}.labels", "`labels` are not supported yet.")
+def _wrong_settings(definition: Definition) -> Iterator[Problem]:
+    workflow_id = definition.settings.error_workflow_id
+    if workflow_id is not None and not _is_id(workflow_id):
+        yield Problem("settings.error_workflow_id", "This is not the id of a workflow.")
 
 
 def _wrong_requirement(definition: Definition, registry: Registry) -> Iterator[Problem]:
@@ -110,6 +105,12 @@ def _cycles(graph: Graph, ordered: Sequence[Sequence[int]]) -> Iterator[Problem]
         if len(group) > 1 or any(graph.targets[edge] == first for edge in graph.outgoing[first]):
             names = [graph.node_ids[node] for node in group]
             yield Problem(f"nodes.{names[0]}", f"This node lies on a cycle, with all of: {_some(names)}.")
+
+
+def _leaking_loops(definition: Definition) -> Iterator[Problem]:
+    for position, loop in leaks(Regions.of(definition)):
+        problem = f"It leaves or enters the body of the loop {loop!r}; what follows a loop hangs on its output `done`."
+        yield Problem(f"edges[{position}]", problem)
 
 
 def _wrong_edges(definition: Definition, types: dict[str, NodeType | None]) -> Iterator[Problem]:
@@ -157,6 +158,13 @@ def _wrong_references(
             if other is None or not above[position] >> other & 1:
                 reason = "does not exist" if other is None else "does not lie upstream of this one"
                 yield Problem(f"nodes.{node.id}.config.{parameter}", f"Node {node_id!r} {reason}.")
+
+
+def _is_id(text: str) -> bool:
+    try:
+        return bool(UUID(text))
+    except ValueError:
+        return False
 
 
 def _some(names: Collection[str]) -> str:

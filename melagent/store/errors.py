@@ -21,6 +21,8 @@ CONSTRAINTS: dict[str, tuple[type[MelError], str]] = {
     "triggers_token": (Conflict, "This webhook token is taken."),
     "tokens_hash": (Conflict, "This key exists already."),
     "tokens_kind": (Unprocessable, "A key is for the API or for a worker."),
+    "users_email": (Conflict, "There is a user with this email already."),
+    "users_role": (Unprocessable, "A user needs one of the roles admin, editor, viewer."),
     "tokens_role": (Unprocessable, "An API key needs one of the roles admin, editor, viewer."),
 }
 

@@ -104,6 +104,19 @@ class Variable:
 
 
 @dataclass(frozen=True, slots=True)
+class User:
+    """A person, without the password's hash."""
+
+    id: UUID
+    email: str
+    name: str
+    role: str
+    created_at: datetime
+    updated_at: datetime
+    disabled_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
 class StoredRun:
     """A run, and the names of those of its values that lie in payloads."""
 

@@ -5,8 +5,8 @@ import sys
 import pytest
 
 COMMANDS = {
-    "server", "api-server", "worker", "migrate", "workflow", "run", "token", "status", "config", "healthcheck",
-    "completion", "version", "variable",
+    "server", "api-server", "worker", "migrate", "workflow", "run", "user", "token", "node", "status", "config",
+    "openapi", "healthcheck", "completion", "version", "variable",
 }  # fmt: skip  # one set of words
 SLOW = {"aiohttp", "asyncpg", "minijinja", "psycopg", "pydantic", "rich", "structlog", "uvloop", "yaml", "yoyo"}
 

@@ -73,6 +73,11 @@ async def test_what_is_no_encoded_text_is_refused(run_node, encoding, encoded, p
     assert (caught.value.code, caught.value.retryable) == ("wrong_input", False)
 
 
+async def test_half_of_a_surrogate_pair_is_no_text(run_node):
+    with pytest.raises(NodeError, match="surrogate"):
+        await run_node("crypto", {"value": "\ud800"})
+
+
 async def test_random_bytes_cannot_be_told_from_the_run(run_node):
     config = {"operation": "random_bytes", "length": 16}
     made = [await run_node("crypto", config) for _ in range(2)]

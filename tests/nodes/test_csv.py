@@ -106,8 +106,16 @@ async def test_a_text_that_would_grow_to_gigabytes_is_refused(run_node, config, 
 
 
 @pytest.mark.parametrize(
-    "config", [{"delimiter": ""}, {"delimiter": ",,"}, {"delimiter": "\n"}, {"delimiter": '"'}, {"quote": " "}]
+    "config",
+    [
+        {"delimiter": ""},
+        {"delimiter": ",,"},
+        {"delimiter": "\n"},
+        {"delimiter": '"'},
+        {"quote": " "},
+        {"operation": "format", "columns": ["a", "b", "a"]},
+    ],
 )
-async def test_characters_that_cannot_separate_are_refused(run_node, config):
+async def test_characters_that_cannot_separate_and_columns_named_twice_are_refused(run_node, config):
     with pytest.raises(ValidationError):
         await run_node("csv", config, input="")

@@ -28,6 +28,8 @@ async def test_now_is_the_recorded_time_in_the_zone(run_node, context):
         ("1782900000.5", "2026-07-01T12:00:00.500000+02:00"),
         ("-1", "1970-01-01T00:59:59+01:00"),
         (1782900000, "2026-07-01T12:00:00+02:00"),
+        (1782900000500, "2026-07-01T12:00:00.500000+02:00"),
+        ("1710121400000", "2024-03-11T02:43:20+01:00"),
         ("2026-03-29T02:30", "2026-03-29T03:30:00+02:00"),  # the clock skips it
         ("2026-10-25T02:30", "2026-10-25T02:30:00+02:00"),  # the clock shows it twice
     ],
@@ -69,6 +71,34 @@ async def test_days_keep_the_time_of_the_day_and_hours_are_exact(run_node, value
     assert await run_node("datetime", config) == shifted
 
 
+@pytest.mark.parametrize(
+    ("value", "unit", "start"),
+    [
+        ("2026-07-15T13:14:15.5", "seconds", "2026-07-15T13:14:15+02:00"),
+        ("2026-07-15T13:14:15", "minutes", "2026-07-15T13:14:00+02:00"),
+        ("2026-07-15T13:14:15", "hours", "2026-07-15T13:00:00+02:00"),
+        ("2026-07-15T13:14:15", "days", "2026-07-15T00:00:00+02:00"),
+        ("2026-07-15T13:14:15", "weeks", "2026-07-13T00:00:00+02:00"),
+        ("2026-07-15T13:14:15", "months", "2026-07-01T00:00:00+02:00"),
+        ("2026-07-15T13:14:15", "years", "2026-01-01T00:00:00+01:00"),
+        ("2026-03-29T12:00", "days", "2026-03-29T00:00:00+01:00"),  # the clock changed since
+        ("2026-10-25T00:30Z", "hours", "2026-10-25T02:00:00+02:00"),
+        ("2026-10-25T01:30Z", "hours", "2026-10-25T02:00:00+01:00"),  # the hour that the clock repeats
+    ],
+)
+async def test_the_start_of_a_unit_is_by_the_clock_of_the_zone(run_node, value, unit, start):
+    config = {"operation": "start", "value": value, "unit": unit, "timezone": "Europe/Berlin"}
+    assert await run_node("datetime", config) == start
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"), [("2026-07-01T10:00Z", 1782900000), ("1970-01-01T00:00:00.5Z", 0.5), ("1969-12-31", -86400)]
+)
+async def test_a_time_as_unix_seconds(run_node, value, seconds):
+    made = await run_node("datetime", {"operation": "unix", "value": value})
+    assert (made, type(made)) == (seconds, type(seconds))
+
+
 @pytest.mark.parametrize(("unit", "number"), [("hours", 23), ("minutes", 1380), ("days", 23 / 24), ("weeks", 23 / 168)])
 async def test_a_difference_is_exact_across_a_clock_change(run_node, unit, number):
     config = {"operation": "difference", "value": "2026-03-29", "other": "2026-03-30", "unit": unit}
@@ -86,7 +116,12 @@ async def test_a_difference_goes_to_now_and_is_negative_for_what_lies_before(run
         {"value": ""},
         {"value": "yesterday"},
         {"value": "2026-02-30"},
-        {"value": "999999999999"},
+        {"value": "99999999999999"},
+        {"value": "9999999999999.9", "timezone": "Asia/Tokyo", "operation": "shift", "amount": 9000, "unit": "years"},
+        {"value": "20260701112:00"},
+        {"value": "202607011230000"},
+        {"value": "2026-07-01510:00"},
+        {"value": "2026-07-01x10:00"},
         {"value": "2026-07-01", "inputFormat": "%d.%m.%Y"},
         {"value": "1 1", "inputFormat": "%d %d"},
         {"value": "0001-01-01T00:00", "timezone": "Asia/Tokyo"},
@@ -112,6 +147,8 @@ async def test_what_is_no_time_fails_for_good(run_node, config):
         ({"format": "%999999999d"}, "no %9 in a pattern"),
         ({"format": "100%"}, "no % in a pattern"),
         ({"inputFormat": "%s"}, "no %s in a pattern"),
+        ({"format": "%Y\x00"}, "one line"),
+        ({"format": "\ud800"}, "unicode string"),
         ({"value": "1" * 101}, "at most 100"),
         ({"operation": "difference", "unit": "months"}, "differ in length"),
     ],

@@ -1,5 +1,7 @@
 """html: what is taken out, and pages that want to keep the process busy."""
 
+import time
+
 import pytest
 from pydantic import ValidationError
 
@@ -112,6 +114,44 @@ async def test_selectors_have_a_limit_of_work(run_node, monkeypatch):
     with pytest.raises(NodeError, match="selectors took") as caught:
         await found(run_node, "p")
     assert (caught.value.code, caught.value.retryable) == ("too_much_work", False)
+
+
+@pytest.mark.parametrize(
+    "selector",
+    [
+        "li ~ li ~ li",
+        "li:nth-child(2) ~ li:nth-child(3) ~ li:nth-child(4)",
+        "li:not(li ~ li)",
+        "ul:has(li ~ li ~ li)",
+        "a, li:not(li ~ li)",
+    ],
+)
+async def test_a_selector_that_looks_back_and_forth_is_broken_off_in_the_midst(run_node, monkeypatch, selector):
+    monkeypatch.setattr(html, "MAX_SECONDS", 0.3)
+    begun = time.thread_time()
+    with pytest.raises(NodeError, match="selectors took") as caught:
+        await found(run_node, selector, "<ul>" + "<li>" * 19_000 + "</ul>", all=True)
+    assert (caught.value.code, caught.value.retryable) == ("too_much_work", False)
+    assert time.thread_time() - begun < 5
+
+
+async def test_many_selectors_at_once_are_one_search(run_node):
+    begun = time.thread_time()
+    items = await found(run_node, ",".join(["li"] * 300), "<li>x" * 19_000, all=True)
+    assert len(items) == 19_000
+    assert time.thread_time() - begun < 5
+
+
+@pytest.mark.parametrize(
+    ("selector", "value"), [('a[title="]::["], b', "A"), ("""a[title='["::'], i""", "I"), ("a::before, a", None)]
+)
+async def test_brackets_within_a_text_are_no_conditions(run_node, selector, value):
+    page = """<p><a title="]::[">A</a> <i>I</i></p>"""
+    if value is None:
+        with pytest.raises(ValidationError, match="Pseudo-elements"):
+            await found(run_node, selector, page)
+    else:
+        assert await found(run_node, selector, page) == value
 
 
 @pytest.mark.parametrize("selector", ["li li", "li ~ li", "* * *"])

@@ -24,6 +24,28 @@ async def test_filter_sees_item_index_and_input(run_node):
     assert await run_node("list", {}, input=[0, 1, "", "a", None, []]) == [1, "a"]
 
 
+async def test_map_gives_the_value_of_each_item(run_node):
+    config = {"operation": "map", "expression": "{'id': item.id, 'last': index == 3}"}
+    assert await run_node("list", config, input=ORDERS[2:]) == [{"id": 3, "last": False}, {"id": 4, "last": False}]
+    assert await run_node("list", {"operation": "map", "expression": "item.total"}, input=ORDERS) == [
+        30,
+        5.5,
+        None,
+        5.5,
+    ]
+
+
+@pytest.mark.parametrize("operation", ["map", "sort", "unique", "group", "aggregate"])
+async def test_values_that_grow_with_each_item_are_refused(run_node, monkeypatch, operation):
+    monkeypatch.setattr(list_, "MAX_TEXT", 100)
+    config = {"operation": operation, "items": "input.items", "expression": "input.text ~ index"}
+    given = {"items": [1, 2, 3], "text": "x" * 60}
+    with pytest.raises(NodeError, match="more than 100 characters") as caught:
+        await run_node("list", config, input=given)
+    assert (caught.value.code, caught.value.retryable) == ("too_large", False)
+    assert await run_node("list", config | {"operation": "filter"}, input=given) == [1, 2, 3]
+
+
 @pytest.mark.parametrize(
     ("expression", "order", "expected"),
     [

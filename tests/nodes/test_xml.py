@@ -76,6 +76,7 @@ async def test_a_hundred_levels_are_read_and_written(run_node):
         ),
         ({}, {"a": {"@q": '"\n', "#text": "\r"}}, "<a q='\"&#10;'>&#13;</a>"),
         ({}, {"a": {"b": []}}, "<a/>"),
+        ({"indent": True}, {"a": {"b": [], "#text": "x"}}, "<a>x</a>"),
         ({"root": "list"}, {"item": [1, 2]}, "<list><item>1</item><item>2</item></list>"),
         ({"root": "list"}, "x", "<list>x</list>"),
         ({"indent": True}, {"a": {"b": ["x", {"c": ""}]}}, "<a>\n  <b>x</b>\n  <b>\n    <c/>\n  </b>\n</a>"),
@@ -105,6 +106,11 @@ async def test_what_xml_cannot_hold_is_refused(run_node, value, problem):
     with pytest.raises(NodeError, match=problem) as caught:
         await run_node("xml", {"operation": "format"}, input=value)
     assert (caught.value.code, caught.value.retryable) == ("wrong_input", False)
+
+
+async def test_a_list_is_no_root_even_with_a_name(run_node):
+    with pytest.raises(NodeError, match="names its items"):
+        await run_node("xml", {"operation": "format", "root": "list"}, input=[1, 2])
 
 
 async def test_depth_and_size_have_limits(run_node):

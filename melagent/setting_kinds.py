@@ -1,0 +1,65 @@
+"""How a setting is declared: marks that say where it comes from, and the kinds of values that it may have."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BeforeValidator, Field
+
+from melagent.domain.definition import Label
+
+UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+@dataclass(frozen=True, slots=True)
+class Env:
+    """Marks a setting with the environment variables that may give it, the first one set wins."""
+
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Flag:
+    """Marks a setting with the option of the command line that gives it, in its spellings."""
+
+    names: tuple[str, ...]
+
+
+class Secret:
+    """Marks a setting whose value is never shown."""
+
+
+def _seconds(value: object) -> object:
+    """A duration: a number of seconds, or text such as `90s`, `5m`, `1h30m`."""
+    if not isinstance(value, str) or re.fullmatch(r"\d+(\.\d+)?", value.strip()):
+        return value
+    parts = re.findall(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)", value.strip())
+    if not parts or "".join(number + unit for number, unit in parts) != value.strip():
+        raise ValueError("expected a duration such as 90s, 5m or 1h30m")
+    return sum(float(number) * UNITS[unit] for number, unit in parts)
+
+
+def _list(value: object) -> object:
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+def _url_with(*schemes: str) -> AfterValidator:
+    def check(value: str) -> str:
+        if urlsplit(value).scheme not in schemes:
+            raise ValueError(f"expected a URL that begins with {' or '.join(f'{scheme}://' for scheme in schemes)}")
+        return value.rstrip("/")
+
+    return AfterValidator(check)
+
+
+Seconds = Annotated[
+    float, BeforeValidator(_seconds), Field(gt=0, allow_inf_nan=False, json_schema_extra={"format": "duration"})
+]
+TextList = Annotated[tuple[str, ...], BeforeValidator(_list)]
+LabelList = Annotated[tuple[Label, ...], BeforeValidator(_list)]
+HttpUrl = Annotated[str, _url_with("http", "https")]
+DatabaseUrl = Annotated[str, _url_with("postgresql", "postgres"), Secret()]
+RedisUrl = Annotated[str, _url_with("redis", "rediss", "unix"), Secret()]

@@ -1,0 +1,69 @@
+"""For the tests of nodes: runs a node once, as the engine does, on values that the test chooses.
+
+async def test_greets():
+    assert await run_node(Greet(), {"name": "{{ input.who }}"}, input={"who": "Ada"}) == {"text": "hello Ada"}
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from melagent.registry import NodeType
+from melagent.sandbox import expressions
+from melagent.sdk import Json, LogLevel, Node, NodeError, Received, Result, RunInfo
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+@dataclass
+class Context:
+    """What `sdk.NodeContext` promises. `http` is the client to use, if any; `lines` is what the node has logged."""
+
+    input: Json = None
+    inputs: dict[str, Json] = field(default_factory=dict)
+    http: Any = None
+    run: RunInfo = field(default_factory=lambda: RunInfo("run-1", None, "version-1", None))
+    trigger: dict[str, Json] = field(default_factory=lambda: {"id": None, "type": "manual", "node_id": None})
+    step_key: str = "node"
+    attempt: int = 1
+    received: Received | None = None
+    idempotency_key: str = "run-1:node"
+    now: datetime = datetime(2030, 1, 1, tzinfo=UTC)
+    random: random.Random = field(default_factory=lambda: random.Random(1))  # noqa: S311  # must repeat
+    lines: list[tuple[LogLevel, str]] = field(default_factory=list)
+
+    def scope(self, extra: Mapping[str, Json] | None = None) -> dict[str, Json]:
+        """The names that expressions see."""
+        known = {"input": self.input, "inputs": self.inputs, "steps": {}, "run": asdict(self.run)}
+        return {**known, "trigger": self.trigger, "workflow": {"id": self.run.workflow_id}, **(extra or {})}
+
+    def evaluate(self, expression: str, extra: Mapping[str, Json] | None = None) -> Json:
+        try:
+            return expressions.evaluate(expression, self.scope(extra))
+        except expressions.ExpressionError as error:
+            raise NodeError(error.message, code="expression_error", retryable=False) from error
+
+    def render(self, template: str, extra: Mapping[str, Json] | None = None) -> str:
+        try:
+            return expressions.render(template, self.scope(extra))
+        except expressions.ExpressionError as error:
+            raise NodeError(error.message, code="expression_error", retryable=False) from error
+
+    def log(self, level: LogLevel, message: str, **_fields: Json) -> None:
+        self.lines.append((level, message))
+
+
+async def run_node(node: Node[Any], config: dict[str, Json], context: Context | None = None, **given: Any) -> Result:
+    """What the node returns for a config and a context, or for one made of what is `given` (`input=…`).
+
+    Raises what `run` raises, DeclarationError for a node that no server would load, and ValidationError of Pydantic
+    for parameters that are not valid.
+    """
+    node_type, ctx = NodeType.of(node), context or Context(**given)
+    template = expressions.compile_config(config, node_type.raw_fields)
+    rendered = template.render(ctx.scope()) if template else config
+    return await node.run(node_type.params.model_validate(rendered), ctx)
