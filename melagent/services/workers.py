@@ -95,11 +95,10 @@ class Workers:
             instance=self._instance,
         )
         async with transaction(self._pool) as conn:
-            known = await workers.register(conn, row)
-        if known is None:
+            begun_at = await workers.register(conn, row)
+        if begun_at is None:
             raise Conflict(f"A worker with the id {candidate.id!r} is registered already, with another token.")
-        if known:
-            await self._engine.release_workers({candidate.id: None})
+        await self._engine.release_workers({candidate.id: begun_at})
         self._known.forget(candidate.id)
         log.info("worker registered", worker_id=candidate.id, labels=row.labels, concurrency=row.concurrency)
         return session
@@ -128,10 +127,10 @@ class Workers:
         """Forget a worker and free its runs. May be repeated; a session that a later one has ended frees nothing."""
         self._known.forget(session.worker_id)
         async with transaction(self._pool) as conn:
-            forgotten = await workers.forget(conn, session.worker_id, session.session)
-        if forgotten:
+            ended_at = await workers.forget(conn, session.worker_id, session.session)
+        if ended_at is not None:
             self._contacts.pop(session.worker_id, None)
-            await self._engine.release_workers({session.worker_id: None})
+            await self._engine.release_workers({session.worker_id: ended_at})
 
     async def list_all(self) -> list[workers.ListedWorker]:
         async with self._pool.acquire() as conn:

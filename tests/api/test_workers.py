@@ -436,6 +436,50 @@ async def test_an_old_session_that_says_goodbye_frees_nothing_of_the_new_one(rem
         assert await place(pool, run.id) == ("pending", "leased")
 
 
+class HeldUp:
+    """The first release of a worker's runs is held up until it is let go, as on an instance that is stopped there."""
+
+    def __init__(self, engine, monkeypatch):
+        self.reached, self.gate = asyncio.Event(), asyncio.Event()
+        self._release = engine.release_workers
+        monkeypatch.setattr(engine, "release_workers", self)
+
+    async def __call__(self, *arguments):
+        if not self.reached.is_set():
+            self.reached.set()
+            await self.gate.wait()
+        return await self._release(*arguments)
+
+
+async def test_a_registration_that_is_held_up_frees_nothing_of_the_session_after_it(remote, engine, pool, monkeypatch):
+    old_run = await free_run(pool)
+    await remote.claim()
+    held_up = HeldUp(engine, monkeypatch)
+    late = asyncio.create_task(RemoteWorker(remote.client, "one").register())
+    await held_up.reached.wait()
+    await remote.register()
+    assert await place(pool, old_run.id) == ("pending", "free")
+    (item,) = await remote.claim()
+    async with nothing_changes(pool):
+        held_up.gate.set()
+        assert (await late)[0] == 201
+    assert (await remote.beat([item]))[1]["lost"] == []
+
+
+async def test_a_goodbye_that_is_held_up_frees_nothing_of_the_session_after_it(remote, engine, pool, monkeypatch):
+    held_up = HeldUp(engine, monkeypatch)
+    late = asyncio.create_task(remote.call("DELETE"))
+    await held_up.reached.wait()
+    restarted = RemoteWorker(remote.client, "one")
+    await restarted.register()
+    run = await free_run(pool)
+    await restarted.claim()
+    async with nothing_changes(pool):
+        held_up.gate.set()
+        assert (await late)[0] == 204
+    assert await place(pool, run.id) == ("pending", "leased")
+
+
 async def test_an_instance_that_drains_sends_workers_away(remote, services):
     waiting = asyncio.create_task(remote.claim(wait=30))
     await asyncio.sleep(0.1)
