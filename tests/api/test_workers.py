@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from uuid import UUID, uuid4
@@ -128,6 +129,27 @@ async def test_a_claim_waits_and_is_answered_when_a_run_starts_here(remote, engi
     assert not waiting.done()
     await engine.start(run := new_run())
     assert [item["run_id"] for item in await asyncio.wait_for(waiting, 30)] == [str(run.id)]
+
+
+async def test_an_error_in_a_claim_that_stays_open_ends_its_answer_and_gives_the_run_back(
+    remote, token, pool, monkeypatch
+):
+    def broken(_items):
+        raise RuntimeError("broken")
+
+    monkeypatch.setattr("melagent.api.workers.items_answer", broken)
+    run = await free_run(pool)
+    body = json.dumps({"session": remote.session, "wait_seconds": 20, "stream": True}).encode()
+    reader, writer = await asyncio.open_connection(remote.client.host, remote.client.port)
+    writer.write(b"POST /api/workers/one/claim-work HTTP/1.1\r\nHost: x\r\nConnection: close\r\n")
+    writer.write(b"Authorization: Bearer %s\r\nContent-Length: %d\r\n\r\n%s" % (token.encode(), len(body), body))
+    async with asyncio.timeout(30):
+        answer = await reader.read()
+    writer.close()
+    await writer.wait_closed()
+    assert answer.startswith(b"HTTP/1.1 200 OK")
+    assert answer.endswith(b"\r\n1\r\n\n\r\n0\r\n\r\n")  # the first line, and an end
+    assert await place(pool, run.id) == ("pending", "free")
 
 
 async def test_repeated_entries_are_answered_as_the_first_time_and_change_nothing(remote, pool):
