@@ -13,6 +13,7 @@ import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from ipaddress import ip_network
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -73,6 +74,15 @@ def _list(value: object) -> object:
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
 
+def _networks(value: tuple[str, ...]) -> tuple[str, ...]:
+    for part in value:
+        try:
+            ip_network(part)
+        except ValueError as error:
+            raise ValueError(f"expected addresses and networks such as 10.0.0.0/8: {error}") from None
+    return value
+
+
 def _url_with(*schemes: str) -> AfterValidator:
     def check(value: str) -> str:
         if urlsplit(value).scheme not in schemes:
@@ -84,6 +94,7 @@ def _url_with(*schemes: str) -> AfterValidator:
 
 Seconds = Annotated[float, BeforeValidator(_seconds), Field(gt=0, allow_inf_nan=False)]
 TextList = Annotated[tuple[str, ...], BeforeValidator(_list)]
+NetworkList = Annotated[TextList, AfterValidator(_networks)]
 LabelList = Annotated[tuple[Label, ...], BeforeValidator(_list)]
 HttpUrl = Annotated[str, _url_with("http", "https")]
 DatabaseUrl = Annotated[str, _url_with("postgresql", "postgres"), Secret()]
@@ -95,10 +106,14 @@ class _Group(BaseModel):
 
 
 class Server(_Group):
+    """`metrics_port` is used with `metrics_access: port`. `trusted_proxies`: whose X-Forwarded headers count."""
+
     port: Annotated[int, Env(("PORT", "MEL_SERVER_PORT"))] = Field(default=8080, ge=0, le=65535)
     host: Annotated[str, Env(("MEL_SERVER_HOST",))] = "127.0.0.1"
     public_url: Annotated[HttpUrl | None, Env(("MEL_PUBLIC_URL",))] = None
-    metrics_access: Annotated[Literal["open", "token"], Env(("MEL_METRICS_ACCESS",))] = "open"
+    trusted_proxies: Annotated[NetworkList, Env(("MEL_TRUSTED_PROXIES",))] = ()
+    metrics_access: Annotated[Literal["open", "token", "port"], Env(("MEL_METRICS_ACCESS",))] = "open"
+    metrics_port: Annotated[int, Env(("MEL_METRICS_PORT",))] = Field(default=9090, ge=0, le=65535)
     worker_token: Annotated[str | None, Secret(), Env(("MEL_WORKER_TOKEN",))] = Field(default=None, repr=False)
 
 
