@@ -235,6 +235,21 @@ async def test_a_large_value_that_is_not_json_is_refused(remote, pool):
     assert await pool.fetchval("SELECT count(*) FROM steps") == 0
 
 
+async def test_an_entry_with_more_values_than_a_run_may_have_is_refused_before_they_are_loaded(remote, pool):
+    run = await free_run(pool)
+    (item,) = await remote.claim()
+    await pool.execute(
+        "INSERT INTO payload_parts (run_id, hash, start, total, data)"
+        " SELECT $1, sha256(value::text::bytea), 0, 16777216, convert_to(repeat('1', 16777216), 'UTF8')"
+        " FROM generate_series(1, 6) AS value",
+        run.id,
+    )
+    digests = [hashlib.sha256(str(value).encode()).hexdigest() for value in range(1, 7)]
+    steps = [step(digest, seq, output={"hash": digest}) for seq, digest in enumerate(digests, 1)]
+    (rejected,) = (await remote.journal(entry(item, 1, *steps)))[1]["rejected"]
+    assert (rejected["error"], "together" in rejected["message"]) == ("invalid", True)
+
+
 async def test_a_lease_that_passed_on_is_lost_in_every_call(remote, pool, engine):
     await free_run(pool)
     (item,) = await remote.claim()
