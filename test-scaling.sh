@@ -15,21 +15,9 @@ URL=http://localhost:${MEL_HTTP_PORT:-8080}
 say() { printf '%s\n' "$*"; }
 fail() { say "FAIL  $*"; exit 1; }
 
-install_locally() { # what --local needs besides Python
-    local missing=()
-    command -v nginx >/dev/null || [ -x /usr/sbin/nginx ] || missing+=(nginx-light)
-    command -v redis-server >/dev/null || missing+=(redis-server)
-    [ ${#missing[@]} -eq 0 ] && return
-    command -v apt-get >/dev/null || fail "please install: ${missing[*]}"
-    local sudo=""
-    [ "$(id -u)" = 0 ] || sudo="sudo -n"
-    say "installing ${missing[*]}"
-    $sudo apt-get update -q >/dev/null && $sudo apt-get install -y -q --no-install-recommends "${missing[@]}" >/dev/null
-}
-
 locally() {
     ./server --prepare
-    install_locally
+    .ci/packages nginx-light redis-server
     PYTHONPATH=. exec .venv/bin/python -m deploy.local.scaling "$@"
 }
 

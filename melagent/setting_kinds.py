@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from ipaddress import ip_network
 from typing import Annotated
 from urllib.parse import urlsplit
 
@@ -46,6 +47,15 @@ def _list(value: object) -> object:
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
 
+def _networks(value: tuple[str, ...]) -> tuple[str, ...]:
+    for part in value:
+        try:
+            ip_network(part)
+        except ValueError as error:
+            raise ValueError(f"expected addresses and networks such as 10.0.0.0/8: {error}") from None
+    return value
+
+
 def _url_with(*schemes: str) -> AfterValidator:
     def check(value: str) -> str:
         if urlsplit(value).scheme not in schemes:
@@ -59,6 +69,7 @@ Seconds = Annotated[
     float, BeforeValidator(_seconds), Field(gt=0, allow_inf_nan=False, json_schema_extra={"format": "duration"})
 ]
 TextList = Annotated[tuple[str, ...], BeforeValidator(_list)]
+NetworkList = Annotated[TextList, AfterValidator(_networks)]
 LabelList = Annotated[tuple[Label, ...], BeforeValidator(_list)]
 HttpUrl = Annotated[str, _url_with("http", "https")]
 DatabaseUrl = Annotated[str, _url_with("postgresql", "postgres"), Secret()]

@@ -35,6 +35,7 @@ from melagent.setting_kinds import (
     Flag,
     HttpUrl,
     LabelList,
+    NetworkList,
     RedisUrl,
     Seconds,
     Secret,
@@ -70,8 +71,14 @@ class Server(_Group):
     public_url: Annotated[HttpUrl | None, Env(("MEL_PUBLIC_URL",))] = Field(
         default=None, description="How others reach this server; derived from the request when not given"
     )
-    metrics_access: Annotated[Literal["open", "token"], Env(("MEL_METRICS_ACCESS",))] = Field(
-        default="open", description="Whether `/metrics` needs an API key"
+    trusted_proxies: Annotated[NetworkList, Env(("MEL_TRUSTED_PROXIES",))] = Field(
+        default=(), description="Addresses and networks whose X-Forwarded headers count"
+    )
+    metrics_access: Annotated[Literal["open", "token", "port"], Env(("MEL_METRICS_ACCESS",))] = Field(
+        default="open", description="Whether `/metrics` needs an API key, or has a port of its own"
+    )
+    metrics_port: Annotated[int, Env(("MEL_METRICS_PORT",))] = Field(
+        default=9090, ge=0, le=65535, description="Port of the metrics when they have one of their own"
     )
     worker_token: Annotated[str | None, Secret(), Env(("MEL_WORKER_TOKEN",))] = Field(
         default=None, repr=False, description="A token that workers may use, beside those of `server token create`"

@@ -3,6 +3,7 @@
 import ast
 import importlib.metadata
 import json
+import os
 import re
 import subprocess
 import sys
@@ -95,6 +96,40 @@ def test_script_can_be_run_and_its_shell_finds_no_fault(path):
     assert script.stat().st_mode & 0o111 == 0o111
     shell = script.read_text().splitlines()[0].rpartition("/")[2].removeprefix("env ")
     subprocess.run([shell, "-n", script], check=True)
+
+
+@pytest.fixture
+def packages(tmp_path):
+    """Runs `.ci/packages` for a package that is nowhere, not as root; `sudo` is what is given. What was said."""
+
+    def packages(sudo):
+        for name, script in (("id", "echo 1000"), ("sudo", sudo), ("apt-get", "exit 0")):
+            path = tmp_path / name
+            path.write_text(f"#!/bin/sh\n{script}\n")
+            path.chmod(0o755)
+        environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "POLICY_RC_D": f"{tmp_path}/policy-rc.d"}
+        command = [ROOT / ".ci/packages", "nowhere"]
+        ran = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+        return ran.stderr
+
+    return packages
+
+
+def test_tests_go_on_where_sudo_asks_for_a_password_and_what_is_missing_is_named(packages):
+    assert "not installed: nowhere" in packages("echo 'sudo: a password is required' >&2; exit 1")
+
+
+def test_tests_go_on_where_a_package_cannot_be_fetched(packages):
+    assert "not installed: nowhere" in packages('case "$*" in *install*) exit 100;; esac')
+
+
+def test_what_is_installed_for_tests_is_not_started(packages, tmp_path):
+    assert "not installed" not in packages(f"""printf '%s\\n' "$*" >>{tmp_path}/log""")
+    calls = (tmp_path / "log").read_text().splitlines()
+    installed = next(number for number, call in enumerate(calls) if "install -y" in call)
+    assert calls[installed].endswith(" nowhere")
+    assert f"tee {tmp_path}/policy-rc.d" in "\n".join(calls[:installed])
+    assert calls[-1].endswith(f"rm -f {tmp_path}/policy-rc.d")
 
 
 def test_every_library_is_explained():

@@ -131,6 +131,20 @@ def test_runs_may_be_kept_for_ever_but_not_for_less_than_no_time():
         assert "retention.runs_days" in problems_of(environ={"MEL_RETENTION_RUNS_DAYS": text})
 
 
+def test_trusted_proxies_are_addresses_and_networks():
+    settings = load(environ={"MEL_TRUSTED_PROXIES": "10.0.0.0/8, ::1"})
+    assert settings.server.trusted_proxies == ("10.0.0.0/8", "::1")
+    found = problems_of(environ={"MEL_TRUSTED_PROXIES": "10.0.0.0/8,nginx"})
+    assert "expected addresses and networks such as 10.0.0.0/8" in found["server.trusted_proxies"]
+
+
+def test_metrics_may_be_open_need_a_key_or_have_a_port():
+    for access in ("open", "token", "port"):
+        assert load(environ={"MEL_METRICS_ACCESS": access}).server.metrics_access == access
+    assert load(environ={}).server.metrics_port == 9090
+    assert "server.metrics_access" in problems_of(environ={"MEL_METRICS_ACCESS": "nobody"})
+
+
 def test_heartbeat_must_fit_into_the_lease():
     found = problems_of(environ={"MEL_LEASE_SECONDS": "4"})
     assert found["engine.heartbeat_seconds"] == "default: expected less than engine.lease_seconds, which is 4"

@@ -16,8 +16,9 @@ from melagent.api.bodies import PARSER, read_body, refuse_packed
 from melagent.api.context import KEYS, REQUEST_ID, SERVICES, STARTED, STARTED_AT, STREAM, WEBHOOKS, WORKERS, Services
 from melagent.api.failures import broken_off, failure
 from melagent.api.idempotency import once
-from melagent.api.metrics import GAUGES, Gauges, watch_loop
+from melagent.api.metrics import GAUGES, Gauges, scrape, watch_loop
 from melagent.api.openapi import DOCUMENT, document
+from melagent.api.proxies import as_sent
 from melagent.api.routes import DEMO_ROUTES, ROUTES
 from melagent.api.wire import MAX_BODY_BYTES, checked_body, checked_message, checked_query
 from melagent.protocol.messages import Message
@@ -36,11 +37,16 @@ SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
 
 def build_app(services: Services) -> web.Application:
-    """The API as an application. It owns none of the services: whoever made them closes them."""
+    """The API as an application. It owns none of the services: whoever made them closes them.
+
+    Metrics that have a port of their own (see `build_metrics_app`) are not part of it.
+    """
     app = web.Application(
         middlewares=[_answer_errors], client_max_size=MAX_BODY_BYTES, handler_args={"auto_decompress": False}
     )
     routes = (*ROUTES, *DEMO_ROUTES) if services.demo else ROUTES
+    if services.metrics_access == "port":
+        routes = tuple(route for route in routes if route.handler is not scrape)
     app[SERVICES] = services
     app[KEYS] = Keys(services.pool, services.bootstrap_key, services.worker_token)
     app[WORKERS] = Workers(services.pool, services.engine, services.registry, services.instance)
@@ -55,6 +61,15 @@ def build_app(services: Services) -> web.Application:
     for route in routes:
         _add(app, route)
     return app
+
+
+def build_metrics_app(app: web.Application) -> web.Application:
+    """The metrics of an application, and nothing else: for a port that only those who scrape can reach."""
+    metrics = web.Application(middlewares=[_answer_errors])
+    metrics[SERVICES], metrics[GAUGES] = app[SERVICES], app[GAUGES]
+    metrics.on_response_prepare.append(_mark)
+    metrics.router.add_get("/metrics", scrape)
+    return metrics
 
 
 async def _note_contacts(app: web.Application) -> AsyncIterator[None]:
@@ -97,6 +112,7 @@ async def _answer_errors(request: web.Request, handler: Handler) -> web.StreamRe
     request[REQUEST_ID] = sent if SANE_REQUEST_ID.fullmatch(sent) else secrets.token_hex(8)
     request[STARTED] = time.perf_counter()
     try:
+        request = as_sent(request, request.app[SERVICES].trusted_proxies)
         refuse_packed(request)
         return await handler(request)
     except Exception as error:  # noqa: BLE001  # the outermost door: every error leaves in the contract's form

@@ -16,6 +16,9 @@ from melagent.services.workers import Workers
 from melagent.store.run_keys import Claim
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from melagent.api.proxies import Networks
     from melagent.engine.engine import Engine
     from melagent.registry import Registry
     from melagent.store.pool import Pool
@@ -26,7 +29,8 @@ class Services:
     """What the API stands on; made once by the program and given to `build_app`.
 
     `migrations` are the ids that the schema must have. `public_url` is what webhook addresses begin with; null derives
-    it from the request. Setting `draining` turns /ready to 503 and ends streams with a hint to reconnect.
+    it from the request, as a proxy among `trusted_proxies` tells it. Setting `draining` turns /ready to 503 and ends
+    streams with a hint to reconnect. `leases` counts the runs that this very process has leased.
     """
 
     pool: Pool
@@ -37,10 +41,12 @@ class Services:
     migrations: frozenset[str] = frozenset()
     demo: bool = False
     public_url: str | None = None
-    metrics_access: Literal["open", "token"] = "open"
+    metrics_access: Literal["open", "token", "port"] = "open"
+    trusted_proxies: Networks = ()
     bootstrap_key: str | None = None
     worker_token: str | None = None
     heartbeat_seconds: float = 5.0
+    leases: Callable[[], int] = lambda: 0
     draining: asyncio.Event = field(default_factory=asyncio.Event)
 
 

@@ -47,7 +47,12 @@ async def health(request: web.Request) -> web.Response:
     }
     if request.headers.get("X-Debug") == "true":
         uptime = time.monotonic() - request.app[STARTED_AT]
-        body["debug"] = {"pid": os.getpid(), "uptime_seconds": uptime, "pool": pool_numbers(services.pool)}
+        body["debug"] = {
+            "pid": os.getpid(),
+            "uptime_seconds": uptime,
+            "pool": pool_numbers(services.pool),
+            "leases": services.leases(),
+        }
     return answer(body)
 
 

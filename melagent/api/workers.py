@@ -11,7 +11,7 @@ from uuid import UUID
 from aiohttp import web
 
 from melagent.api.bodies import parsed
-from melagent.api.context import WORKER, WORKERS, services_of, uuid_in_path
+from melagent.api.context import STREAM, WORKER, WORKERS, services_of, uuid_in_path
 from melagent.api.wire import UNBUFFERED, answer_message
 from melagent.domain.work import Verdict
 from melagent.engine.live import LiveLine
@@ -131,6 +131,7 @@ async def claim_work(request: web.Request, body: Claim) -> web.StreamResponse:
 async def _stream_work(request: web.Request, asker: Asker, body: Claim) -> web.StreamResponse:
     response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson", **UNBUFFERED})
     await response.prepare(request)
+    request[STREAM] = response
     await response.write(b"\n")  # so that the worker sees that nobody on the way holds lines back
     async with services_of(request).engine.desk.asking(asker, body.max_items, lambda: _is_there(request)) as ask:
         until = ask.asked_at + body.wait_seconds
@@ -146,7 +147,7 @@ async def _stream_work(request: web.Request, asker: Asker, body: Claim) -> web.S
 async def _given_back_on_failure(request: web.Request, items: Sequence[WorkItem]) -> AsyncIterator[None]:
     try:
         yield
-    except (ConnectionError, asyncio.CancelledError):
+    except BaseException:
         await services_of(request).engine.give_back({item.run_id: item.lease for item in items})
         raise
 

@@ -8,6 +8,7 @@ import os
 import socket
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
+from ipaddress import ip_network
 from typing import TYPE_CHECKING, Any, Literal
 from uuid import uuid4
 
@@ -15,7 +16,7 @@ import structlog
 from aiohttp import web
 
 from melagent import __version__, migrate
-from melagent.api.app import build_app
+from melagent.api.app import build_app, build_metrics_app
 from melagent.api.context import Services
 from melagent.broker.postgres import postgres_broker
 from melagent.broker.redis import redis_broker
@@ -23,6 +24,7 @@ from melagent.domain.requirement import capabilities
 from melagent.engine.context import World
 from melagent.engine.engine import Engine
 from melagent.engine.metrics import REGISTRY
+from melagent.errors import Conflict
 from melagent.maintenance.partitioner import Partitioner
 from melagent.maintenance.poolkeeper import PoolKeeper
 from melagent.maintenance.pruner import Pruner
@@ -108,10 +110,10 @@ async def open_server(settings: Settings, dsn: str, role: Role) -> Server:
         for part in loops:
             part.loop.start()
             stack.push_async_callback(part.loop.stop)
-        listening = _listen(settings)
+        listening = _listen(settings.server.host, settings.server.port)
         port = listening.getsockname()[1]
         worker = await _open_worker(settings, engine, registry, port, stack) if role == "server" else None
-        services = _services(settings, pool, engine, registry, role)
+        services = _services(settings, pool, engine, registry, worker)
         registrar = _open_registrar(services, role, worker, stack)
         await _serve(settings, services, listening, stack)
         server = Server(settings, services, f"http://{_reachable(settings.server.host)}:{port}", worker, registrar)
@@ -189,12 +191,29 @@ def _open_registrar(services: Services, role: Role, worker: Worker | None, stack
 
 async def _serve(settings: Settings, services: Services, listening: socket.socket, stack: AsyncExitStack) -> None:
     grace = settings.engine.shutdown_grace_seconds * REQUESTS_SHARE_OF_GRACE
-    runner = web.AppRunner(build_app(services), access_log=None, handle_signals=False, shutdown_timeout=grace)
+    app = build_app(services)
+    if services.metrics_access == "port":
+        await _serve_metrics(app, settings.server.host, settings.server.metrics_port, stack)
+    runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=grace)
     await runner.setup()
     stack.push_async_callback(runner.cleanup)
     site = web.SockSite(runner, listening, backlog=1024)
     await site.start()
     stack.push_async_callback(_stop_listening, site)
+
+
+async def _serve_metrics(app: web.Application, host: str, port: int, stack: AsyncExitStack) -> None:
+    """Serve metrics on a port of their own, until after the last request has ended. Conflict when it is taken."""
+    try:
+        listening = _listen(host, port)
+    except OSError as error:
+        reason = f"Cannot listen on {host}:{port} for metrics: {error.strerror}. Choose another with MEL_METRICS_PORT."
+        raise Conflict(reason) from error
+    runner = web.AppRunner(build_metrics_app(app), access_log=None, handle_signals=False, shutdown_timeout=1)
+    await runner.setup()
+    stack.push_async_callback(runner.cleanup)
+    await web.SockSite(runner, listening).start()
+    log.info("metrics listening", port=listening.getsockname()[1])
 
 
 async def _stop_listening(site: web.BaseSite) -> None:
@@ -203,7 +222,7 @@ async def _stop_listening(site: web.BaseSite) -> None:
     await asyncio.sleep(LAST_REQUEST_SECONDS)
 
 
-def _services(settings: Settings, pool: Pool, engine: Engine, registry: Registry, role: Role) -> Services:
+def _services(settings: Settings, pool: Pool, engine: Engine, registry: Registry, worker: Worker | None) -> Services:
     return Services(
         pool=pool,
         engine=engine,
@@ -211,19 +230,21 @@ def _services(settings: Settings, pool: Pool, engine: Engine, registry: Registry
         instance=f"{socket.gethostname()}-{uuid4().hex[:6]}",
         version=__version__,
         migrations=frozenset(migrate.known_ids()),
-        demo=role == "server",
+        demo=worker is not None,
         public_url=settings.server.public_url,
         metrics_access=settings.server.metrics_access,
+        trusted_proxies=tuple(map(ip_network, settings.server.trusted_proxies)),
         bootstrap_key=settings.security.bootstrap_api_key,
         worker_token=settings.server.worker_token,
         heartbeat_seconds=settings.engine.heartbeat_seconds,
+        leases=lambda: worker.busy if worker is not None else 0,
     )
 
 
-def _listen(settings: Settings) -> socket.socket:
+def _listen(host: str, port: int) -> socket.socket:
     """Bind before anything is told the port; OSError when it is taken."""
-    family = socket.AF_INET6 if ":" in settings.server.host else socket.AF_INET
-    listening = socket.create_server((settings.server.host, settings.server.port), family=family, backlog=1024)
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.create_server((host, port), family=family, backlog=1024)
     listening.setblocking(False)  # noqa: FBT003  # the standard library takes it by position
     return listening
 

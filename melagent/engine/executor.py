@@ -291,8 +291,9 @@ class Executor:
         if ended.opens:
             self._course.open(place, record)
             return None
+        in_loop = self._course.around(place.plan) is not None
         self._course.advance(place, record)
-        if record.status is StepStatus.FAILED and self._course.around(place.plan) is not None:
+        if in_loop and record.status is StepStatus.FAILED:
             return None  # its loop decides
         if ended.settle is None and compiled.prompt and (self._course.ready or self._running):
             self._journal.flush()

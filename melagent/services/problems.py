@@ -40,14 +40,15 @@ def problems(definition: Definition, registry: Registry) -> list[Problem]:
 
 def _problems(definition: Definition, registry: Registry) -> Iterator[Problem]:
     types = {node.id: registry.get(node.type) for node in definition.nodes}
-    broken_graph = [*_repeated_ids(definition), *_dangling_edges(definition)]
-    yield from broken_graph
+    repeated_ids = list(_repeated_ids(definition))
+    yield from repeated_ids
+    yield from _dangling_edges(definition)
     yield from _wrong_nodes(definition, types)
     yield from _missing_entry(definition, types)
     yield from _wrong_settings(definition)
     yield from _wrong_requirement(definition, registry)
-    if not broken_graph:
-        graph = Graph.of(definition)
+    if not repeated_ids:
+        graph = Graph.of(_without_dangling_edges(definition))
         ordered = list(groups(graph))
         yield from _cycles(graph, ordered)
         yield from _wrong_edges(definition, types)
@@ -66,6 +67,12 @@ def _dangling_edges(definition: Definition) -> Iterator[Problem]:
         edge = definition.edges[position]
         side = "source" if edge.source == node_id else "target"
         yield Problem(f"edges[{position}].{side}", f"There is no node {node_id!r}.")
+
+
+def _without_dangling_edges(definition: Definition) -> Definition:
+    lost = {position for position, _ in dangling(definition)}
+    edges = tuple(edge for position, edge in enumerate(definition.edges) if position not in lost)
+    return definition.model_copy(update={"edges": edges}) if lost else definition
 
 
 def _wrong_nodes(definition: Definition, types: dict[str, NodeType | None]) -> Iterator[Problem]:
@@ -116,13 +123,13 @@ def _leaking_loops(definition: Definition) -> Iterator[Problem]:
 def _wrong_edges(definition: Definition, types: dict[str, NodeType | None]) -> Iterator[Problem]:
     handles = {node.id: _handles(node, types[node.id]) for node in definition.nodes}
     for position, edge in enumerate(definition.edges):
-        known = handles[edge.source]
+        known = handles.get(edge.source)
         if known is not None and edge.source_handle not in known:
             yield Problem(
                 f"edges[{position}].source_handle",
                 f"Node {edge.source!r} has no output {edge.source_handle!r}; it has {_some(known)}.",
             )
-        yield from _wrong_target(position, edge, types[edge.target])
+        yield from _wrong_target(position, edge, types.get(edge.target))
 
 
 def _wrong_target(position: int, edge: Edge, node_type: NodeType | None) -> Iterator[Problem]:

@@ -18,7 +18,8 @@ import structlog
 from melagent.domain.requirement import capabilities
 from melagent.engine.ask import Asker
 from melagent.engine.batch import Batcher
-from melagent.errors import Conflict, Forbidden, LeaseLost, NotFound, Problem, Unprocessable
+from melagent.engine.values import MAX_RUN_BYTES, MAX_VALUE_BYTES
+from melagent.errors import Conflict, Forbidden, LeaseLost, NotFound, Problem, TooLarge, Unprocessable
 from melagent.loop import Loop
 from melagent.protocol.values import NOTHING, child_call
 from melagent.services.calls import Calls
@@ -47,6 +48,9 @@ TRUSTED_SECONDS = 45.0
 CONTACT_SECONDS = 5.0
 SWEEP_SECONDS = 3600.0
 """After this time a worker that is silent is forgotten, and parts that no journal named are deleted."""
+
+MAX_ENTRY_BYTES = MAX_RUN_BYTES + MAX_VALUE_BYTES
+"""Of large values in one entry: all that the steps of a run may have, and the output of the run."""
 
 REGISTER_AGAIN = Problem("session", "Register again.")
 OTHER_SESSION = Problem("session", "This one has ended.")
@@ -102,11 +106,10 @@ class Workers:
             instance=self._instance,
         )
         async with transaction(self._pool) as conn:
-            known = await workers.register(conn, row)
-        if known is None:
+            begun_at = await workers.register(conn, row)
+        if begun_at is None:
             raise Conflict(f"A worker with the id {candidate.id!r} is registered already, with another token.")
-        if known:
-            await self._engine.release_workers({candidate.id: None})
+        await self._engine.release_workers({candidate.id: begun_at})
         self._known.forget(candidate.id)
         log.info("worker registered", worker_id=candidate.id, labels=row.labels, concurrency=row.concurrency)
         return session
@@ -135,10 +138,10 @@ class Workers:
         """Forget a worker and free its runs. May be repeated; a session that a later one has ended frees nothing."""
         self._known.forget(session.worker_id)
         async with transaction(self._pool) as conn:
-            forgotten = await workers.forget(conn, session.worker_id, session.session)
-        if forgotten:
+            ended_at = await workers.forget(conn, session.worker_id, session.session)
+        if ended_at is not None:
             self._contacts.pop(session.worker_id, None)
-            await self._engine.release_workers({session.worker_id: None})
+            await self._engine.release_workers({session.worker_id: ended_at})
 
     async def page(self, after: str, limit: int) -> tuple[list[workers.ListedWorker], int]:
         """The workers with an id behind `after`, in the order of their ids, and how many there are in all."""
@@ -194,12 +197,17 @@ class Workers:
                 raise LeaseLost
 
     async def uploaded(self, run_id: UUID, digests: Collection[bytes]) -> dict[bytes, bytes]:
-        """Values whose parts have come, or that the run has already. Unprocessable names those that are missing."""
+        """Values whose parts have come, or that the run has already. Unprocessable names those that are missing.
+
+        TooLarge when they are more than a run may have: nobody shall make an instance load them all.
+        """
         async with self._pool.acquire() as conn:
+            _check_size(await parts.size(conn, run_id, digests))
             found = await parts.load(conn, run_id, digests)
         sound = await asyncio.to_thread(_sound, found)
         if left := [digest for digest in digests if digest not in sound]:
             async with self._pool.acquire() as conn:
+                _check_size(await payloads.size(conn, run_id, left))
                 sound |= await payloads.load(conn, run_id, left)
         if missing := [digest.hex() for digest in digests if digest not in sound]:
             raise Unprocessable(f"These values were not uploaded whole: {', '.join(missing)}.")
@@ -239,6 +247,11 @@ class Workers:
             await self._engine.release_workers(granted_before, kept)
         by_worker = dict(zip((beat.worker_id for beat in in_order), answers, strict=True))
         return [by_worker.get(beat.worker_id) for beat in beats]
+
+
+def _check_size(size: int) -> None:
+    if size > MAX_ENTRY_BYTES:
+        raise TooLarge(f"The large values of an entry may have {MAX_ENTRY_BYTES:,} bytes together.")
 
 
 def _sound(found: Mapping[bytes, bytes]) -> dict[bytes, bytes]:

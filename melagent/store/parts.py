@@ -24,6 +24,14 @@ async def put(
     return bool(await conn.execute(PUT_PART, run_id, lease, digest, start, total, data) == "INSERT 0 1")
 
 
+PARTS_SIZE = "SELECT sum(octet_length(data)) FROM payload_parts WHERE run_id = $1 AND hash = ANY($2::bytea[])"
+
+
+async def size(conn: Connection, run_id: UUID, hashes: Collection[bytes]) -> int:
+    """The bytes of all parts of these values."""
+    return int(await conn.fetchval(PARTS_SIZE, run_id, list(hashes)) or 0)
+
+
 LOAD_PARTS = """
 SELECT hash, start, total, data FROM payload_parts WHERE run_id = $1 AND hash = ANY($2::bytea[]) ORDER BY start
 """

@@ -55,6 +55,14 @@ def unpack(data: bytes) -> bytes:
     return zlib.decompress(data)
 
 
+SIZE = "SELECT sum(size) FROM payloads WHERE run_id = $1 AND hash = ANY($2::bytea[])"
+
+
+async def size(conn: Connection, run_id: UUID, hashes: Collection[bytes]) -> int:
+    """The bytes of these values, unpacked."""
+    return int(await conn.fetchval(SIZE, run_id, list(hashes)) or 0)
+
+
 LOAD = "SELECT hash, data FROM payloads WHERE run_id = $1 AND hash = ANY($2::bytea[])"
 
 

@@ -39,13 +39,17 @@ ON CONFLICT (id) DO UPDATE
        instance = excluded.instance, draining = false, registered_at = now(), last_contact_at = now(),
        heartbeat_seq = 0, heartbeat_at = NULL
  WHERE known.token_id = excluded.token_id OR known.last_contact_at < now() - interval '1 minute'
-RETURNING xmax <> 0 AS known
+RETURNING clock_timestamp() AS begun_at
 """
 
 
-async def register(conn: Connection, worker: WorkerRow) -> bool | None:
-    """Begin a session; whether the id was registered before. Null when somebody with another token has it."""
-    row = await conn.fetchrow(
+async def register(conn: Connection, worker: WorkerRow) -> datetime | None:
+    """Begin a session, which ends an earlier one of this worker; the moment, by the database's clock.
+
+    Null when somebody with another token has the id. Whatever was granted before the moment was granted to an earlier
+    session, and nothing of a later one was.
+    """
+    begun_at: datetime | None = await conn.fetchval(
         REGISTER,
         worker.id,
         worker.session,
@@ -57,7 +61,7 @@ async def register(conn: Connection, worker: WorkerRow) -> bool | None:
         worker.concurrency,
         worker.instance,
     )
-    return None if row is None else bool(row["known"])
+    return begun_at
 
 
 FIND_WORKER = """
@@ -129,12 +133,13 @@ async def contact(conn: Connection, sessions: dict[str, UUID], instance: str) ->
     await conn.execute(CONTACT, list(sessions.keys()), list(sessions.values()), instance)
 
 
-FORGET_WORKER = "DELETE FROM workers WHERE id = $1 AND session = $2"
+FORGET_WORKER = "DELETE FROM workers WHERE id = $1 AND session = $2 RETURNING clock_timestamp() AS ended_at"
 
 
-async def forget(conn: Connection, worker_id: str, session: UUID) -> bool:
-    """End a session. False when it had ended before."""
-    return bool(await conn.execute(FORGET_WORKER, worker_id, session) == "DELETE 1")
+async def forget(conn: Connection, worker_id: str, session: UUID) -> datetime | None:
+    """End a session; the moment, by the database's clock. Null when it had ended before."""
+    ended_at: datetime | None = await conn.fetchval(FORGET_WORKER, worker_id, session)
+    return ended_at
 
 
 FORGET_SILENT = "DELETE FROM workers WHERE last_contact_at < now() - make_interval(secs => $1)"

@@ -1,7 +1,8 @@
 """A worker: a number of places, the leased runs that fill them, and the three loops that keep both.
 
 Claiming asks for as many runs as there are free places; the heartbeat keeps the leases; the watchdog stops runs whose
-lease may have run out, by this machine's monotonic clock, counted from before the call that granted or extended it.
+lease may have run out, by this machine's monotonic clock, counted from before the call that granted or extended it. A
+worker whose event loop is held up for longer than half a lease takes nothing new: what it has is enough to lose.
 """
 
 from __future__ import annotations
@@ -80,6 +81,8 @@ class Worker:
         self._held: dict[UUID, Held] = {}
         self._versions: OrderedDict[UUID, CompiledVersion] = OrderedDict()
         self._accepting = False
+        self._watched_at = 0.0
+        self._lag = 0.0
         self._more_waits = False
         self._claiming = [
             Loop("claim", self._claim, interval_seconds=CLAIM_SECONDS) for _ in range(max(1, source.claims))
@@ -109,6 +112,7 @@ class Worker:
 
     def start(self) -> None:
         self._accepting = True
+        self._watched_at = asyncio.get_running_loop().time()
         for loop in (*self._claiming, self._heartbeat, self._watchdog):
             loop.start()
 
@@ -146,7 +150,7 @@ class Worker:
             self._drop(held)
 
     def reserve(self, wanted: int) -> int:
-        count = min(wanted, self._free) if self._accepting else 0
+        count = min(wanted, self._free) if self._accepting and not self._lags() else 0
         self._free -= count
         return count
 
@@ -279,10 +283,20 @@ class Worker:
             held.fetching = None
 
     async def _stop_expired(self) -> float | None:
+        self._lag = self._overdue()
+        self._watched_at = asyncio.get_running_loop().time()
         for held in list(self._held.values()):
             if not self._still_holds(held):
                 self._drop(held)
         return None
+
+    def _overdue(self) -> float:
+        """Seconds for which the watchdog has been due."""
+        return asyncio.get_running_loop().time() - self._watched_at - WATCHDOG_SECONDS
+
+    def _lags(self) -> bool:
+        """Whether the event loop is, or was at the last pass of the watchdog, held up for more than half a lease."""
+        return max(self._lag, self._overdue()) > self._options.lease_seconds / 2
 
     def _still_holds(self, held: Held) -> bool:
         return asyncio.get_running_loop().time() < held.until - WATCHDOG_MARGIN_SECONDS

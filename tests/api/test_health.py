@@ -3,7 +3,9 @@ from contextlib import AsyncExitStack
 from dataclasses import replace
 
 import pytest
+from aiohttp.test_utils import TestClient, TestServer
 
+from melagent.api.app import build_app, build_metrics_app
 from melagent.store import runs
 from melagent.store.health import applied_migrations
 from melagent.store.ids import new_id
@@ -22,6 +24,7 @@ async def test_health_tells_more_when_debugging(client):
     body = await (await client.get("/health", headers={"X-Debug": "true"})).json()
     assert body["debug"]["pid"] > 0
     assert body["debug"]["pool"]["max"] == 10
+    assert body["debug"]["leases"] == 0
 
 
 async def test_health_asks_nothing_of_the_database(client, pool):
@@ -107,6 +110,17 @@ async def test_metrics_may_be_kept_for_those_with_a_key(serve, services):
         assert (await client.get("/metrics")).status == 401
         answer = await client.get("/metrics", headers={"X-API-Key": services.bootstrap_key})
         assert answer.status == 200
+
+
+async def test_metrics_may_have_a_port_of_their_own(serve, services):
+    apart = replace(services, metrics_access="port")
+    async with serve(apart) as client:
+        assert (await client.get("/metrics")).status == 404
+        assert "/metrics" not in (await (await client.get("/api/openapi.json")).json())["paths"]
+    async with TestClient(TestServer(build_metrics_app(build_app(apart)))) as client:
+        answer = await client.get("/metrics")
+        assert (answer.status, "mel_queue_depth" in await answer.text()) == (200, True)
+        assert (await client.get("/api/workflows")).status == 404
 
 
 async def test_callers_who_wait_for_a_connection_are_counted(client, pool, eventually):

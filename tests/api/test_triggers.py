@@ -1,4 +1,5 @@
 from dataclasses import replace
+from ipaddress import ip_network
 
 from melagent.services.access import Role
 
@@ -28,6 +29,21 @@ async def test_addresses_begin_with_the_public_url_or_with_where_the_request_wen
     async with serve(replace(services, public_url="https://mel.example/")) as other:
         trigger = (await (await other.get("/api/triggers")).json())["triggers"][0]
         assert trigger["webhook_url"].startswith("https://mel.example/webhooks/")
+
+
+async def test_addresses_are_those_that_the_client_sees_through_a_trusted_proxy(client, deploy, serve, services):
+    await deploy()
+    told = {"X-Forwarded-Proto": "https", "X-Forwarded-Host": "mel.example"}
+
+    async def begins(some_client, with_what):
+        async with some_client.get("/api/triggers", headers=told) as answer:
+            (trigger,) = (await answer.json())["triggers"]
+        assert trigger["webhook_url"].startswith(f"{with_what}/webhooks/")
+
+    await begins(client, f"http://{client.host}:{client.port}")
+    for networks, expected in (("127.0.0.0/8", "https://mel.example"), ("10.0.0.0/8", None)):
+        async with serve(replace(services, trusted_proxies=(ip_network(networks),))) as other:
+            await begins(other, expected or f"http://{other.host}:{other.port}")
 
 
 async def test_triggers_come_in_pages_and_by_workflow(client, deploy):

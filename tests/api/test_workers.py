@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from uuid import UUID, uuid4
@@ -130,6 +131,27 @@ async def test_a_claim_waits_and_is_answered_when_a_run_starts_here(remote, engi
     assert [item["run_id"] for item in await asyncio.wait_for(waiting, 30)] == [str(run.id)]
 
 
+async def test_an_error_in_a_claim_that_stays_open_ends_its_answer_and_gives_the_run_back(
+    remote, token, pool, monkeypatch
+):
+    def broken(_items):
+        raise RuntimeError("broken")
+
+    monkeypatch.setattr("melagent.api.workers.items_answer", broken)
+    run = await free_run(pool)
+    body = json.dumps({"session": remote.session, "wait_seconds": 20, "stream": True}).encode()
+    reader, writer = await asyncio.open_connection(remote.client.host, remote.client.port)
+    writer.write(b"POST /api/workers/one/claim-work HTTP/1.1\r\nHost: x\r\nConnection: close\r\n")
+    writer.write(b"Authorization: Bearer %s\r\nContent-Length: %d\r\n\r\n%s" % (token.encode(), len(body), body))
+    async with asyncio.timeout(30):
+        answer = await reader.read()
+    writer.close()
+    await writer.wait_closed()
+    assert answer.startswith(b"HTTP/1.1 200 OK")
+    assert answer.endswith(b"\r\n1\r\n\n\r\n0\r\n\r\n")  # the first line, and an end
+    assert await place(pool, run.id) == ("pending", "free")
+
+
 async def test_repeated_entries_are_answered_as_the_first_time_and_change_nothing(remote, pool):
     await free_run(pool)
     (item,) = await remote.claim()
@@ -211,6 +233,21 @@ async def test_a_large_value_that_is_not_json_is_refused(remote, pool):
         (rejected,) = (await remote.journal(entry(item, 1, step(output=output))))[1]["rejected"]
         assert rejected["error"] == "invalid"
     assert await pool.fetchval("SELECT count(*) FROM steps") == 0
+
+
+async def test_an_entry_with_more_values_than_a_run_may_have_is_refused_before_they_are_loaded(remote, pool):
+    run = await free_run(pool)
+    (item,) = await remote.claim()
+    await pool.execute(
+        "INSERT INTO payload_parts (run_id, hash, start, total, data)"
+        " SELECT $1, sha256(value::text::bytea), 0, 16777216, convert_to(repeat('1', 16777216), 'UTF8')"
+        " FROM generate_series(1, 6) AS value",
+        run.id,
+    )
+    digests = [hashlib.sha256(str(value).encode()).hexdigest() for value in range(1, 7)]
+    steps = [step(digest, seq, output={"hash": digest}) for seq, digest in enumerate(digests, 1)]
+    (rejected,) = (await remote.journal(entry(item, 1, *steps)))[1]["rejected"]
+    assert (rejected["error"], "together" in rejected["message"]) == ("invalid", True)
 
 
 async def test_a_lease_that_passed_on_is_lost_in_every_call(remote, pool, engine):
@@ -434,6 +471,50 @@ async def test_an_old_session_that_says_goodbye_frees_nothing_of_the_new_one(rem
         async with nothing_changes(pool):
             assert (await old.call("DELETE"))[0] == 204
         assert await place(pool, run.id) == ("pending", "leased")
+
+
+class HeldUp:
+    """The first release of a worker's runs is held up until it is let go, as on an instance that is stopped there."""
+
+    def __init__(self, engine, monkeypatch):
+        self.reached, self.gate = asyncio.Event(), asyncio.Event()
+        self._release = engine.release_workers
+        monkeypatch.setattr(engine, "release_workers", self)
+
+    async def __call__(self, *arguments):
+        if not self.reached.is_set():
+            self.reached.set()
+            await self.gate.wait()
+        return await self._release(*arguments)
+
+
+async def test_a_registration_that_is_held_up_frees_nothing_of_the_session_after_it(remote, engine, pool, monkeypatch):
+    old_run = await free_run(pool)
+    await remote.claim()
+    held_up = HeldUp(engine, monkeypatch)
+    late = asyncio.create_task(RemoteWorker(remote.client, "one").register())
+    await held_up.reached.wait()
+    await remote.register()
+    assert await place(pool, old_run.id) == ("pending", "free")
+    (item,) = await remote.claim()
+    async with nothing_changes(pool):
+        held_up.gate.set()
+        assert (await late)[0] == 201
+    assert (await remote.beat([item]))[1]["lost"] == []
+
+
+async def test_a_goodbye_that_is_held_up_frees_nothing_of_the_session_after_it(remote, engine, pool, monkeypatch):
+    held_up = HeldUp(engine, monkeypatch)
+    late = asyncio.create_task(remote.call("DELETE"))
+    await held_up.reached.wait()
+    restarted = RemoteWorker(remote.client, "one")
+    await restarted.register()
+    run = await free_run(pool)
+    await restarted.claim()
+    async with nothing_changes(pool):
+        held_up.gate.set()
+        assert (await late)[0] == 204
+    assert await place(pool, run.id) == ("pending", "leased")
 
 
 async def test_an_instance_that_drains_sends_workers_away(remote, services):

@@ -17,7 +17,7 @@ TEMPORARY = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
 
 def program(name):
     found = shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin")
-    assert found, f"{name} is missing; .ci/run says how it is installed"
+    assert found, f"{name} is not installed; .ci/packages does that on Debian and Ubuntu"
     return found
 
 

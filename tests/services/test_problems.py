@@ -35,7 +35,18 @@ def test_a_repeated_id_is_a_problem(fields):
 
 def test_an_edge_to_nowhere_is_a_problem_on_the_side_that_is_missing(fields):
     assert fields([START], ("start", "gone")) == ["edges[0].target"]
-    assert fields([START], ("gone", "start")) == ["edges[0].source"]
+    assert fields([START, noop("a")], ("gone", "a")) == ["edges[0].source"]
+
+
+def test_an_edge_to_nowhere_hides_no_other_problem(fields):
+    says = {"id": "says", "type": "log", "config": {"message": "{{ steps.away.output }}"}}
+    edges = [
+        ("start", "a"), ("a", "b"), ("b", "a"), ("b", "says", "wrong"), ("start", "gone", "wrong"), ("gone", "start"),
+    ]  # fmt: skip
+    assert set(fields([START, noop("a"), noop("b"), noop("away"), says], *edges)) == {
+        "edges[4].target", "edges[5].source", "nodes.a", "edges[3].source_handle", "edges[4].source_handle",
+        "edges[5].target", "nodes.says.config.message",
+    }  # fmt: skip
 
 
 def linked(nodes, edges):

@@ -6,6 +6,8 @@ import asyncio
 from typing import TYPE_CHECKING
 from uuid import UUID
 
+import pytest
+
 from melagent.domain.definition import Definition
 from melagent.domain.work import Trigger, Verdict, WorkItem
 from melagent.engine.context import World
@@ -52,6 +54,41 @@ class OneRun:
 
     async def definition(self, version_id: UUID) -> Definition:
         return Definition()
+
+
+class NoRun(OneRun):
+    """A source that is asked for work and has none."""
+
+    async def claim(self, limit: int, take: Callable[[Sequence[WorkItem]], None]) -> None:
+        self.given += 1
+
+
+@pytest.mark.parametrize("share_of_lease", [0.4, 0.6])
+def test_a_worker_takes_nothing_while_its_loop_lags_by_more_than_half_a_lease(share_of_lease):
+    """Neither by a claim nor by a start in its process; when it keeps time again it goes on."""
+    loop, process, source = VirtualLoop(), Process("worker"), NoRun()
+    options = WorkerOptions("worker", concurrency=1, lease_seconds=LEASE_SECONDS)
+    worker = Worker(source, Registry([]), World(clock=lambda: None, http=lambda: None), options)
+    lags = share_of_lease > 0.5
+
+    async def stall() -> None:
+        process.context.run(worker.start)
+        await asyncio.sleep(0.05)
+        loop.freeze(process)
+        await asyncio.sleep(share_of_lease * LEASE_SECONDS)
+        before = source.given
+        loop.thaw(process)
+        assert worker.reserve(1) == (0 if lags else 1), "before the watchdog had its turn"
+        worker.release(0 if lags else 1)
+        await asyncio.sleep(0.1)
+        assert (source.given == before) is lags
+        await asyncio.sleep(2)
+        assert source.given > before
+        assert worker.reserve(1) == 1
+        worker.release(1)
+        await loop.create_task(worker.drain(), context=process.context.copy())
+
+    loop.run_until_complete(stall())
 
 
 def test_a_run_that_is_dropped_before_it_begins_gives_its_place_back():
