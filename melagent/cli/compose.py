@@ -25,6 +25,7 @@ from melagent.engine.context import World
 from melagent.engine.engine import Engine
 from melagent.engine.metrics import REGISTRY
 from melagent.errors import Conflict
+from melagent.maintenance.errands import Errands
 from melagent.maintenance.partitioner import Partitioner
 from melagent.maintenance.poolkeeper import PoolKeeper
 from melagent.maintenance.pruner import Pruner
@@ -105,9 +106,9 @@ async def open_server(settings: Settings, dsn: str, role: Role) -> Server:
         registry = Registry.installed()
         direct = settings.database.direct_url or dsn
         engine = await _open_engine(settings, pool, direct, registry, stack)
-        pruner = Pruner(pool, direct, settings.retention.runs_days)
-        loops = (Rescuer(engine), Unparker(engine), Partitioner(pool), pruner, Sweeper(pool), PoolKeeper(pool, limits))
-        for part in loops:
+        tending_runs = (Rescuer(engine), Unparker(engine), Errands(engine, registry))
+        keeping_house = (Partitioner(pool), Pruner(pool, direct, settings.retention.runs_days), Sweeper(pool))
+        for part in (*tending_runs, *keeping_house, PoolKeeper(pool, limits)):
             part.loop.start()
             stack.push_async_callback(part.loop.stop)
         listening = _listen(settings.server.host, settings.server.port)
