@@ -1,14 +1,20 @@
-"""One API instance and three behind the same nginx, on the same cores: what it costs to have more of them."""
+"""One API instance and three behind the same nginx, on the same cores: what it costs to have more of them.
+
+Beside the rates stand the transactions and the processor time of a run: they depend less on what else a machine does.
+"""
 
 from __future__ import annotations
 
 import sys
 from typing import TYPE_CHECKING, Any
 
+import psutil
+
 from benchmarks import machine
 from benchmarks.figures import median_by
 from benchmarks.outcome import Goal, Outcome
-from benchmarks.processes import load
+from benchmarks.processes import cpu_seconds, load
+from benchmarks.proof import transactions_of
 from benchmarks.workloads import PURE
 from deploy.local.topology import topology
 
@@ -16,6 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from benchmarks.outcome import Options
+    from deploy.local.topology import Topology
 
 ROUNDS = 3
 SECONDS = 5.0
@@ -33,15 +40,39 @@ async def instances(_folder: Path, options: Options) -> Outcome:
                 await cluster.balance(count)
                 await load(url, field=PURE.field, connections=CONNECTIONS, seconds=1)
                 seconds = options.seconds or SECONDS
-                figures = await load(url, field=PURE.field, connections=CONNECTIONS, seconds=seconds)
+                figures = await _measured(cluster, url, seconds)
                 print(f"  {count} instances: {figures['rate']:.0f}/s", file=sys.stderr, flush=True)
                 rounds[count].append(figures)
         postgres = await machine.postgres(cluster.dsn)
     one, three = median_by("rate", rounds[1]), median_by("rate", rounds[3])
     share = round(three["rate"] / one["rate"], 3)
     rows = [
-        {"instances": count, "runs/s": figures["rate"], "p50 ms": figures["p50_ms"], "p99 ms": figures["p99_ms"]}
+        {
+            "instances": count,
+            "runs/s": figures["rate"],
+            "p50 ms": figures["p50_ms"],
+            "p99 ms": figures["p99_ms"],
+            "transactions/run": figures["transactions_per_run"],
+            "api cpu ms": figures["api_cpu_ms_per_run"],
+            "worker cpu ms": figures["worker_cpu_ms_per_run"],
+        }
         for count, figures in ((1, one), (3, three))
     ]
     goal = Goal("instances: rate of three as a share of one", share, "at least", SHARE)
     return Outcome(rows, [goal], postgres, {"rounds": {str(count): found for count, found in rounds.items()}})
+
+
+async def _measured(cluster: Topology, url: str, seconds: float) -> dict[str, Any]:
+    before, transactions = _cpu_seconds(cluster), await transactions_of(cluster.dsn)
+    figures = await load(url, field=PURE.field, connections=CONNECTIONS, seconds=seconds)
+    spent = {kind: after - before[kind] for kind, after in _cpu_seconds(cluster).items()}
+    figures |= {f"{kind}_cpu_ms_per_run": round(1000 * used / figures["answers"], 3) for kind, used in spent.items()}
+    done = await transactions_of(cluster.dsn) - transactions
+    return figures | {"transactions_per_run": round(done / figures["answers"], 3)}
+
+
+def _cpu_seconds(cluster: Topology) -> dict[str, float]:
+    """Processor time so far of all instances, and of all workers."""
+    kinds = {"api": cluster.of_kind("api-"), "worker": cluster.of_kind("worker-")}
+    return {kind: sum(cpu_seconds(psutil.Process(member.process.pid)) for member in members if member.process)
+            for kind, members in kinds.items()}  # fmt: skip
