@@ -22,6 +22,9 @@ WAIT_SECONDS = 20.0
 SECONDS = 50.0
 """Of one measurement: longer than a session is trusted, so that looking sessions up would show."""
 
+SETTLE_SECONDS = 11.0
+"""A session of PostgreSQL that falls idle tells of its last transactions within ten seconds."""
+
 OPEN_FILES = 4 * WORKERS + 1_000
 
 
@@ -33,6 +36,7 @@ def allow_open_files() -> None:
 
 async def idle(product: Product, token: str, seconds: float = SECONDS) -> dict[str, Any]:
     """The share of a core that the instance needs, and the transactions that a claim costs beyond those without any."""
+    await asyncio.sleep(SETTLE_SECONDS)
     before = await _rates(product, seconds / 3)
     claims = [0]
     connector = aiohttp.TCPConnector(limit=0)
@@ -44,6 +48,7 @@ async def idle(product: Product, token: str, seconds: float = SECONDS) -> dict[s
         while claims[0] < len(PLACES) * WORKERS:
             await asyncio.sleep(0.1)
             _raise_first(workers)
+        await asyncio.sleep(SETTLE_SECONDS)
         first = claims[0]
         during = await _rates(product, seconds)
         _raise_first(workers)

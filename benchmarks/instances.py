@@ -1,6 +1,6 @@
 """One API instance and three behind the same nginx, on the same cores: what it costs to have more of them.
 
-Beside the rates stand the transactions and the processor time of a run: they depend less on what else a machine does.
+Beside the rates stand statements and processor time of a run: they depend less on what else the machine does.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from benchmarks import machine
 from benchmarks.figures import median_by
 from benchmarks.outcome import Goal, Outcome
 from benchmarks.processes import cpu_seconds, load
-from benchmarks.proof import transactions_of
+from benchmarks.product import metrics_of
 from benchmarks.workloads import PURE
 from deploy.local.topology import topology
 
@@ -28,6 +28,11 @@ ROUNDS = 3
 SECONDS = 5.0
 CONNECTIONS = 50
 SHARE = 0.8
+STATEMENTS = {
+    "starts": "mel_start_seconds_count",
+    "claims": "mel_claim_seconds_count",
+    "journal writes": "mel_journal_seconds_count",
+}
 
 
 async def instances(_folder: Path, options: Options) -> Outcome:
@@ -52,7 +57,7 @@ async def instances(_folder: Path, options: Options) -> Outcome:
             "runs/s": figures["rate"],
             "p50 ms": figures["p50_ms"],
             "p99 ms": figures["p99_ms"],
-            "transactions/run": figures["transactions_per_run"],
+            **{f"{what}/run": figures[f"{what}_per_run"] for what in STATEMENTS},
             "api cpu ms": figures["api_cpu_ms_per_run"],
             "worker cpu ms": figures["worker_cpu_ms_per_run"],
         }
@@ -63,12 +68,22 @@ async def instances(_folder: Path, options: Options) -> Outcome:
 
 
 async def _measured(cluster: Topology, url: str, seconds: float) -> dict[str, Any]:
-    before, transactions = _cpu_seconds(cluster), await transactions_of(cluster.dsn)
+    before, statements = _cpu_seconds(cluster), await _statements(cluster)
     figures = await load(url, field=PURE.field, connections=CONNECTIONS, seconds=seconds)
     spent = {kind: after - before[kind] for kind, after in _cpu_seconds(cluster).items()}
     figures |= {f"{kind}_cpu_ms_per_run": round(1000 * used / figures["answers"], 3) for kind, used in spent.items()}
-    done = await transactions_of(cluster.dsn) - transactions
-    return figures | {"transactions_per_run": round(done / figures["answers"], 3)}
+    done = {what: count - statements[what] for what, count in (await _statements(cluster)).items()}
+    return figures | {f"{what}_per_run": round(count / figures["answers"], 3) for what, count in done.items()}
+
+
+async def _statements(cluster: Topology) -> dict[str, float]:
+    """How many statements of each kind all instances have sent so far; claims that found nothing are left out."""
+    counts = dict.fromkeys(STATEMENTS, 0.0)
+    for member in cluster.of_kind("api-"):
+        shown = await metrics_of(f"http://127.0.0.1:{member.port}")
+        for what, name in STATEMENTS.items():
+            counts[what] += shown[name]
+    return counts
 
 
 def _cpu_seconds(cluster: Topology) -> dict[str, float]:
