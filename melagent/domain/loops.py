@@ -123,6 +123,8 @@ def _reached(following: dict[str, list[Edge]], starts: list[str], barrier: str |
 def leaks(regions: Regions) -> Iterator[tuple[int, str]]:
     """The position of each edge that leaves the body of a loop, or enters it past its items, with the loop's id."""
     for position, edge in enumerate(regions.definition.edges):
+        if edge.source not in regions.loop_of or edge.target not in regions.loop_of:
+            continue  # it ends nowhere, which is another problem
         source, target = regions.loop_of[edge.source], regions.loop_of[edge.target]
         enters = edge.source_handle == ITEM_HANDLE and target == edge.source
         if source != target and not enters:
