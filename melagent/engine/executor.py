@@ -23,7 +23,7 @@ from melagent.domain.work import TIMED_OUT, Settle, WorkItem
 from melagent.engine.attempt import Attempt, Ended, Interrupted
 from melagent.engine.children import Children, given_item
 from melagent.engine.context import Context, Scope, View, World
-from melagent.engine.course import Loop, Place, fold, output_of
+from melagent.engine.course import Loop, fold, output_of
 from melagent.engine.journal import Journal, Sink
 from melagent.engine.open_steps import PARK_SECONDS, OpenSteps
 from melagent.engine.values import MAX_RUN_BYTES, MAX_VALUE_BYTES
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from melagent.domain.work import Message
     from melagent.engine.compiled import CompiledNode, CompiledVersion
-    from melagent.engine.planner import Plan
+    from melagent.engine.planner import Place, Plan
 
 MAX_STEPS = 100_000
 SLICE_SECONDS = 0.005
@@ -202,7 +202,7 @@ class Executor:
         slice_end = clock() + SLICE_SECONDS
         while ready and not self._stopping:
             place = ready.popleft()
-            if not self._offered.issuperset(self._compiled(place).node.labels):
+            if place.node_id in self._version.labelled and not self._may_run(place):
                 self._elsewhere.append(place)
                 continue
             if ready or self._running or self._open.timers:
@@ -213,13 +213,17 @@ class Executor:
             except Interrupted:
                 ready.append(place)
                 return None
-            settle = settle or await self._advance_loops()
+            if settle is None and self._course.stirs:
+                settle = await self._advance_loops()
             if settle is not None:
                 return settle
             if clock() > slice_end:
                 await asyncio.sleep(0)
                 slice_end = clock() + SLICE_SECONDS
         return None
+
+    def _may_run(self, place: Place) -> bool:
+        return self._offered.issuperset(self._compiled(place).node.labels)
 
     def _compiled(self, place: Place) -> CompiledNode:
         return self._version.nodes[place.node_id]
@@ -277,17 +281,17 @@ class Executor:
         if (problem := self._limit_exceeded(ended.record)) is not None:
             ended = self._beyond_limit(ended.record, problem)
         record = ended.record
+        compiled = self._compiled(place)
         if not record.status.final:
-            self._open.leave(place, ended, taken, noticed=self._compiled(place).prompt)
+            self._open.leave(place, ended, taken, noticed=compiled.prompt)
             return None
         self._open.records.pop(key, None)
-        compiled = self._compiled(place)
         derived = self._is_entry(place) and not compiled.effects and record.status is StepStatus.COMPLETED
         record = self._journal.record(record, derived=derived, taken=taken, starts=ended.starts)
         if ended.opens:
             self._course.open(place, record)
             return None
-        in_loop = self._course.around(place.plan) is not None
+        in_loop = place.plan.around is not None
         self._course.advance(place, record)
         if in_loop and record.status is StepStatus.FAILED:
             return None  # its loop decides

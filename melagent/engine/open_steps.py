@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from melagent.domain.run import StepRecord, StepStatus
-from melagent.engine.course import Place
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
     from melagent.engine.attempt import Attempt, Ended
     from melagent.engine.course import Course
     from melagent.engine.journal import Journal
+    from melagent.engine.planner import Place
     from melagent.engine.waits import Waits
 
 PARK_SECONDS = 4.9
@@ -100,6 +100,8 @@ class OpenSteps:
 
     def close(self, attempts: dict[str, Attempt], which: Callable[[Place | None, StepRecord], bool]) -> None:
         """Record as cancelled what runs, sleeps or waits at such places. Nodes that run have been stopped."""
+        if not (self.records or self.timers or attempts):
+            return
         now = self._clock()
         for key, (place, record) in self._all(attempts).items():
             if not which(place, record):
@@ -124,6 +126,6 @@ class OpenSteps:
     def _place_of(self, record: StepRecord) -> Place | None:
         for plan in self._course.plans():
             node = plan.graph.index.get(record.node_id)
-            if node is not None and plan.key(node) == record.step_key:
-                return Place(plan, node)
+            if node is not None and (place := plan.place(node)).key == record.step_key:
+                return place
         return None
