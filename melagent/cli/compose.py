@@ -19,6 +19,7 @@ from melagent.api.app import build_app
 from melagent.api.context import Services
 from melagent.broker.postgres import postgres_broker
 from melagent.broker.redis import redis_broker
+from melagent.cli.listening import begin_no_more, listen
 from melagent.domain.requirement import capabilities
 from melagent.engine.context import World
 from melagent.engine.engine import Engine
@@ -46,6 +47,9 @@ Role = Literal["server", "api-server"]
 LEAVE_TAKING_SECONDS = 1.0
 """How long an instance that drains still takes requests, not ready and closing each connection with its answer: a load
 balancer in front of it lets go of it meanwhile, instead of finding closed connections."""
+
+LAST_CONNECTION_SECONDS = 0.05
+"""How long connections that have begun may take to be there: a round trip to the load balancer."""
 
 LAST_REQUEST_SECONDS = 0.2
 
@@ -103,7 +107,7 @@ async def open_server(settings: Settings, dsn: str, role: Role) -> Server:
         for part in (Rescuer(engine), Unparker(engine), Partitioner(pool), PoolKeeper(pool, limits)):
             part.loop.start()
             stack.push_async_callback(part.loop.stop)
-        listening = _listen(settings)
+        listening = listen(settings.server.host, settings.server.port)
         port = listening.getsockname()[1]
         worker = await _open_worker(settings, engine, registry, port, stack) if role == "server" else None
         services = _services(settings, pool, engine, registry, role)
@@ -189,11 +193,13 @@ async def _serve(settings: Settings, services: Services, listening: socket.socke
     stack.push_async_callback(runner.cleanup)
     site = web.SockSite(runner, listening, backlog=1024)
     await site.start()
-    stack.push_async_callback(_stop_listening, site)
+    stack.push_async_callback(_stop_listening, site, listening)
 
 
-async def _stop_listening(site: web.BaseSite) -> None:
+async def _stop_listening(site: web.BaseSite, listening: socket.socket) -> None:
     """Take no more connections, and give those just taken the time to send their request."""
+    begin_no_more(listening)
+    await asyncio.sleep(LAST_CONNECTION_SECONDS)
     await site.stop()
     await asyncio.sleep(LAST_REQUEST_SECONDS)
 
@@ -213,14 +219,6 @@ def _services(settings: Settings, pool: Pool, engine: Engine, registry: Registry
         worker_token=settings.server.worker_token,
         heartbeat_seconds=settings.engine.heartbeat_seconds,
     )
-
-
-def _listen(settings: Settings) -> socket.socket:
-    """Bind before anything is told the port; OSError when it is taken."""
-    family = socket.AF_INET6 if ":" in settings.server.host else socket.AF_INET
-    listening = socket.create_server((settings.server.host, settings.server.port), family=family, backlog=1024)
-    listening.setblocking(False)  # noqa: FBT003  # the standard library takes it by position
-    return listening
 
 
 def _limits(settings: Settings) -> PoolLimits:
