@@ -38,5 +38,5 @@ contracts: setup ## Do imports point one way?
 bench: setup ## Measure the product as shipped, in three minutes; `python -m benchmarks` is the full measurement
 	$(PYTHON) -m benchmarks $(or $(ARGS),pure effectful forty claim start --seconds 2 --connections 1 50 --out bench.json)
 
-prove: setup packages ## The long tests: many seeds of the simulation and of the state machine
+prove: setup packages ## The long tests: simulation, state machine, and chaos, whose result goes to benchmarks/results/chaos.json
 	$(PYTHON) -m pytest -m prove $(ARGS)
