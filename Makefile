@@ -45,5 +45,5 @@ measure: setup packages ## Measure everything, in twenty minutes, and write docs
 	$(PYTHON) -m benchmarks --seconds 2 $(ARGS)
 	$(PYTHON) -m benchmarks.page
 
-prove: setup packages ## The long tests: many seeds of the simulation and of the state machine
+prove: setup packages ## The long tests: simulation, state machine, and chaos, whose result goes to benchmarks/results/chaos.json
 	$(PYTHON) -m pytest -m prove $(ARGS)
