@@ -25,8 +25,9 @@ from melagent.engine.children import Children, given_item
 from melagent.engine.context import Context, Scope, View, World
 from melagent.engine.course import Loop, fold, output_of
 from melagent.engine.journal import Journal, Sink
-from melagent.engine.open_steps import PARK_SECONDS, OpenSteps
-from melagent.engine.values import MAX_RUN_BYTES, MAX_VALUE_BYTES
+from melagent.engine.open_steps import OpenSteps
+from melagent.engine.run_limits import beyond_limit, exceeded
+from melagent.engine.values import MAX_VALUE_BYTES
 from melagent.engine.waits import Waits
 from melagent.errors import LeaseLost
 from melagent.sdk import NodeError, RunInfo
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
     from melagent.engine.compiled import CompiledNode, CompiledVersion
     from melagent.engine.planner import Place, Plan
 
-MAX_STEPS = 100_000
 SLICE_SECONDS = 0.005
 """Nodes that never wait run one after the other for so long, before others of the process have their turn."""
 
@@ -177,22 +177,12 @@ class Executor:
             return Settle(RunStatus.PENDING)
         if self._elsewhere:
             return Settle(RunStatus.PENDING, requires=self._required_elsewhere())
-        return self._park()
+        return self._open.park()
 
     def _required_elsewhere(self) -> str:
         """What a worker must have for the nodes that this one cannot run."""
         labels = {label for place in self._elsewhere for label in self._compiled(place).node.labels}
         return requirement({*self._item.required.split(), *labels})
-
-    def _park(self) -> Settle | None:
-        seconds = self._open.seconds_to_timer()
-        if self._waits and (seconds is None or seconds >= PARK_SECONDS):
-            return Settle(
-                RunStatus.WAITING, wake_in=seconds, waits=self._waits.topics(), waiting_for=self._waits.shown()
-            )
-        if seconds is not None and seconds >= PARK_SECONDS:
-            return Settle(RunStatus.SLEEPING, wake_in=seconds)
-        return None
 
     # Nodes.
 
@@ -278,8 +268,8 @@ class Executor:
     def _apply(self, place: Place, ended: Ended) -> Settle | None:
         """Take in an outcome: record it, set a timer, wait, or let the course go on."""
         key, taken = place.key, self._waits.taken(place.key)
-        if (problem := self._limit_exceeded(ended.record)) is not None:
-            ended = self._beyond_limit(ended.record, problem)
+        if (problem := exceeded(self._journal, ended.record)) is not None:
+            ended = beyond_limit(ended.record, problem)
         record = ended.record
         compiled = self._compiled(place)
         if not record.status.final:
@@ -301,22 +291,6 @@ class Executor:
 
     def _is_entry(self, place: Place) -> bool:
         return place.plan is self._course.top and place.node == place.plan.entry
-
-    def _limit_exceeded(self, record: StepRecord) -> dict[str, Any] | None:
-        if self._journal.size + len(record.output or b"") > MAX_RUN_BYTES:
-            message = f"The values of the run would exceed {MAX_RUN_BYTES:,} bytes."
-            return {"code": "run_too_large", "message": message, "node_id": record.node_id}
-        if self._journal.steps > MAX_STEPS:
-            message = f"The run has more than {MAX_STEPS:,} steps."
-            return {"code": "too_many_steps", "message": message, "node_id": record.node_id}
-        return None
-
-    def _beyond_limit(self, record: StepRecord, error: dict[str, Any]) -> Ended:
-        finished = record.finished_at or record.started_at
-        failed = replace(
-            record, status=StepStatus.FAILED, handle=None, output=None, due_in=None, error=error, finished_at=finished
-        )
-        return Ended(failed, Settle(RunStatus.FAILED, error=error))
 
     # Loops.
 

@@ -6,7 +6,8 @@ import asyncio
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from melagent.domain.run import StepRecord, StepStatus
+from melagent.domain.run import RunStatus, StepRecord, StepStatus
+from melagent.domain.work import Settle
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -97,6 +98,16 @@ class OpenSteps:
         if not self.timers:
             return None
         return min(due for due, _, _ in self.timers.values()) - asyncio.get_running_loop().time()
+
+    def park(self) -> Settle | None:
+        """How the lease of a run ends that has nothing to do but these; null when one of them goes on in a moment."""
+        seconds = self.seconds_to_timer()
+        if seconds is not None and seconds < PARK_SECONDS:
+            return None
+        if self._waits:
+            topics, shown = self._waits.topics(), self._waits.shown()
+            return Settle(RunStatus.WAITING, wake_in=seconds, waits=topics, waiting_for=shown)
+        return Settle(RunStatus.SLEEPING, wake_in=seconds)
 
     def close(self, attempts: dict[str, Attempt], which: Callable[[Place | None, StepRecord], bool]) -> None:
         """Record as cancelled what runs, sleeps or waits at such places. Nodes that run have been stopped."""
