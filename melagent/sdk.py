@@ -249,6 +249,8 @@ class NodeContext(Protocol):
     def evaluate(self, expression: str, extra: Mapping[str, Json] | None = None) -> Json:
         """The value of an expression over `input`, `inputs`, `steps`, `run`, `trigger`, `workflow` and `extra`.
 
+        In the body of a loop `item` and `index` are the item and its place; they are null outside.
+
         Raises NodeError (code `expression_error`, not retryable) with the position of the fault.
         """
 

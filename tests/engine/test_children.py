@@ -123,16 +123,13 @@ async def test_a_child_that_fails_fails_the_call_and_its_branch_may_save_it(data
 
 
 @pytest.mark.parametrize(
-    ("target", "code"), [("nobody", "not_found"), ("undeployed", "conflict"), ("private", "forbidden")]
+    ("target", "code"),
+    [("nobody", "not_found"), ("undeployed", "conflict"), ("private", "forbidden"), ("closed", "forbidden")],
 )
 async def test_what_cannot_be_called_fails_the_node_with_the_reason(database_url, pool, target, code):
-    await deployed(
-        pool,
-        "private",
-        Definition.model_validate(
-            {"nodes": [{"id": "start", "type": "workflow_trigger", "config": {"allowedCallers": [str(new_id())]}}]}
-        ),
-    )
+    for name, callers in (("private", [str(new_id())]), ("closed", [])):
+        trigger = {"id": "start", "type": "workflow_trigger", "config": {"allowedCallers": callers}}
+        await deployed(pool, name, Definition.model_validate({"nodes": [trigger]}))
     await deployed(pool, "undeployed", chain(CALLED))
     await pool.execute("UPDATE workflows SET current_version = NULL WHERE name = 'undeployed'")
     run = await parent_of(pool, call(target))
