@@ -132,7 +132,8 @@ class Payload(Message):
     """What a worker must know of a run.
 
     `journal_complete` false: fetch the steps recorded so far, and the inbox, before going on. A `pausing` run starts
-    nothing. `requires` is what it required at its start, `scope` the loop item that it runs for its parent.
+    nothing. `requires` is what it required at its start, `scope` the loop item that it runs for its parent. With
+    `link_key` (hex), which holds for this run alone, the worker makes its approval links; they begin with `link_base`.
     """
 
     workflow_id: UUID | None
@@ -148,6 +149,8 @@ class Payload(Message):
     depth: int = 0
     scope: str | None = None
     requires: str = ""
+    link_base: str = ""
+    link_key: str | None = Field(default=None, pattern=r"^([0-9a-f]{2})+$")
     traceparent: str | None = None
 
 
