@@ -38,13 +38,17 @@ ON CONFLICT (id) DO UPDATE
        labels = excluded.labels, node_types = excluded.node_types, concurrency = excluded.concurrency,
        instance = excluded.instance, draining = false, registered_at = now(), last_contact_at = now(),
        heartbeat_seq = 0, heartbeat_at = NULL
- WHERE known.token_id = excluded.token_id OR known.last_contact_at < now() - interval '1 minute'
+ WHERE known.session <> excluded.session
+   AND (known.token_id = excluded.token_id OR known.last_contact_at < now() - interval '1 minute')
 RETURNING xmax <> 0 AS known
 """
 
 
 async def register(conn: Connection, worker: WorkerRow) -> bool | None:
-    """Begin a session; whether the id was registered before. Null when somebody with another token has it."""
+    """Begin a session; whether the id was registered before.
+
+    Null when somebody with another token has it, or when this very session has begun before.
+    """
     row = await conn.fetchrow(
         REGISTER,
         worker.id,
