@@ -16,9 +16,9 @@ plan (`planner`) and goes on from there: all of these are the same thing.
                                   |                        cancelled                                           |
                                   +----------------------------------------------------------------------------+
 
-`work_items` holds free and leased runs, `parked` those that sleep, wait for a signal or a child, are paused, or wait for
-a place among the runs of a limited workflow; so looking for work never walks over them. All moves are in `lifecycle`,
-and nothing else writes the state of runs and steps.
+`work_items` holds free and leased runs, `parked` those that sleep, wait for a signal or a child, are paused, or wait
+for a place among the runs of a limited workflow; so looking for work never walks over them. All moves are in
+`lifecycle`, and nothing else writes the state of runs and steps.
 
 **What reaches a waiting run.** Signals and the ends of children are rows of its inbox. Writing one takes no lock on the
 run, so no run ever waits for the write of another. Whoever has written a message, or has parked a run, looks once more

@@ -129,10 +129,9 @@ class Course:
     def is_live(self, plan: Plan) -> bool:
         """Whether a plan is that of the top, or of an item whose loop, and all around it, go on."""
         while plan is not self.top:
-            around = self.around(plan)
-            if around is None or self.loops.get(around[0].place.key) is not around[0]:
+            if plan.around is None or self.loops.get(plan.around[0].place.key) is not plan.around[0]:
                 return False
-            plan = around[0].place.plan
+            plan = plan.around[0].place.plan
         return True
 
     def is_open(self, loop: Loop) -> bool:
