@@ -42,6 +42,9 @@ PARK_SECONDS = 4.9
 """A run whose next timer is this far away gives its place back. The promise is 5 s; the rest of it is the time that
 passes between a node's answer and the decision."""
 
+MOMENT_SECONDS = 0.1
+"""A wait that is over so soon is waited for in place; parking would take as long."""
+
 MAX_STEPS = 100_000
 SLICE_SECONDS = 0.005
 """Nodes that never wait run one after the other for so long, before others of the process have their turn."""
@@ -163,8 +166,8 @@ class Executor:
                     await asyncio.sleep(max(0.0, self._seconds_to_timer() or 0.0))
             if settle is not None:
                 return settle
-            self._fire_timers()
             self._take_in_messages()
+            self._fire_timers()
 
     @property
     def _stopping(self) -> bool:
@@ -189,14 +192,19 @@ class Executor:
         return requirement({*self._item.required.split(), *labels})
 
     def _park(self) -> Settle | None:
+        """Only a parked run is woken by a message, so a wait is worth parking for even if it is over soon."""
         seconds = self._seconds_to_timer()
-        if self._waits and (seconds is None or seconds >= PARK_SECONDS):
+        if self._waits and (seconds is None or seconds >= self._worth_parking()):
             return Settle(
                 RunStatus.WAITING, wake_in=seconds, waits=self._waits.topics(), waiting_for=self._waits.shown()
             )
         if seconds is not None and seconds >= PARK_SECONDS:
             return Settle(RunStatus.SLEEPING, wake_in=seconds)
         return None
+
+    def _worth_parking(self) -> float:
+        _, _, earliest = min(self._timers.values(), key=lambda timer: timer[0])
+        return MOMENT_SECONDS if earliest.status is StepStatus.WAITING else PARK_SECONDS
 
     # Nodes.
 
@@ -345,8 +353,8 @@ class Executor:
                 self._waits.add(key, place, record)
             elif record.status is StepStatus.RUNNING and place is not None:
                 self._course.ready.append(place)
-        self._fire_timers()
         self._take_in_messages()
+        self._fire_timers()
 
     def _place_of(self, record: StepRecord) -> Place | None:
         """The place of an open step; null for one that stands for an item of a distributed loop."""
