@@ -129,9 +129,12 @@ class Course:
     def is_live(self, plan: Plan) -> bool:
         """Whether a plan is that of the top, or of an item whose loop, and all around it, go on."""
         while plan is not self.top:
-            if plan.around is None or self.loops.get(plan.around[0].place.key) is not plan.around[0]:
+            if plan.around is None:
                 return False
-            plan = plan.around[0].place.plan
+            loop: Loop = plan.around[0]
+            if self.loops.get(loop.place.key) is not loop:
+                return False
+            plan = loop.place.plan
         return True
 
     def is_open(self, loop: Loop) -> bool:

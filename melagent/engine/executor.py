@@ -138,6 +138,7 @@ class Executor:
     async def _until_stop_or_deadline(self) -> Settle:
         self._open.resume()
         self._take_in_messages()
+        self._open.fire_timers()
         if self._item.deadline_in is None:
             return await self._drive()
         try:
@@ -159,8 +160,8 @@ class Executor:
                     await asyncio.sleep(max(0.0, self._open.seconds_to_timer() or 0.0))
             if settle is not None:
                 return settle
-            self._open.fire_timers()
             self._take_in_messages()
+            self._open.fire_timers()
 
     @property
     def _stopping(self) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from melagent.domain.run import RunStatus, StepRecord, StepStatus
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
 PARK_SECONDS = 4.9
 """A run whose next timer is this far away gives its place back. The promise is 5 s; the rest of it is the time that
 passes between a node's answer and the decision."""
+
+
+MOMENT_SECONDS = 0.1
+"""A wait that is over so soon is waited for in place; parking would take as long."""
 
 
 class OpenSteps:
@@ -77,7 +82,6 @@ class OpenSteps:
                 self._waits.add(key, place, record)
             elif record.status is StepStatus.RUNNING and place is not None:
                 self._course.ready.append(place)
-        self.fire_timers()
 
     def fire_timers(self) -> None:
         """Let the steps go on whose time has come."""
@@ -100,14 +104,21 @@ class OpenSteps:
         return min(due for due, _, _ in self.timers.values()) - asyncio.get_running_loop().time()
 
     def park(self) -> Settle | None:
-        """How the lease of a run ends that has nothing to do but these; null when one of them goes on in a moment."""
+        """How the lease of a run ends that has nothing to do but these; null when one of them goes on in a moment.
+
+        Only a parked run is woken by a message, so a wait is worth parking for even if it is over soon.
+        """
         seconds = self.seconds_to_timer()
-        if seconds is not None and seconds < PARK_SECONDS:
-            return None
-        if self._waits:
+        if self._waits and (seconds is None or seconds >= self._worth_parking()):
             topics, shown = self._waits.topics(), self._waits.shown()
             return Settle(RunStatus.WAITING, wake_in=seconds, waits=topics, waiting_for=shown)
-        return Settle(RunStatus.SLEEPING, wake_in=seconds)
+        if seconds is not None and seconds >= PARK_SECONDS:
+            return Settle(RunStatus.SLEEPING, wake_in=seconds)
+        return None
+
+    def _worth_parking(self) -> float:
+        _, _, earliest = min(self.timers.values(), key=itemgetter(0))
+        return MOMENT_SECONDS if earliest.status is StepStatus.WAITING else PARK_SECONDS
 
     def close(self, attempts: dict[str, Attempt], which: Callable[[Place | None, StepRecord], bool]) -> None:
         """Record as cancelled what runs, sleeps or waits at such places. Nodes that run have been stopped."""

@@ -198,6 +198,15 @@ async def test_a_call_that_takes_too_long_fails_and_its_child_ends_with_the_pare
         await eventually(lambda: pool.fetchval("SELECT count(*) = 1 FROM runs WHERE status = 'cancelled'"))
 
 
+async def test_a_called_run_that_ends_within_a_short_time_out_is_in_time(database_url, pool):
+    await deployed(pool, "quick", chain(CALLED, value("twice", "input * 2")))
+    run = await parent_of(pool, call("quick", input="21", timeout=4))
+    async with instance(database_url, Stage()) as one:
+        await one.engine.start(run)
+        await eventually(ended(pool, run))
+    assert await output_of(pool, run) == 42
+
+
 @pytest.mark.parametrize("dies", ["before", "after"])
 async def test_a_worker_that_dies_around_the_start_of_a_child_starts_it_once(database_url, pool, dies):
     """The child starts in the transaction that records the call: both are there, or neither."""
