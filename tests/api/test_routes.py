@@ -28,8 +28,10 @@ def test_whatever_is_not_a_get_needs_an_editor_unless_it_is_open():
     assert not [route for route in ALL if route.method not in ("GET", "*") and route.role is Role.VIEWER]
 
 
-NOT_KEYED = {"/api/workers"}
-"""Registering a worker begins a session, and a repetition is meant to begin another."""
+NOT_KEYED = {"/api/workers", "/api/variables"}
+"""Registering a worker begins a session, and a repetition is meant to begin another. Setting a variable may be repeated
+as it is, like the PUT that does the same.
+"""
 
 
 def test_every_post_that_starts_or_creates_takes_an_idempotency_key_and_nothing_else_does():
