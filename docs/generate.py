@@ -160,10 +160,10 @@ def _nodes() -> str:
 NODE_RULES = """
 What stands in a node's `config`. Every text takes `{{ expressions }}`, unless it is marked *raw*; what is marked
 *expression* is one expression without braces. Parameters are checked at deploy and again in the run. Whatever its type,
-a node may also have `name`, `disabled`, `timeout_seconds`, `retry` and `on_error`; with `on_error: branch` it has the
-output `error` besides its own. A node that has effects may be noticed by the outside world, and more than once when it
-is tried again: see [guarantees](../guarantees.md). [Building nodes](../building-nodes.md) says how to add types of your
-own.
+a node may also have `name`, `disabled`, `timeout_seconds`, `retry`, `on_error`, `on_interrupted` and `labels`:
+[workflows](../workflows.md) says what they do. With `on_error: branch` it has the output `error` besides its own. A
+node that has effects may be noticed by the outside world, and more than once when it is tried again: see
+[guarantees](../guarantees.md). [Building nodes](../building-nodes.md) says how to add types of your own.
 """
 
 
@@ -240,6 +240,8 @@ def _plain_kind(schema: Mapping[str, Any]) -> str:
     words = {"integer": "whole number", "number": "number", "string": "text", "boolean": "`true`, `false`"}
     if "enum" in schema:
         return ", ".join(_code(str(value)) for value in schema["enum"])
+    if "const" in schema:
+        return _code(str(schema["const"]))
     if schema.get("format") == "duration":
         return "duration"
     most = f", at most {schema['maxLength']:,} characters" if "maxLength" in schema else ""

@@ -21,10 +21,15 @@ if TYPE_CHECKING:
 
 @dataclass
 class Context:
-    """What `sdk.NodeContext` promises. `http` is the client to use, if any; `lines` is what the node has logged."""
+    """What `sdk.NodeContext` promises, in a loop or outside.
+
+    `http` is the client to use, if any; `lines` is what the node has logged.
+    """
 
     input: Json = None
     inputs: dict[str, Json] = field(default_factory=dict)
+    item: Json = None
+    index: int | None = None
     http: Any = None
     run: RunInfo = field(default_factory=lambda: RunInfo("run-1", None, "version-1", None))
     trigger: dict[str, Json] = field(default_factory=lambda: {"id": None, "type": "manual", "node_id": None})
@@ -39,7 +44,8 @@ class Context:
     def scope(self, extra: Mapping[str, Json] | None = None) -> dict[str, Json]:
         """The names that expressions see."""
         known = {"input": self.input, "inputs": self.inputs, "steps": {}, "run": asdict(self.run)}
-        return {**known, "trigger": self.trigger, "workflow": {"id": self.run.workflow_id}, **(extra or {})}
+        known |= {"trigger": self.trigger, "workflow": {"id": self.run.workflow_id}}
+        return {**known, "item": self.item, "index": self.index, **(extra or {})}
 
     def evaluate(self, expression: str, extra: Mapping[str, Json] | None = None) -> Json:
         try:

@@ -55,6 +55,7 @@ def test_builtin_types_are_those_of_the_catalogue():
         "csv",
         "datetime",
         "delay",
+        "for_each",
         "html",
         "http_request",
         "http_response",
@@ -70,18 +71,24 @@ def test_builtin_types_are_those_of_the_catalogue():
         "stop",
         "switch",
         "transform",
+        "wait",
         "webhook",
+        "workflow_call",
+        "workflow_return",
+        "workflow_trigger",
         "xml",
     ]
     assert REGISTRY.get("nope") is None
 
 
 def test_flags_say_what_the_engine_must_know():
-    assert {node_type.id for node_type in REGISTRY.all() if node_type.effects} == {"http_request"}
-    assert {node_type.id for node_type in REGISTRY.all() if node_type.entry_point} == {
-        "inject", "manual_trigger", "webhook",
+    assert {node_type.id for node_type in REGISTRY.all() if node_type.effects} == {
+        "http_request", "workflow_call",
     }  # fmt: skip
-    assert {node_type.id for node_type in REGISTRY.all() if node_type.branching} == {"if", "switch"}
+    assert {node_type.id for node_type in REGISTRY.all() if node_type.entry_point} == {
+        "inject", "manual_trigger", "webhook", "workflow_trigger",
+    }  # fmt: skip
+    assert {node_type.id for node_type in REGISTRY.all() if node_type.branching} == {"if", "switch", "wait"}
     assert {node_type.id for node_type in REGISTRY.all() if node_type.answers} == {"http_response"}
 
 

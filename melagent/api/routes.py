@@ -59,6 +59,7 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/api/node-types", node_types.list_node_types, OPEN, query=node_types.NodeTypesQuery,
           answer=[node_types.NodeTypeAnswer]),
     Route("GET", "/api/node-types/{id}", node_types.get_node_type, OPEN, answer=node_types.NodeTypeAnswer),
+    Route("GET", "/api/extensions", node_types.list_extensions, VIEWER, answer=[node_types.ExtensionAnswer]),
 
     Route("GET", "/api/workflows", workflows.list_workflows, VIEWER, query=workflows.PageQuery,
           answer=workflows.WorkflowsAnswer),

@@ -1,4 +1,7 @@
-"""The runs that a run starts: of workflows that its nodes call, and of items of its distributed loops."""
+"""The runs that a run starts: of workflows that its nodes call, and of items of its distributed loops.
+
+An item is given to its run as `{item, index, steps}`; the steps are outputs from around the loop.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +10,10 @@ from typing import TYPE_CHECKING
 
 import orjson
 
-from melagent.domain.ids import milliseconds_of, uuid7
+from melagent.domain.ids import milliseconds_of, time_of, uuid7
 from melagent.domain.work import Caller, ChildCall, NewRun, Parent, WorkItem
 from melagent.engine.context import shared
+from melagent.engine.course import Item
 from melagent.sdk import Call, NodeError
 
 if TYPE_CHECKING:
@@ -85,3 +89,12 @@ class Children:
         """
         moment = max(int(at.timestamp() * 1000), milliseconds_of(self._item.run_id) + 1)
         return uuid7(moment, random.Random(seed).randbytes(10))  # noqa: S311  # an id, not a secret
+
+
+def given_item(item: WorkItem) -> tuple[Item | None, dict[str, bytes]]:
+    """The item of a loop that a run runs as a child, and the outputs around the loop that its body looks at."""
+    if item.scope is None:
+        return None, {}
+    given = orjson.loads(item.input or b"{}")
+    outer = {node_id: orjson.dumps(output) for node_id, output in given["steps"].items()}
+    return Item(item.scope, orjson.dumps(given["item"]), time_of(item.run_id)), outer

@@ -48,6 +48,7 @@ class CompiledVersion:
     graph: Graph
     regions: Regions
     nodes: dict[str, CompiledNode]
+    labelled: frozenset[str]
     waits: dict[str, str | None]
     """The signal that each wait waits for by its settings, null for the key of its step; no wait whose signal only
     its own step can tell."""
@@ -77,6 +78,7 @@ def compile_version(version_id: UUID, definition: Definition, registry: Registry
         graph=Graph.of(definition),
         regions=Regions.of(definition),
         nodes={node.id: _compile_node(node, registry.get(node.type)) for node in definition.nodes},
+        labelled=frozenset(node.id for node in definition.nodes if node.labels),
         waits=waits_of(definition),
         _ancestors={},
     )

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from datetime import UTC, datetime
 
 from pydantic import field_validator
 
+from melagent.nodes import durations
 from melagent.sdk import Field, Node, NodeContext, Params, Result, Sleep
 
 MAX_SECONDS = 366 * 86_400
-MAX_LENGTH = 100
-_UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3_600, "d": 86_400}
-_PART = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)\s*")
 
 
 class DelayParams(Params):
@@ -51,17 +48,9 @@ class Delay(Node[DelayParams]):
 
 def read_seconds(duration: float | str) -> float:
     """Seconds of a duration in milliseconds or of a text. Raises ValueError."""
-    if isinstance(duration, int | float):
-        return duration / 1000
-    if len(duration) > MAX_LENGTH:
-        raise ValueError(f"a duration has at most {MAX_LENGTH} characters")
-    text = duration.strip()
-    if text.isascii() and text.isdigit():
-        return float(text) / 1000
-    parts = _PART.findall(text)
-    if not parts or _PART.sub("", text):
-        raise ValueError(f"{duration!r} is no duration; write milliseconds, or text like 90s, 5m, 1h30m")
-    return sum(float(number) * _UNITS[unit] for number, unit in parts)
+    if isinstance(duration, str) and not durations.is_number(duration):
+        return durations.read_seconds(duration)
+    return float(duration) / 1000
 
 
 def read_time(text: str) -> datetime:

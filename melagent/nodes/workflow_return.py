@@ -8,14 +8,23 @@ from melagent.sdk import Expression, Field, Finish, Node, NodeContext, Params, R
 
 
 class WorkflowReturnParams(Params):
-    data: Annotated[str, Expression] = Field(default="input", min_length=1, description="What the caller gets")
-    status: Literal["success", "error", "warning"] = Field(
-        default="success", description="error fails the run; warning succeeds, and is logged"
+    data: Annotated[str, Expression] = Field(
+        default="input", min_length=1, description="What the caller gets, for example `{'price': input.price}`"
     )
-    message: str = Field(default="", max_length=1000, description="Why, for error and warning")
+    status: Literal["success", "error", "warning"] = Field(
+        default="success", description="error fails the run, and so the call; warning succeeds, and is logged"
+    )
+    message: str = Field(
+        default="",
+        max_length=1000,
+        description="Why",
+        json_schema_extra={"x-visible-if": "status != 'success'"},
+    )
 
 
 class WorkflowReturn(Node[WorkflowReturnParams]):
+    """The whole run ends here, other branches and loops included. Without it a run ends when nothing is left to do."""
+
     id = "workflow_return"
     name = "Return"
     description = "Ends the run with what its caller gets"

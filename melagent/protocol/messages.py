@@ -42,8 +42,13 @@ class Message(BaseModel):
 
 
 class Registration(Message):
-    """POST /api/workers. Labels and node types (those that are not built in) say which runs the worker can take."""
+    """POST /api/workers. Labels and node types (those that are not built in) say which runs the worker can take.
 
+    The process chooses its `session` and keeps it: the same registration again, also one that was long on its way,
+    then changes nothing. Without one the server chooses.
+    """
+
+    session: UUID | None = None
     id: str = Field(min_length=1, max_length=200, pattern=r"^[A-Za-z0-9._:-]+$")
     name: str = Field(default="", max_length=200)
     concurrency: int = Field(default=5, ge=1, le=10_000)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 from melagent.domain.run import Trigger
@@ -14,7 +14,7 @@ from melagent.services.starts import entry_of, facts_of
 from melagent.store import versions, workflows
 
 if TYPE_CHECKING:
-    from melagent.domain.definition import Definition, Node
+    from melagent.domain.definition import Definition
     from melagent.registry import Registry
     from melagent.store.pool import Connection, Pool
     from melagent.store.rows import Version
@@ -100,9 +100,10 @@ class Calls:
         return called[0] if len(called) == 1 else entry_of(definition, self._registry, None)
 
     def _check_caller(self, definition: Definition, entry: str, call: ChildCall) -> None:
-        node: Node | None = definition.node(entry)
-        called = node is not None and node.type == CALLED
-        allowed: list[Any] = (node.config.get("allowedCallers") if node and called else None) or [ANYBODY]
+        node = definition.node(entry)
+        if node is None or node.type != CALLED:
+            return
+        allowed = [caller.lower() for caller in node.config.get("allowedCallers", [ANYBODY])]
         if ANYBODY not in allowed and str(call.caller.workflow_id) not in allowed:
             raise Forbidden(f"The workflow {call.workflow!r} does not allow this one to call it.")
 

@@ -50,9 +50,11 @@ def _problems(definition: Definition, registry: Registry) -> Iterator[Problem]:
     if not repeated_ids:
         graph = Graph.of(_without_dangling_edges(definition))
         ordered = list(groups(graph))
-        yield from _cycles(graph, ordered)
+        cycles = list(_cycles(graph, ordered))
+        yield from cycles
         yield from _wrong_edges(definition, types)
-        yield from _leaking_loops(definition)
+        if not cycles:  # what is in the body of a loop cannot be told else
+            yield from _leaking_loops(definition)
         yield from _wrong_references(definition, types, graph, ordered)
 
 
@@ -116,8 +118,11 @@ def _cycles(graph: Graph, ordered: Sequence[Sequence[int]]) -> Iterator[Problem]
 
 def _leaking_loops(definition: Definition) -> Iterator[Problem]:
     for position, loop in leaks(Regions.of(definition)):
-        problem = f"It leaves or enters the body of the loop {loop!r}; what follows a loop hangs on its output `done`."
-        yield Problem(f"edges[{position}]", problem)
+        yield Problem(
+            f"edges[{position}]",
+            f"It leaves or enters the body of the loop {loop!r}. What hangs on `item` must not be reached in another "
+            "way, and what follows the loop hangs on its output `done`.",
+        )
 
 
 def _wrong_edges(definition: Definition, types: dict[str, NodeType | None]) -> Iterator[Problem]:

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from melagent.store.pool import Pool
 
 TRUSTED_SECONDS = 45.0
-"""Longer than a claim waits, so that polling costs no statement."""
+"""Longer than a claim waits. Who was heard of is confirmed meanwhile, many by one statement: polling costs none."""
 
 CONTACT_SECONDS = 5.0
 SWEEP_SECONDS = 3600.0
@@ -88,12 +88,13 @@ class Workers:
     async def register(self, principal: WorkerPrincipal, candidate: Registration) -> UUID:
         """Begin a session; the leases of an earlier one of this worker end, because its process has been restarted.
 
+        A session that has begun before goes on as it is: its registration was sent again, or came late.
         Raises Forbidden for labels that the token does not allow, Conflict when the id is somebody else's.
         """
         if principal.labels and not principal.labels.issuperset(candidate.labels):
             allowed = ", ".join(sorted(principal.labels))
             raise Forbidden(f"This token allows only workers with labels among {allowed}.")
-        session = uuid4()
+        session = candidate.session or uuid4()
         row = WorkerRow(
             id=candidate.id,
             session=session,
@@ -107,6 +108,9 @@ class Workers:
         )
         async with transaction(self._pool) as conn:
             begun_at = await workers.register(conn, row)
+            present = await workers.find(conn, candidate.id) if begun_at is None else None
+        if present is not None and (present.session, present.token_id) == (session, principal.id):
+            return session
         if begun_at is None:
             raise Conflict(f"A worker with the id {candidate.id!r} is registered already, with another token.")
         await self._engine.release_workers({candidate.id: begun_at})
@@ -218,13 +222,22 @@ class Workers:
             await parts.drop(conn, run_id, digests)
 
     async def one_pass(self) -> float | None:
-        """Note who was heard of since the last pass, for all of them in one statement; and forget what is long over."""
+        """Note who was heard of since the last pass, for all of them in one statement; and forget what is long over.
+
+        The same statement tells whose session is still the worker's own.
+        """
         contacts, self._contacts = self._contacts, {}
+        current: set[str] = set()
         async with transaction(self._pool) as conn:
             if contacts:
-                await workers.contact(conn, contacts, self._instance)
+                current = await workers.contact(conn, contacts, self._instance)
             await workers.forget_silent(conn, SWEEP_SECONDS)
             await parts.sweep(conn, SWEEP_SECONDS)
+        for worker_id in contacts:
+            if worker_id in current:
+                self._known.confirm(worker_id)
+            else:
+                self._known.forget(worker_id)
         return None
 
     async def _find(self, worker_id: str) -> WorkerRow | None:

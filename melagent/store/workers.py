@@ -38,7 +38,8 @@ ON CONFLICT (id) DO UPDATE
        labels = excluded.labels, node_types = excluded.node_types, concurrency = excluded.concurrency,
        instance = excluded.instance, draining = false, registered_at = now(), last_contact_at = now(),
        heartbeat_seq = 0, heartbeat_at = NULL
- WHERE known.token_id = excluded.token_id OR known.last_contact_at < now() - interval '1 minute'
+ WHERE known.session <> excluded.session
+   AND (known.token_id = excluded.token_id OR known.last_contact_at < now() - interval '1 minute')
 RETURNING clock_timestamp() AS begun_at
 """
 
@@ -46,8 +47,8 @@ RETURNING clock_timestamp() AS begun_at
 async def register(conn: Connection, worker: WorkerRow) -> datetime | None:
     """Begin a session, which ends an earlier one of this worker; the moment, by the database's clock.
 
-    Null when somebody with another token has the id. Whatever was granted before the moment was granted to an earlier
-    session, and nothing of a later one was.
+    Null when somebody with another token has the id, or when this very session has begun before. Whatever was granted
+    before the moment was granted to an earlier session, and nothing of a later one was.
     """
     begun_at: datetime | None = await conn.fetchval(
         REGISTER,
@@ -125,12 +126,14 @@ WITH seen AS (
      ORDER BY w.id FOR UPDATE OF w
 )
 UPDATE workers SET last_contact_at = now(), instance = $3 WHERE id = ANY(ARRAY(SELECT id FROM seen))
+RETURNING id
 """
 
 
-async def contact(conn: Connection, sessions: dict[str, UUID], instance: str) -> None:
-    """Note that these workers were heard of, each with its session."""
-    await conn.execute(CONTACT, list(sessions.keys()), list(sessions.values()), instance)
+async def contact(conn: Connection, sessions: dict[str, UUID], instance: str) -> set[str]:
+    """Note that these workers were heard of, each with its session; those of whom it is the current one."""
+    rows = await conn.fetch(CONTACT, list(sessions.keys()), list(sessions.values()), instance)
+    return {row["id"] for row in rows}
 
 
 FORGET_WORKER = "DELETE FROM workers WHERE id = $1 AND session = $2 RETURNING clock_timestamp() AS ended_at"

@@ -8,9 +8,9 @@ import json
 import os
 import shutil
 import signal
-import socket
 import sys
 import tempfile
+import time
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,7 @@ import asyncpg
 import psutil
 from aiohttp import web
 
+from deploy.local.topology import free_port
 from tests.builders import eventually
 
 if TYPE_CHECKING:
@@ -32,8 +33,7 @@ class Program:
     """One `server server` on a data folder and port of its own; it can be killed and started again."""
 
     def __init__(self, folder: Path, settings: dict[str, str]) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port = free.getsockname()[1]
+        self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.folder = folder
         self.log = folder / "server.log"
@@ -162,16 +162,18 @@ async def program(**settings: str) -> AsyncIterator[Program]:
 
 
 class Counter:
-    """Numbers the calls it gets and remembers their idempotency keys; while closed it keeps callers waiting."""
+    """Numbers the calls it gets and remembers their keys and times; while closed it keeps callers waiting."""
 
     def __init__(self) -> None:
         self.url = ""
         self.keys: list[str] = []
+        self.times: list[float] = []
         self.open = asyncio.Event()
         self.open.set()
 
     async def handle(self, request: web.Request) -> web.Response:
         self.keys.append(request.headers["Idempotency-Key"])
+        self.times.append(time.time())
         number = len(self.keys)
         await self.open.wait()
         return web.json_response({"call": number})

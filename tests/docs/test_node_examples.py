@@ -9,9 +9,9 @@ import yaml
 from melagent.domain.definition import Definition
 from melagent.registry import Registry
 from melagent.services.problems import problems
-from tests.cli.conftest import ROOT
+from tests import examples
 
-FOLDER = ROOT / "examples" / "nodes"
+FOLDER = examples.ROOT / "examples" / "nodes"
 REGISTRY = Registry.builtin()
 TYPES = [node_type.id for node_type in REGISTRY.all()]
 EXAMPLES = sorted(FOLDER.glob("*.yaml"))
@@ -25,9 +25,13 @@ def test_every_node_type_has_an_example():
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
 def test_example_is_about_its_node_and_says_how_to_run_it(path):
     text = path.read_text()
-    first, _, command = text.splitlines()[:3]
+    first, empty, command = text.splitlines()[:3]
     assert re.fullmatch(r"# .*\.", first)
-    assert command == f"#   ./server workflow run examples/nodes/{path.name} --wait"
+    assert empty == "#"
+    assert command.startswith("#   ./server workflow ")
+    assert [*examples.preparations(path), *examples.runs(path)] == examples.commands(path)
+    (run,) = examples.runs(path)
+    assert run[3] == "--wait"
     content = yaml.safe_load(text)
     assert content.pop("name") == REGISTRY.get(path.stem).node.name
     definition = Definition.model_validate(content)
@@ -37,7 +41,9 @@ def test_example_is_about_its_node_and_says_how_to_run_it(path):
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
 def test_example_runs_and_gives_what_it_says(remote, path):
-    answer = remote("workflow", "run", path, "--wait")
+    for command in examples.preparations(path):
+        assert remote(*command).code == 0
+    answer = remote(*examples.runs(path)[0])
     assert answer.code == 0, answer.err
-    for said in re.findall(r"^# Output: (.*)$", path.read_text(), re.MULTILINE):
-        assert json.loads(answer.out) == json.loads(said)
+    for said in examples.outputs(path):
+        assert json.loads(answer.out) == said

@@ -123,16 +123,13 @@ async def test_a_child_that_fails_fails_the_call_and_its_branch_may_save_it(data
 
 
 @pytest.mark.parametrize(
-    ("target", "code"), [("nobody", "not_found"), ("undeployed", "conflict"), ("private", "forbidden")]
+    ("target", "code"),
+    [("nobody", "not_found"), ("undeployed", "conflict"), ("private", "forbidden"), ("closed", "forbidden")],
 )
 async def test_what_cannot_be_called_fails_the_node_with_the_reason(database_url, pool, target, code):
-    await deployed(
-        pool,
-        "private",
-        Definition.model_validate(
-            {"nodes": [{"id": "start", "type": "workflow_trigger", "config": {"allowedCallers": [str(new_id())]}}]}
-        ),
-    )
+    for name, callers in (("private", [str(new_id())]), ("closed", [])):
+        trigger = {"id": "start", "type": "workflow_trigger", "config": {"allowedCallers": callers}}
+        await deployed(pool, name, Definition.model_validate({"nodes": [trigger]}))
     await deployed(pool, "undeployed", chain(CALLED))
     await pool.execute("UPDATE workflows SET current_version = NULL WHERE name = 'undeployed'")
     run = await parent_of(pool, call(target))
@@ -178,6 +175,7 @@ async def test_children_whose_parent_was_ended_by_somebody_who_died_are_cancelle
     async with instance(database_url, stage) as one:
         await one.engine.start(run)
         await eventually(lambda: stage.steps() == ["a"])
+        await eventually(lambda: pool.fetchval("SELECT count(*) = 1 FROM parked"))
         await pool.execute("DELETE FROM parked WHERE run_id = $1", run.id)
         await pool.execute("UPDATE runs SET status = 'cancelled', finished_at = now() WHERE id = $1", run.id)
         await one.rescuer.one_pass()
@@ -198,6 +196,15 @@ async def test_a_call_that_takes_too_long_fails_and_its_child_ends_with_the_pare
         await eventually(ended(pool, run, "failed"))
         await one.rescuer.one_pass()
         await eventually(lambda: pool.fetchval("SELECT count(*) = 1 FROM runs WHERE status = 'cancelled'"))
+
+
+async def test_a_called_run_that_ends_within_a_short_time_out_is_in_time(database_url, pool):
+    await deployed(pool, "quick", chain(CALLED, value("twice", "input * 2")))
+    run = await parent_of(pool, call("quick", input="21", timeout=4))
+    async with instance(database_url, Stage()) as one:
+        await one.engine.start(run)
+        await eventually(ended(pool, run))
+    assert await output_of(pool, run) == 42
 
 
 @pytest.mark.parametrize("dies", ["before", "after"])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import orjson
 import pytest
 
@@ -98,6 +100,7 @@ async def test_no_more_items_are_under_way_than_allowed(database_url, pool):
 
     async def watch(_ctx):
         most[0] = max(most[0], len(stage.started) - len(stage.ended))
+        await asyncio.sleep(0.01)
 
     stage.on_start = watch
     run = await run_of(
@@ -133,10 +136,11 @@ async def test_an_item_that_fails_fails_the_loop_whose_settings_may_save_the_run
     stage = Stage()
     stage.gate("slow[0]")
     run = await run_of(
-        pool, ITEMS, each(on_error=on_error, config={"concurrency": 3}), {"id": "slow", "type": "effect"}, BAD,
+        pool, ITEMS, each(on_error=on_error, config={"concurrency": 3}), {"id": "slow", "type": "effect"},
+        {"id": "pre", "type": "effect"}, BAD,
         value("saved", "input.error.code"),
-        edges="start>each each.item>bad each.item>slow each.done>saved" if on_error == "continue"
-        else "start>each each.item>bad each.item>slow each.error>saved",
+        edges="start>each each.item>pre pre>bad each.item>slow each.done>saved" if on_error == "continue"
+        else "start>each each.item>pre pre>bad each.item>slow each.error>saved",
     )  # fmt: skip
     async with instance(database_url, stage) as one:
         await one.engine.start(run)

@@ -80,6 +80,29 @@ async def test_a_signal_that_comes_before_the_wait_is_kept_for_it(database_url, 
         assert await inbox(pool) == 0
 
 
+async def test_a_signal_is_in_time_for_a_wait_of_seconds(database_url, pool):
+    version = await stored(pool, chain(START, wait(timeout=4)))
+    async with instance(database_url, Stage()) as one:
+        await one.engine.start(run := new_run(version))
+        await eventually(waiting(pool, run))
+        await one.engine.signal(run.id, "approve", b"7")
+        await eventually(ended(pool, run))
+        assert await output_of(pool, run) == 7
+
+
+async def test_a_signal_that_came_in_time_wins_over_the_time_out_that_has_passed_since(database_url, pool):
+    version = await stored(pool, chain(START, wait(timeout=3600)))
+    async with instance(database_url, Stage()) as one:
+        await one.engine.start(run := new_run(version))
+        await eventually(waiting(pool, run))
+    await pool.execute("INSERT INTO run_inbox (run_id, topic, value) VALUES ($1, 'signal:approve', '7')", run.id)
+    await pool.execute("UPDATE parked SET wake_at = now(); UPDATE steps SET wake_at = now() WHERE wake_at IS NOT NULL")
+    async with instance(database_url, Stage(), worker_id="later") as one:
+        await one.unparker.one_pass()
+        await eventually(ended(pool, run))
+        assert await output_of(pool, run) == 7
+
+
 async def test_signals_of_a_name_are_taken_one_by_one_in_their_order(database_url, pool):
     version = await stored(
         pool,

@@ -168,18 +168,68 @@ def test_all_problems_are_told_at_once(fields):
 
 
 @pytest.mark.parametrize("wanted", [{"on_interrupted": "fail"}, {"on_interrupted": "skip"}, {"labels": ["zone=eu"]}])
-def test_what_is_not_supported_yet_of_a_node_is_a_problem(fields, wanted):
-    assert fields([START, noop("a", **wanted)], ("start", "a")) == [f"nodes.a.{next(iter(wanted))}"]
+def test_a_node_may_say_what_an_interruption_means_and_which_workers_it_needs(fields, wanted):
+    assert fields([START, noop("a", **wanted)], ("start", "a")) == []
 
 
-@pytest.mark.parametrize("wanted", [{"max_concurrency": 1}, {"error_workflow_id": "x"}])
-def test_what_is_not_supported_yet_of_a_workflow_is_a_problem(wanted):
-    (found,) = problems(Definition(nodes=[START], settings=wanted), Registry.builtin())
-    assert found.field == f"settings.{next(iter(wanted))}"
-    assert "not supported yet" in found.problem
+def of_settings(**settings):
+    return problems(Definition(nodes=[START], settings=settings), Registry.builtin())
+
+
+def test_a_workflow_may_limit_its_runs_and_name_another_for_its_failures():
+    assert of_settings(max_concurrency=1, error_workflow_id="0199ec5d-8f2b-7c3e-9a51-3f1f0c7f2b6a") == []
+
+
+@pytest.mark.parametrize("workflow_id", ["x", "", "Alarms"])
+def test_an_error_workflow_that_is_not_given_by_its_id_is_a_problem(workflow_id):
+    (found,) = of_settings(error_workflow_id=workflow_id)
+    assert (found.field, found.problem) == ("settings.error_workflow_id", "This is not the id of a workflow.")
+
+
+EACH = {"id": "each", "type": "for_each"}
+LOOP = (("start", "each"), ("each", "a", "item"), ("each", "b", "done"))
+
+
+def test_a_loop_with_a_body_and_something_after_it_is_no_problem(fields):
+    assert fields([START, EACH, noop("a"), noop("b")], *LOOP) == []
+
+
+@pytest.mark.parametrize(
+    ("edge", "at_fault"),
+    [
+        (("a", "b"), "edges[3]"),  # leaves the body
+        (("a", "b", "error"), "edges[3]"),
+        (("start", "a"), "edges[1]"),  # enters it past the items, so what was its body is none
+        (("b", "a"), "edges[1]"),
+    ],
+)
+def test_an_edge_that_crosses_the_border_of_a_body_is_a_problem(edge, at_fault):
+    nodes = [START, EACH, noop("a", on_error="branch"), noop("b")]
+    links = [dict(zip(("source", "target", "source_handle"), pair, strict=False)) for pair in (*LOOP, edge)]
+    (found,) = problems(Definition(nodes=nodes, edges=links), Registry.builtin())
+    assert found.field == at_fault
+    assert found.problem.startswith("It leaves or enters the body of the loop 'each'.")
+
+
+def test_an_edge_between_two_bodies_is_a_problem(fields):
+    nodes = [START, EACH, {"id": "inner", "type": "for_each"}, noop("a"), noop("b")]
+    edges = [("start", "each"), ("each", "inner", "item"), ("inner", "a", "item"), ("inner", "b", "done")]
+    assert fields(nodes, *edges) == []
+    assert fields(nodes, *edges, ("a", "b")) == ["edges[4]"]
+
+
+def test_a_cycle_in_a_loop_is_told_without_guesses_about_its_body(fields):
+    edges = (*LOOP, ("a", "c"), ("c", "a"), ("c", "b"))
+    assert fields([START, EACH, noop("a"), noop("b"), noop("c")], *edges) == ["nodes.a"]
+
+
+def test_what_follows_a_loop_cannot_look_into_its_body(fields):
+    looks = {"id": "b", "type": "log", "config": {"message": "{{ steps.a.output }}"}}
+    assert fields([START, EACH, noop("a"), looks], *LOOP) == ["nodes.b.config.message"]
+    looks = {"id": "a", "type": "log", "config": {"message": "{{ steps.start.output }} {{ item }}"}}
+    assert fields([START, EACH, looks, noop("b")], *LOOP) == []
 
 
 def test_what_has_its_default_is_no_problem(fields):
     assert fields([START | {"on_interrupted": "retry", "labels": []}]) == []
-    settings = {"max_concurrency": None, "labels": [], "error_workflow_id": None, "priority": 1, "timeout_seconds": 5}
-    assert problems(Definition(nodes=[START], settings=settings), Registry.builtin()) == []
+    assert of_settings(max_concurrency=None, labels=[], error_workflow_id=None, priority=1, timeout_seconds=5) == []
