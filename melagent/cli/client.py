@@ -7,7 +7,7 @@ import json
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import aiohttp
 
@@ -23,6 +23,8 @@ STREAM_TIMEOUT = aiohttp.ClientTimeout(total=None, connect=5, sock_read=45)
 """The server writes at least every 15 s: whoever hears nothing for three times that has lost the connection."""
 
 PAGE = 100
+ATTEMPTS = 3
+AGAIN_SECONDS = 0.5
 RECONNECT_SECONDS = 1.0
 RECONNECTS = 60
 ERRORS = {error.code: error for error in MelError.__subclasses__()}
@@ -49,6 +51,18 @@ class Api:
 
     async def post(self, path: str, body: Mapping[str, Any] | None = None) -> Any:
         return await self._call("POST", path, json=body or {})
+
+    async def post_once(self, path: str, value: Any) -> Any:
+        """Send a value to a call that starts something, and again when it stays without an answer: it acts once."""
+        headers = {"Idempotency-Key": uuid4().hex, "Content-Type": "application/json"}
+        for attempt in range(ATTEMPTS):
+            try:
+                return await self._call("POST", path, data=json.dumps(value).encode(), headers=headers)
+            except Unavailable:
+                if attempt == ATTEMPTS - 1:
+                    raise
+                await asyncio.sleep(AGAIN_SECONDS)
+        raise AssertionError("the last attempt has its end")
 
     async def put(self, path: str, body: Mapping[str, Any]) -> Any:
         return await self._call("PUT", path, json=body)

@@ -1,26 +1,32 @@
-"""`server run`: look at runs, follow them, cancel them, delete old ones."""
+"""`server run`: look at runs, follow them, steer them, run them again, delete old ones."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
+from urllib.parse import quote
 
 import typer
 
-from melagent.cli.options import ApiKey, AsJson, Limit, ServerUrl, seconds_of
+from melagent.cli.options import ApiKey, AsJson, Limit, ServerUrl, json_argument, seconds_of
 from melagent.cli.remote import call
 from melagent.cli.show import show_fields, show_json, show_progress, show_table
 
 if TYPE_CHECKING:
     from melagent.cli.client import Api
 
-app = typer.Typer(help="Runs: list, show, watch, cancel, purge.", no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(
+    help="Runs: list, show, watch, cancel, pause, resume, signal, retry, replay, purge.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
 
 RunId = Annotated[str, typer.Argument(help="Id of the run")]
+Wait = Annotated[bool, typer.Option("--wait", help="Follow the new run and print its output")]
 RUN_COLUMNS = ("id", "status", "workflow_id", "version", "created_at", "finished_at")
-RUN_FIELDS = ("id", "status", "workflow_id", "version", "created_at", "started_at", "finished_at", "waiting_for",
-              "input", "output", "error")  # fmt: skip  # a list of names, not one a line
+RUN_FIELDS = ("id", "status", "workflow_id", "version", "created_at", "started_at", "finished_at", "parent_run_id",
+              "retry_of", "waiting_for", "input", "output", "error")  # fmt: skip  # a list of names, not one a line
 STEP_COLUMNS = ("step_key", "node_type", "status", "attempt", "started_at", "finished_at")
 
 
@@ -80,8 +86,100 @@ def watch(run_id: RunId, *, as_json: AsJson = False, server: ServerUrl = None, a
 @app.command()
 def cancel(run_id: RunId, *, as_json: AsJson = False, server: ServerUrl = None, api_key: ApiKey = None) -> None:
     """End a run, whatever it is doing."""
-    run = call(server, api_key, lambda api: api.post(f"/api/workflow-runs/{run_id}/cancel"))
+    _act("cancel", run_id, as_json=as_json, server=server, api_key=api_key)
+
+
+@app.command()
+def pause(run_id: RunId, *, as_json: AsJson = False, server: ServerUrl = None, api_key: ApiKey = None) -> None:
+    """Start no further step of a run until it is resumed."""
+    _act("pause", run_id, as_json=as_json, server=server, api_key=api_key)
+
+
+@app.command()
+def resume(run_id: RunId, *, as_json: AsJson = False, server: ServerUrl = None, api_key: ApiKey = None) -> None:
+    """Let a paused run go on."""
+    _act("resume", run_id, as_json=as_json, server=server, api_key=api_key)
+
+
+def _act(action: str, run_id: str, *, as_json: bool, server: str | None, api_key: str | None) -> None:
+    run = call(server, api_key, lambda api: api.post(f"/api/workflow-runs/{run_id}/{action}"))
     show_json(run) if as_json else typer.echo(f"{run['id']} {run['status']}")
+
+
+@app.command()
+def signal(
+    run_id: RunId,
+    name: Annotated[str, typer.Argument(help="The signal: what the run waits for, the wait's step key by default")],
+    value: Annotated[str, typer.Argument(metavar="JSON|@FILE", help="What is sent with it")] = "null",
+    *,
+    as_json: AsJson = False,
+    server: ServerUrl = None,
+    api_key: ApiKey = None,
+) -> None:
+    """Send a signal to a run. It wakes the run that waits for it, and is kept for one that does not yet."""
+    given = json_argument(value, "VALUE")
+    path = f"/api/workflow-runs/{run_id}/signals/{quote(name, safe='')}"
+    sent = call(server, api_key, lambda api: api.post_once(path, given))
+    show_json(sent) if as_json else typer.echo(f"sent {name} to {run_id}")
+
+
+@app.command()
+def retry(
+    run_id: RunId, *, wait: Wait = False, as_json: AsJson = False, server: ServerUrl = None, api_key: ApiKey = None
+) -> None:
+    """Run what failed of a run again, in a new run that takes over what had completed."""
+    _again("retry", run_id, {}, wait=wait, as_json=as_json, server=server, api_key=api_key)
+
+
+@app.command()
+def replay(
+    run_id: RunId,
+    *,
+    from_step: Annotated[str | None, typer.Option("--from", help="Node to run from; the beginning without")] = None,
+    input: Annotated[str | None, typer.Option("--input", metavar="JSON|@FILE", help="Give it this instead")] = None,
+    version: Annotated[
+        str | None, typer.Option("--version", help="Run under this version: a number, or current")
+    ] = None,
+    wait: Wait = False,
+    as_json: AsJson = False,
+    server: ServerUrl = None,
+    api_key: ApiKey = None,
+) -> None:
+    """Run a step of a run and all behind it again, in a new run that takes over what came before."""
+    body: dict[str, Any] = {} if input is None else {"input": json_argument(input, "--input")}
+    if from_step is not None:
+        body["from_step"] = from_step
+    if version is not None:
+        body["version"] = int(version) if version.isdigit() else version
+    _again("replay", run_id, body, wait=wait, as_json=as_json, server=server, api_key=api_key)
+
+
+def _again(
+    action: str,
+    run_id: str,
+    body: dict[str, Any],
+    *,
+    wait: bool,
+    as_json: bool,
+    server: str | None,
+    api_key: str | None,
+) -> None:
+    from melagent.cli.follow import follow
+
+    async def work(api: Api) -> dict[str, Any]:
+        made: dict[str, Any] = await api.post_once(f"/api/workflow-runs/{run_id}/{action}", body)
+        if not wait:
+            return made
+        show_progress(f"run {made['id']}")
+        return await follow(api, made["id"])
+
+    run = call(server, api_key, work)
+    if as_json:
+        show_json(run)
+    elif wait:
+        show_json(run["output"])
+    else:
+        typer.echo(f"{run['id']} {run['status']}")
 
 
 class FinalStatus(StrEnum):

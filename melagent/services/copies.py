@@ -110,15 +110,16 @@ class Copies:
         run_input = stored.run.input
         if stored.input_hash is not None:
             run_input = found((await payloads.load(conn, run_id, [stored.input_hash])).get(stored.input_hash), "run")
+        regions = Regions.of(old)
         own = {part for part in requires.split() if not part.startswith("type:")} - set(old.settings.labels)
         return Origin(
             stored=stored,
             input=run_input or b"null",
             priority=priority if priority != old.settings.priority else new.settings.priority,
             labels=tuple(own),
-            regions=Regions.of(old),
+            regions=regions,
             version_id=version_id,
-            new_regions=Regions.of(new),
+            new_regions=regions if version_id == stored.run.version_id else Regions.of(new),
         )
 
     async def _version(self, conn: Connection, workflow_id: UUID | None, which: int | str) -> tuple[UUID, Definition]:
@@ -137,7 +138,9 @@ class Copies:
         if node_id not in regions.loop_of:
             raise Unprocessable("The run cannot be replayed.", [Problem("from_step", "There is no such node.")])
         again = replay.behind(Graph.of(regions.definition), [replay.unit_of(regions, node_id)])
-        kept = replay.unchanged(origin.regions, regions, origin.stored.entry) - again
+        same = origin.version_id == origin.stored.run.version_id
+        hold = regions.loop_of.keys() if same else replay.unchanged(origin.regions, regions, origin.stored.entry)
+        kept = hold - again
         return [step for step in await self._done(conn, origin) if step.node_id in kept]
 
     async def _done(self, conn: Connection, origin: Origin) -> list[StepRecord]:

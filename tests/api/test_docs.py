@@ -1,23 +1,28 @@
-"""The examples of docs/api.md run as they stand, one after the other, in one shell."""
+"""The examples of docs/api.md and docs/approvals.md run as they stand, one after the other, in one shell."""
 
 import asyncio
 import os
 import re
 from pathlib import Path
 
-DOCS = Path(__file__).parents[2] / "docs" / "api.md"
+DOCS = Path(__file__).parents[2] / "docs"
 
 
-async def test_the_examples_do_what_they_say(client, services):
-    blocks = re.findall(r"^```sh\n(.*?)^```$", DOCS.read_text(), re.MULTILINE | re.DOTALL)
+async def told_by(page, client, services, folder):
+    """The lines that the examples of a page print."""
+    blocks = re.findall(r"^```sh\n(.*?)^```$", (DOCS / page).read_text(), re.MULTILINE | re.DOTALL)
     script = "set -euo pipefail\n" + "\n".join(blocks)
     server = str(client.make_url("/")).rstrip("/")
     env = {"PATH": os.environ["PATH"], "MEL_SERVER_URL": server, "MEL_API_KEY": services.bootstrap_key}
-    shell = await asyncio.create_subprocess_exec("bash", "-c", script, stdout=-1, stderr=-1, env=env)
+    shell = await asyncio.create_subprocess_exec("bash", "-c", script, stdout=-1, stderr=-1, env=env, cwd=folder)
     async with asyncio.timeout(60):
         out, complaints = await shell.communicate()
     assert (shell.returncode, complaints.decode()) == (0, "")
-    total, *rest = out.decode().splitlines()
+    return out.decode().splitlines()
+
+
+async def test_the_examples_of_the_api_do_what_they_say(client, services, tmp_path):
+    total, *rest = await told_by("api.md", client, services, tmp_path)
     assert total == "0"
     assert any('"nmae"' in line for line in rest)
     (told,) = [line for line in rest if line.startswith("one run: ")]
@@ -25,3 +30,15 @@ async def test_the_examples_do_what_they_say(client, services):
     assert first == again
     assert f"{first} pending" in rest
     assert rest[-1] == "[1,0,260]"
+    steered = rest.index("paused")
+    assert rest[steered : steered + 3] == ["paused", "cancelled", "[true,2]"]
+
+
+async def test_the_examples_of_approvals_do_what_they_say(client, services, worker, tmp_path):
+    assert await told_by("approvals.md", client, services, tmp_path) == [
+        '["Pay 250 €?","ok","why"]',
+        '{"accepted":true}',
+        '{"ok":true,"why":null}',
+        '"approve"',
+        '{"ok":false,"why":"too much"}',
+    ]

@@ -26,6 +26,12 @@ ARGUMENTS = {
     "run show": "{run}",
     "run watch": "{run}",
     "run cancel": "{sleeper}",
+    "run pause": "{sleeper}",
+    "run resume": "{paused}",
+    "run signal": "{sleeper} go",
+    "run retry": "{cancelled}",
+    "run replay": "{run} --from start --wait",
+    "run purge": "--older-than 1000d --yes",
     "user add": "ada@example.com --generate --database-url {database}",
     "user list": "--database-url {database}",
     "user password": "{user} --generate --database-url {database}",
@@ -67,6 +73,16 @@ def thing(remote, running, database_url, workflow_file, tmp_path):
         )
         return json.loads(remote("workflow", "run", path, "--json").out)["id"]
 
+    def paused():
+        run_id = sleeper()
+        remote("run", "pause", run_id)
+        return run_id
+
+    def cancelled():
+        run_id = sleeper()
+        remote("run", "cancel", run_id)
+        return run_id
+
     def user():
         remote("user", "add", "bo@example.com", "--generate", "--database-url", database_url)
         return "bo@example.com"
@@ -77,6 +93,8 @@ def thing(remote, running, database_url, workflow_file, tmp_path):
         "workflow": lambda: json.loads(remote("workflow", "import", workflow_file, "--json").out)["id"],
         "run": lambda: json.loads(remote("workflow", "run", workflow_file, "--wait", "--json").out)["id"],
         "sleeper": sleeper,
+        "paused": paused,
+        "cancelled": cancelled,
         "user": user,
         "token": lambda: json.loads(remote("token", "create", "--json", "--database-url", database_url).out)["id"],
         "port": lambda: credentials.read(running).server_url.rsplit(":", 1)[1],

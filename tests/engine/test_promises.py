@@ -11,10 +11,16 @@ import time
 import pytest
 
 from melagent.domain.definition import Definition
+from melagent.domain.ids import milliseconds_of, uuid7
 from melagent.domain.run import RunStatus
 from melagent.domain.work import Settle, Verdict
 from melagent.engine.lifecycle import rescue
-from melagent.errors import Conflict
+from melagent.errors import Conflict, Gone
+from melagent.maintenance.pruner import Pruner
+from melagent.registry import Registry
+from melagent.services.approvals import Approvals
+from melagent.services.copies import Copies
+from melagent.store.ids import new_id
 from tests.builders import chain, entry, eventually, expire, leased_run, misplaced, new_run, place, step, stored
 from tests.instances import Stage, instance
 
@@ -284,6 +290,83 @@ async def test_promise_5_a_run_ends_in_exactly_one_final_state_whoever_ends_it(d
         assert set(verdicts) == {Verdict.LEASE_LOST}
         assert expected == {}
         assert await rows(pool) == final
+
+
+async def test_promise_5_a_retry_is_a_new_run_that_copies_recorded_steps(database_url, pool):
+    version = await stored(pool, chain(START, ("a", "effect"), ("b", "effect")))
+    stage, run = Stage(), new_run(version)
+    stage.gate("b")
+    async with instance(database_url, stage) as one:
+        await one.engine.start(run)
+        await eventually(lambda: stage.steps() == ["a", "b"])
+        await one.engine.cancel(run.id)
+        before = await rows(pool), await rows(pool, "steps")
+        stage.gate("b").set()
+        copies = Copies(one.engine.pool, one.engine, Registry.builtin())
+        await copies.retry(run.id, again := new_id())
+        await eventually(ended(pool, again))
+    assert stage.steps() == ["a", "b", "b"]
+    assert [row for row in await rows(pool) if row["id"] == run.id] == before[0]
+    assert [row for row in await rows(pool, "steps") if row["run_id"] == run.id] == before[1]
+    assert await recorded(pool, again) == ["start", "a", "b"]
+    assert await pool.fetchval("SELECT retry_of FROM runs WHERE id = $1", again) == run.id
+
+
+@pytest.mark.parametrize("early", [True, False])
+async def test_promise_6_a_signal_is_consumed_once_also_when_it_comes_before_the_wait(database_url, pool, early):
+    waits = [{"id": name, "type": "wait", "config": {"signal": "go"}} for name in ("one", "two")]
+    version = await stored(pool, chain(START, ("a", "effect"), *waits, ("b", "effect")))
+    stage, run = Stage(), new_run(version)
+    gate = stage.gate("a")
+    async with instance(database_url, stage) as one:
+        await one.engine.start(run)
+        await eventually(lambda: stage.steps() == ["a"])
+        if not early:
+            gate.set()
+            await eventually(is_at(pool, run.id, "parked"))
+        key = {"scope": "signal", "key": "k"}
+        sent = [await one.engine.signal_once(run.id, "go", b"1", **key) for _ in range(3)]
+        assert sent == [True, False, False]
+        gate.set()
+
+        async def waits_for_the_second():
+            return await recorded(pool, run.id, "waiting") == ["two"]
+
+        await eventually(waits_for_the_second)
+        await one.unparker.one_pass()
+        assert await place(pool, run.id) == ("waiting", "parked")
+        await one.engine.signal(run.id, "go", b"2")
+        await eventually(ended(pool, run.id))
+    assert stage.steps() == ["a", "b"]
+    assert await pool.fetch("SELECT output FROM steps WHERE node_type = 'wait' ORDER BY seq") == [(b"1",), (b"2",)]
+
+
+async def test_promise_6_an_approval_waits_a_year_keeps_its_history_and_its_link_works_once(database_url, pool):
+    """The run is a year old from its start: its week has long been due to be dropped."""
+    ask = {"id": "ask", "type": "wait", "config": {"title": "Pay?"}}
+    version = await stored(pool, chain(START, ("a", "effect"), ask, ("b", "effect")))
+    a_year_ago = milliseconds_of(new_id()) - 365 * 86_400_000
+    stage, run = Stage(), new_run(version, id=uuid7(a_year_ago, b"0123456789"))
+    async with instance(database_url, stage) as one:
+        await one.engine.start(run)
+        await eventually(is_at(pool, run.id, "parked"))
+        before = await rows(pool, "steps")
+    async with instance(database_url, stage, worker_id="a year later") as one:
+        while await Pruner(pool, database_url, 30).one_pass() == 0.0:
+            pass
+        assert await rows(pool, "steps") == before
+        approvals = Approvals(one.engine.pool, one.engine)
+        token = (await one.engine.linker.of(run.id)).token("ask")
+        assert (await approvals.question(token)).title == "Pay?"
+        asked = [await approvals.question(token) for _ in range(5)]
+        answers = [approvals.answer(each, b"%d" % number) for number, each in enumerate(asked)]
+        results = await asyncio.gather(*answers, return_exceptions=True)
+        assert sorted(map(type, results), key=str) == sorted([type(None), *[Gone] * 4], key=str)
+        await eventually(ended(pool, run.id))
+        with pytest.raises(Gone):
+            await approvals.question(token)
+    assert stage.steps() == ["a", "b"]
+    assert await pool.fetchval("SELECT output FROM steps WHERE step_key = 'ask'") == b"%d" % results.index(None)
 
 
 @pytest.mark.parametrize("state", ["free", "leased", "parked"])

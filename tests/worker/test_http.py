@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from types import SimpleNamespace
 
 import aiohttp
+import orjson
 import pytest
 from aiohttp import web
 
@@ -23,6 +24,8 @@ from melagent.errors import Conflict, Unauthenticated
 from melagent.maintenance.rescuer import Rescuer
 from melagent.protocol.messages import Registration
 from melagent.registry import NodeType, Registry
+from melagent.services.copies import Copies
+from melagent.store.ids import new_id
 from melagent.worker import connection as connection_module
 from melagent.worker import http as http_module
 from melagent.worker.connection import Connection
@@ -110,6 +113,40 @@ async def test_runs_are_executed_over_http(relay, engine, pool):
         await asyncio.gather(*map(engine.start, runs))
         await eventually(ended(pool, 20))
     assert sorted(stage.started) == sorted(f"{run.id}:{step}" for run in runs for step in "ab")
+
+
+async def test_a_retry_goes_on_over_http_from_the_steps_that_it_was_given(relay, engine, pool):
+    stage = Stage()
+    stage.gate("b")
+    stage.outputs["a"] = {"text": "x" * 100_000}
+    size = {"id": "size", "type": "transform", "config": {"expression": "steps.a.output.text | length"}}
+    version = await stored(pool, chain(START, ("a", "effect"), ("b", "effect"), size))
+    async with working(relay, stage):
+        await engine.start(run := new_run(version))
+        await eventually(lambda: stage.steps() == ["a", "b"])
+        await engine.cancel(run.id)
+        stage.gates["b"].set()
+        await Copies(pool, engine, Registry.builtin()).retry(run.id, again := new_id())
+        await eventually(ended(pool, 1))
+    assert stage.started[-1] == f"{again}:b"
+    assert stage.steps() == ["a", "b", "b"]
+    assert await pool.fetchval("SELECT output FROM runs WHERE id = $1", again) == b"100000"
+
+
+async def test_a_remote_worker_makes_the_links_of_its_run(relay, engine, pool):
+    asking = chain(
+        START, {"id": "link", "type": "transform", "config": {"expression": "run.resume_urls.ask"}},
+        {"id": "ask", "type": "wait"}, {"id": "said", "type": "transform", "config": {"expression": "input"}},
+    )  # fmt: skip
+    async with working(relay, Stage()), aiohttp.ClientSession() as anybody:
+        await engine.start(run := new_run(await stored(pool, asking)))
+        await eventually(lambda: pool.fetchval("SELECT count(*) = 1 FROM parked"))
+        path = orjson.loads(await pool.fetchval("SELECT output FROM steps WHERE step_key = 'link'"))
+        assert path == (await engine.linker.of(run.id)).url("ask")
+        async with anybody.post(f"http://127.0.0.1:{relay.port}{path}", json={"ok": True}) as answer:
+            assert answer.status == 200
+        await eventually(ended(pool, 1))
+    assert orjson.loads(await pool.fetchval("SELECT output FROM runs")) == {"ok": True}
 
 
 @pytest.mark.parametrize("headers_first", [False, True])
