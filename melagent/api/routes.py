@@ -11,6 +11,7 @@ from melagent.api import (
     metrics,
     node_types,
     openapi,
+    previews,
     runs,
     triggers,
     variables,
@@ -70,6 +71,8 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", f"{_WORKFLOW}/draft", workflows.get_draft, VIEWER, answer=workflows.DraftAnswer),
     Route("PUT", f"{_WORKFLOW}/draft", workflows.put_draft, EDITOR, body=workflows.DraftBody,
           answer=workflows.DraftAnswer),
+    Route("POST", f"{_WORKFLOW}/draft/expressions/preview", previews.preview, EDITOR, body=previews.PreviewBody,
+          answer=previews.PreviewAnswer),
 
     Route("GET", f"{_WORKFLOW}/nodes", edits.list_nodes, VIEWER, query=edits.PartsQuery, answer=edits.NodesAnswer),
     Route("POST", f"{_WORKFLOW}/nodes", edits.add_node, EDITOR, body=edits.NewNode, answer=edits.NodeAnswer,
