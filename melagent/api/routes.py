@@ -12,6 +12,8 @@ from melagent.api import (
     metrics,
     node_types,
     openapi,
+    pinned,
+    previews,
     run_actions,
     runs,
     triggers,
@@ -44,6 +46,7 @@ from melagent.services.access import Role
 OPEN, VIEWER, EDITOR, ADMIN, WORKER = Role.OPEN, Role.VIEWER, Role.EDITOR, Role.ADMIN, Role.WORKER
 
 _WORKFLOW = "/api/workflows/{id}"
+_DRAFT_NODE = f"{_WORKFLOW}/draft/nodes/{{node_id}}"
 _RUN = "/api/workflow-runs/{id}"
 _VARIABLE = "/api/variables/{scope}/{key}"
 _WORKER = "/api/workers/{id}"
@@ -72,6 +75,11 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", f"{_WORKFLOW}/draft", workflows.get_draft, VIEWER, answer=workflows.DraftAnswer),
     Route("PUT", f"{_WORKFLOW}/draft", workflows.put_draft, EDITOR, body=workflows.DraftBody,
           answer=workflows.DraftAnswer),
+    Route("POST", f"{_WORKFLOW}/draft/expressions/preview", previews.preview, EDITOR, body=previews.PreviewBody,
+          answer=previews.PreviewAnswer),
+    Route("GET", f"{_DRAFT_NODE}/pinned", pinned.get_pinned, VIEWER, answer=pinned.PinnedAnswer),
+    Route("PUT", f"{_DRAFT_NODE}/pinned", pinned.put_pinned, EDITOR, body=pinned.PinnedBody,
+          answer=pinned.PinnedAnswer),
 
     Route("GET", f"{_WORKFLOW}/nodes", edits.list_nodes, VIEWER, query=edits.PartsQuery, answer=edits.NodesAnswer),
     Route("POST", f"{_WORKFLOW}/nodes", edits.add_node, EDITOR, body=edits.NewNode, answer=edits.NodeAnswer,

@@ -24,7 +24,17 @@ from melagent.sandbox.templates import compile_template
 if TYPE_CHECKING:
     from melagent.sandbox.values import Json
 
-__all__ = ["ExpressionError", "Template", "check", "compile_config", "evaluate", "is_template", "references", "render"]
+__all__ = [
+    "ExpressionError",
+    "Template",
+    "check",
+    "compile_config",
+    "evaluate",
+    "fill",
+    "is_template",
+    "references",
+    "render",
+]
 
 
 def is_template(text: str) -> bool:
@@ -39,6 +49,11 @@ def evaluate(expression: str, scope: Mapping[str, Json]) -> Json:
 def render(template: str, scope: Mapping[str, Json]) -> str:
     """The text of a template: null is empty, values that are not text are written as JSON."""
     return compile_template(template).render(scope)
+
+
+def fill(template: str, scope: Mapping[str, Json]) -> Json:
+    """What a parameter with this text becomes: a value when it is exactly one `{{ expression }}`, else a text."""
+    return _filled(compile_template(template), scope)
 
 
 def check(source: str, *, expression: bool = False) -> str | None:
@@ -112,7 +127,7 @@ def _compile_text(source: str, path: str) -> Text:
 def _render(value: Json, scope: Mapping[str, Json], path: str) -> Json:
     if isinstance(value, Text):
         try:
-            return value.render(scope) if value.single is None else value.single.evaluate(scope)
+            return _filled(value, scope)
         except ExpressionError as error:
             raise error.within(path) from None
     if isinstance(value, dict):
@@ -120,6 +135,10 @@ def _render(value: Json, scope: Mapping[str, Json], path: str) -> Json:
     if isinstance(value, list):
         return [_render(item, scope, f"{path}[{index}]") for index, item in enumerate(value)]
     return value
+
+
+def _filled(text: Text, scope: Mapping[str, Json]) -> Json:
+    return text.render(scope) if text.single is None else text.single.evaluate(scope)
 
 
 def _join(path: str, key: str) -> str:

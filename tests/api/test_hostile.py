@@ -53,6 +53,8 @@ async def targets(client, deploy, definition):
         ("POST", "/api/workflows"),
         ("PUT", f"/api/workflows/{workflow_id}"),
         ("PUT", f"/api/workflows/{workflow_id}/draft"),
+        ("POST", f"/api/workflows/{workflow_id}/draft/expressions/preview"),
+        ("PUT", f"/api/workflows/{workflow_id}/draft/nodes/start/pinned"),
         ("POST", f"/api/workflows/{workflow_id}/nodes"),
         ("PUT", f"/api/workflows/{workflow_id}/nodes/start"),
         ("POST", f"/api/workflows/{workflow_id}/edges"),
