@@ -4,7 +4,7 @@ RUN := .venv/bin/
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup packages run test check format lint types contracts docs bench prove
+.PHONY: help setup packages run test check format lint types contracts docs bench measure prove
 
 help: ## Say what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,5 +41,9 @@ docs: setup ## Write docs/reference from the code
 bench: setup ## Measure the product as shipped, in three minutes; `python -m benchmarks` is the full measurement
 	$(PYTHON) -m benchmarks $(or $(ARGS),pure effectful forty claim start --seconds 2 --connections 1 50 --out bench.json)
 
-prove: setup packages ## The long tests: many seeds of the simulation and of the state machine
+measure: setup packages ## Measure everything, in twenty minutes, and write docs/benchmarks.md
+	$(PYTHON) -m benchmarks --seconds 2 $(ARGS)
+	$(PYTHON) -m benchmarks.page
+
+prove: setup packages ## The long tests: simulation, state machine, and chaos, whose result goes to benchmarks/results/chaos.json
 	$(PYTHON) -m pytest -m prove $(ARGS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -48,7 +49,7 @@ BENCHMARKS: dict[str, Benchmark] = {
 def main() -> None:
     """Exits with 1 when a proof fails or an answer is wrong; a goal that is missed is a result, not an error."""
     given = _arguments()
-    options = Options(given.seconds, tuple(given.connections), given.queued)
+    options = Options(given.seconds, tuple(given.connections), given.queued, given.runs, given.minute)
     uvloop.run(_measure(given.names or list(BENCHMARKS), options, given.out))
 
 
@@ -58,7 +59,7 @@ async def _measure(names: list[str], options: Options, out: Path | None) -> None
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": machine.machine(),
         "versions": machine.versions(),
-        "options": {"seconds": options.seconds, "connections": options.connections, "queued": options.queued},
+        "options": asdict(options),
     }
     records = []
     for name in names:
@@ -81,9 +82,11 @@ def _write(path: Path, content: dict[str, Any]) -> None:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="name", help=f"{', '.join(BENCHMARKS)}; all of them by default")
-    parser.add_argument("--seconds", type=float, help="length of one measurement: 5 by default, 60 for the soak")
+    parser.add_argument("--seconds", type=float, help="length of one measurement, 5 by default; not of the soak")
     parser.add_argument("--connections", type=int, nargs="+", default=[1, 10, 50, 100], metavar="N")
     parser.add_argument("--queued", type=int, default=1_000_000, help="length of the long queue for `claim`")
+    parser.add_argument("--runs", type=int, default=100_000, help="of each worker while its memory is watched")
+    parser.add_argument("--minute", type=float, default=60.0, metavar="SECONDS", help="length of a minute of the soak")
     parser.add_argument("--out", type=Path, help="one file for all results, instead of benchmarks/results/<name>.json")
     given = parser.parse_args()
     if unknown := set(given.names) - set(BENCHMARKS):

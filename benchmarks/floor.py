@@ -3,7 +3,8 @@
 It is the product's own API application with its own routes, look-ups and answers, and runs are written by the product's
 own statements (`store.work.start`, `store.journal.write`), gathered for concurrent calls into as many commits a run.
 What is missing is the engine: no definition, no plan, no nodes, no parameters, no expressions, no worker, no retries,
-limits, hints, logs or metrics of runs. So the ratio of the two rates is what the engine costs.
+limits, hints, logs or metrics of runs. So the ratio of the two rates is what the engine costs. `floor_remote` is the
+floor for the product with remote workers.
 
 Nothing here is meant for use: an error fails its calls and is not tried again.
 """
@@ -87,22 +88,25 @@ class Floor:
         self.broker = postgres_broker("")  # never started: readiness only asks for its kind
         self._pool = pool
         self._shape = shape
-        self._starts = Gathered(self._start)
+        self._starts: Gathered[tuple[NewRun, work.Offer]] = Gathered(self._start)
         self._writes = Gathered(self._record)
+
+    def add_routes(self, app: web.Application) -> None:
+        """What the API has to answer besides its own routes."""
 
     async def start_and_wait(self, run: NewRun, _seconds: float, **_options: Any) -> RunEnd:
         """The answer and the output of a run that was called with `n`: both hold `{"total": 2 * n}`."""
         lease = uuid4()
-        await self._starts.submit((run, lease))
+        await self._starts.submit((run, work.Offer(lease, "floor")))
         total = {"total": 2 * orjson.loads(run.input)["body"]["n"]}
         steps = _steps(run.input, orjson.dumps(total), self._shape.steps)
-        for entry in _entries(run.id, lease, steps, self._shape.writes):
+        for entry in entries_of(run.id, lease, steps, self._shape.writes):
             await self._writes.submit(entry)
         answer = orjson.dumps({"statusCode": 200, "headers": {}, "body": total})
         return RunEnd(run.id, RunStatus.COMPLETED, steps[-1].output, None, answer)
 
-    async def _start(self, starts: list[tuple[NewRun, UUID]]) -> None:
-        runs, offers = [run for run, _ in starts], [work.Offer(lease, "floor") for _, lease in starts]
+    async def _start(self, starts: list[tuple[NewRun, work.Offer]]) -> None:
+        runs, offers = [run for run, _ in starts], [offer for _, offer in starts]
         async with self._pool.acquire() as conn:
             leased = await work.start(conn, runs, offers, LEASE_SECONDS)
         if len(leased) != len(starts):
@@ -117,11 +121,13 @@ class Floor:
 
 def _steps(run_input: bytes, output: bytes, count: int) -> list[StepRecord]:
     """As many steps as a run has: the trigger, whose output is the input, then steps that pass the answer on."""
-    return [_step(seq, run_input if seq == 1 else output) for seq in range(1, count + 1)]
+    return [
+        step_of(seq, run_input if seq == 1 else output, datetime.now(UTC), datetime.now(UTC))
+        for seq in range(1, count + 1)
+    ]
 
 
-def _step(seq: int, output: bytes) -> StepRecord:
-    started_at = datetime.now(UTC)
+def step_of(seq: int, output: bytes, started_at: datetime, finished_at: datetime) -> StepRecord:
     return StepRecord(
         step_key=f"n{seq}",
         node_id=f"n{seq}",
@@ -129,14 +135,14 @@ def _step(seq: int, output: bytes) -> StepRecord:
         status=StepStatus.COMPLETED,
         attempt=1,
         started_at=started_at,
-        finished_at=datetime.now(UTC),
+        finished_at=finished_at,
         handle="out",
         output=output,
         seq=seq,
     )
 
 
-def _entries(run_id: UUID, lease: UUID, steps: list[StepRecord], count: int) -> list[Entry]:
+def entries_of(run_id: UUID, lease: UUID, steps: list[StepRecord], count: int) -> list[Entry]:
     """The writes of a run: what is left over goes with the first, and the last settles."""
     ends = range(len(steps) - count + 1, len(steps) + 1)
     settled = Settle(RunStatus.COMPLETED, output=steps[-1].output)
@@ -146,15 +152,17 @@ def _entries(run_id: UUID, lease: UUID, steps: list[StepRecord], count: int) -> 
     ]
 
 
-def app_of(pool: Pool, shape: Shape, registry: Registry) -> web.Application:
-    """The API on top of a floor whose runs have this shape."""
-    engine = cast("Engine", Floor(pool, shape))
-    return build_app(Services(pool=pool, engine=engine, registry=registry, instance="floor", version="floor"))
+def app_of(floor: Floor, pool: Pool, registry: Registry) -> web.Application:
+    """The API on top of a floor."""
+    engine = cast("Engine", floor)
+    app = build_app(Services(pool=pool, engine=engine, registry=registry, instance="floor", version="floor"))
+    floor.add_routes(app)
+    return app
 
 
-async def serve(dsn: str, port: int, shape: Shape) -> None:
+async def serve(dsn: str, port: int, floor_of: Callable[[Pool], Floor]) -> None:
     pool = await create_pool(dsn)
-    runner = web.AppRunner(app_of(pool, shape, Registry.installed()), access_log=None)
+    runner = web.AppRunner(app_of(floor_of(pool), pool, Registry.installed()), access_log=None)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", port).start()
     await asyncio.Event().wait()
@@ -167,7 +175,8 @@ def main() -> None:
     parser.add_argument("--steps", type=int, required=True, help="steps of a run, the trigger included")
     parser.add_argument("--writes", type=int, required=True, help="commits of a run after its start")
     given = parser.parse_args()
-    uvloop.run(serve(given.dsn, given.port, Shape(given.steps, given.writes)))
+    shape = Shape(given.steps, given.writes)
+    uvloop.run(serve(given.dsn, given.port, lambda pool: Floor(pool, shape)))
 
 
 if __name__ == "__main__":

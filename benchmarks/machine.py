@@ -23,6 +23,9 @@ SELECT name, current_setting(name) AS value FROM pg_settings
 """
 """The embedded server gets its settings on the command line; its file holds only what initdb writes everywhere."""
 
+MEASURED = ("melagent", "migrations", "benchmarks", "deploy", "pyproject.toml", ":!benchmarks/results")
+"""Paths for git: what the figures depend on, without the figures."""
+
 DURABLE = ("fsync", "synchronous_commit", "full_page_writes")
 
 
@@ -40,8 +43,15 @@ def versions() -> dict[str, str]:
 
 
 def commit() -> dict[str, Any]:
-    """The commit that was measured, and whether files differ from it."""
-    return {"id": _git("rev-parse", "--verify", "HEAD") or None, "changed": bool(_git("status", "--porcelain"))}
+    """The commit that was measured, and whether files that are measured, or measure, differ from it.
+
+    `code` names the content of the package alone: it is the same in every history that holds this content.
+    """
+    return {
+        "id": _git("rev-parse", "--verify", "HEAD") or None,
+        "code": _git("rev-parse", "--verify", "HEAD:melagent") or None,
+        "changed": bool(_git("status", "--porcelain", "--", *MEASURED)),
+    }
 
 
 async def postgres(dsn: str) -> dict[str, Any]:

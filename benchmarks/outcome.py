@@ -8,11 +8,16 @@ from typing import Any, Literal
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How to measure: the length of one measurement, the numbers of connections, the length of the long queue."""
+    """How to measure: the length of one measurement, the numbers of connections, the length of the long queue.
+
+    `runs` of each worker while its memory is watched; `minute` is the length of one of the soak, in seconds.
+    """
 
     seconds: float | None
     connections: tuple[int, ...]
     queued: int
+    runs: int = 100_000
+    minute: float = 60.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,10 @@ import orjson
 from benchmarks.__main__ import RESULTS
 
 PAGE = Path(__file__).parent.parent / "docs" / "benchmarks.md"
+REASONS = RESULTS / "in-the-way.toml"
+"""Why goals are missed, by the beginning of their names; written by people, from profiles."""
+
+NO_REASON = "not profiled yet."
 
 HEAD = """# Benchmarks
 
@@ -17,10 +22,17 @@ The product as shipped: authentication, info logs to a file, metrics, `fsync` an
 server and load generator share the cores of one machine. The load generator checks a field of each answer; afterwards
 SQL proves that every answer has one run, every run all its steps, and that nothing is left live. Each rate is the
 median of three rounds, in turns with *the floor*: the product's own API and SQL statements with the engine taken out,
-so that the ratio is what the engine costs. Machines differ and shared ones are noisy: trust ratios before rates.
+so that the ratio is what the engine costs. The floor for remote workers has remote workers too. Machines differ and
+shared ones are noisy: trust ratios before rates.
 
 This page is made from the files in `benchmarks/results` by `python -m benchmarks.page`. To measure on a machine of
-yours: `make bench` (three minutes) or `python -m benchmarks` (half an hour).
+yours: `make bench` (three minutes) or `make measure` (twenty minutes, everything, and this page).
+"""
+
+REASONS_HEAD = """## What stands in the way
+
+Each goal that is missed above, and what profiles (py-spy, `pg_stat_statements`, `EXPLAIN`) say about it. The texts are
+kept in `benchmarks/results/in-the-way.toml`.
 """
 
 TITLES = {
@@ -37,12 +49,28 @@ TITLES = {
 
 def page() -> str:
     """The page for the results that are there."""
-    parts = [HEAD]
-    for name, title in TITLES.items():
-        path = RESULTS / f"{name}.json"
-        if path.exists():
-            parts.append(_section(title, orjson.loads(path.read_bytes())))
-    return "\n".join(parts)
+    paths = {title: RESULTS / f"{name}.json" for name, title in TITLES.items()}
+    results = {title: orjson.loads(path.read_bytes()) for title, path in paths.items() if path.exists()}
+    sections = [_section(title, result) for title, result in results.items()]
+    missed = [goal["name"] for result in results.values() for goal in result["goals"] if not goal["met"]]
+    return "\n".join([HEAD, *sections, in_the_way(missed, tomllib.loads(REASONS.read_text()))])
+
+
+def in_the_way(missed: list[str], reasons: dict[str, str]) -> str:
+    if not missed:
+        return f"{REASONS_HEAD}\nNothing: all goals are met.\n"
+    goals: dict[str, list[str]] = {}
+    for name in missed:
+        goals.setdefault(_reason(name, reasons), []).append(name)
+    return "\n".join(
+        [REASONS_HEAD, *(f"- **{'**, **'.join(names)}**: {reason}" for reason, names in goals.items()), ""]
+    )
+
+
+def _reason(name: str, reasons: dict[str, str]) -> str:
+    """The text for the longest beginning of the name that has one, on one line."""
+    known = [beginning for beginning in reasons if name.startswith(beginning)]
+    return " ".join(reasons[max(known, key=len)].split()) if known else NO_REASON
 
 
 def _section(title: str, result: dict[str, Any]) -> str:
@@ -63,9 +91,11 @@ def _goal(goal: dict[str, Any]) -> str:
 
 
 def _source(result: dict[str, Any]) -> str:
-    machine, commit, version = result["machine"], result["commit"]["id"][:10], result["postgres"]["version"]
+    machine, commit, version = result["machine"], result["commit"], result["postgres"]["version"]
     where = f"{machine['cpu']}, {machine['cores']} cores, PostgreSQL {version}"
-    return f"Measured {result['date'][:10]} at {commit}: {where}."
+    code = f" (`melagent` {commit['code'][:10]})" if commit.get("code") else ""
+    changed = " **with changes that are in no commit**" if commit["changed"] else ""
+    return f"Measured {result['date'][:10]} at commit {(commit['id'] or 'unknown')[:10]}{code}{changed}: {where}."
 
 
 if __name__ == "__main__":

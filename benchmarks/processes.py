@@ -40,8 +40,12 @@ class Server:
 
     def cpu_seconds(self) -> float:
         """Processor time that this process has used so far; PostgreSQL is not in it."""
-        times = self.process.cpu_times()
-        return float(times.user + times.system)
+        return cpu_seconds(self.process)
+
+
+def cpu_seconds(process: psutil.Process) -> float:
+    times = process.cpu_times()
+    return float(times.user + times.system)
 
 
 def environment() -> dict[str, str]:
@@ -117,7 +121,7 @@ async def _until_ready(url: str, process: asyncio.subprocess.Process, log: Path)
     async with aiohttp.ClientSession() as session:
         while not await _is_ready(session, url):
             if process.returncode is not None or time.monotonic() > deadline:
-                raise RuntimeError(f"{url} did not become ready:\n{_end_of(log)}")
+                raise RuntimeError(f"{url} did not become ready:\n{end_of(log)}")
             await asyncio.sleep(POLL_SECONDS)
 
 
@@ -129,7 +133,7 @@ async def _is_ready(session: aiohttp.ClientSession, url: str) -> bool:
         return False
 
 
-def _end_of(log: Path) -> str:
+def end_of(log: Path) -> str:
     return "\n".join(log.read_text(errors="replace").splitlines()[-15:])
 
 

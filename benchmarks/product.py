@@ -56,9 +56,14 @@ class Product:
 
     async def metric(self, name: str) -> float:
         """The value of one metric without labels, as `/metrics` shows it."""
-        async with aiohttp.ClientSession(self.server.url) as api, api.get("/metrics") as answer:
-            lines = (await answer.text()).splitlines()
-        return next(float(line.split()[1]) for line in lines if line.startswith(f"{name} "))
+        return (await metrics_of(self.server.url))[name]
+
+
+async def metrics_of(url: str) -> dict[str, float]:
+    """The metrics without labels that a server shows."""
+    async with aiohttp.ClientSession(url) as api, api.get("/metrics") as answer:
+        lines = (await answer.text()).splitlines()
+    return {name: float(value) for name, value, *_ in map(str.split, lines) if name.isidentifier()}
 
 
 @asynccontextmanager

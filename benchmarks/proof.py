@@ -44,6 +44,18 @@ async def prove(dsn: str, workflow_id: UUID, answers: int, steps: int) -> dict[s
     return counts
 
 
+TRANSACTIONS = "SELECT xact_commit + xact_rollback FROM pg_stat_database WHERE datname = current_database()"
+
+
+async def transactions_of(dsn: str) -> int:
+    """Transactions of the database so far. A busy session tells of its own each second, an idle one within ten."""
+    connection = await asyncpg.connect(dsn)
+    try:
+        return int(await connection.fetchval(TRANSACTIONS))
+    finally:
+        await connection.close()
+
+
 async def _until_nothing_is_live(connection: asyncpg.Connection) -> None:
     async with asyncio.timeout(ENDED_WITHIN_SECONDS):
         while await connection.fetchval(LIVE):  # noqa: ASYNC110  # the event is in the database

@@ -1,7 +1,6 @@
 """One API process and two workers in processes of their own, over HTTP: throughput, latency, idle cost and memory.
 
-The floor is the same as elsewhere, the API and the statements without the engine and without any worker, so the ratio
-here holds the way to the workers and back as well.
+The floor has the same topology: an API process and two workers, the same way there and back, the same statements.
 """
 
 from __future__ import annotations
@@ -16,6 +15,8 @@ import asyncpg
 
 from benchmarks import machine
 from benchmarks.figures import latencies_ms
+from benchmarks.idle import allow_open_files, idle
+from benchmarks.memory import RemoteWorker, memory, memory_goals
 from benchmarks.outcome import Goal, Outcome
 from benchmarks.processes import free_port, running_process, serving
 from benchmarks.product import Product, database
@@ -27,44 +28,43 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    import psutil
-
     from benchmarks.outcome import Options
 
 WORKERS = 2
 CONCURRENCY = 100
 TOKEN, KEY = "benchmark-token", "benchmark-key"
 SECONDS = 5.0
-IDLE_WORKERS = 1_000
-IDLE_SECONDS = 10.0
 STEADY_RATE = 100.0
+
+NO_QUERY = 0.02
+"""One in fifty claims: counting transactions of a live database is not more exact than that."""
 
 STARTS = """
 SELECT extract(epoch FROM min(s.started_at) - r.created_at)::float8 AS seconds
   FROM runs r JOIN steps s ON s.run_id = r.id WHERE r.workflow_id = $1 AND r.created_at > $2 GROUP BY r.id, r.created_at
 """
-COMMITS = "SELECT xact_commit FROM pg_stat_database WHERE datname = current_database()"
 
 
 async def remote(folder: Path, options: Options) -> Outcome:
     rows, rounds = [], {}
     async with _running(folder) as (product, workers):
-        async with contenders_of(product, PURE, folder) as contenders:
-            before = [_rss_mb(worker) for worker in workers]
+        async with contenders_of(product, PURE, folder, workers=WORKERS) as contenders:
             for connections in options.connections:
                 row, rounds[str(connections)] = await compared(contenders, connections, options.seconds or SECONDS)
                 rows.append(row)
-            runs = contenders[0].answers
-            details: dict[str, Any] = {"rounds": rounds, **await evidence(product, PURE, contenders)}
+            watched = await memory(product, contenders[0], workers, options.runs)
+            details: dict[str, Any] = {"rounds": rounds, "memory": watched}
+            details |= await evidence(product, PURE, contenders)
             details["start_ms"] = await _starts(product, contenders[0].url, str(contenders[0].workflow_id))
-        details["worker_rss_mb"] = {"before": before, "after": [_rss_mb(worker) for worker in workers], "runs": runs}
-        details["idle"] = await _idle(product)
-        return Outcome(rows, _goals(rows, details), await machine.postgres(product.dsn), details)
+        details["idle"] = await idle(product, TOKEN)
+        goals = [*_goals(rows, details), *memory_goals(watched, options.runs)]
+        return Outcome(rows, goals, await machine.postgres(product.dsn), details)
 
 
 @asynccontextmanager
-async def _running(folder: Path) -> AsyncIterator[tuple[Product, list[psutil.Process]]]:
+async def _running(folder: Path) -> AsyncIterator[tuple[Product, list[RemoteWorker]]]:
     """An API instance on an embedded PostgreSQL, and workers that reach it over HTTP."""
+    allow_open_files()
     port = free_port()
     async with AsyncExitStack() as stack:
         dsn = await stack.enter_async_context(database(folder / "data"))
@@ -76,7 +76,8 @@ async def _running(folder: Path) -> AsyncIterator[tuple[Product, list[psutil.Pro
         for number in range(WORKERS):
             command = ("-m", "melagent", "worker", "--server", server.url, "--concurrency", str(CONCURRENCY))
             log = folder / f"worker-{number}.log"
-            workers.append(await stack.enter_async_context(running_process(*command, log=log, settings=settings)))
+            process = await stack.enter_async_context(running_process(*command, log=log, settings=settings))
+            workers.append(RemoteWorker(process, log))
         await _until_registered(server.url)
         yield Product(server, dsn, KEY), workers
 
@@ -109,39 +110,6 @@ async def _call(session: aiohttp.ClientSession, url: str) -> None:
         answer.raise_for_status()
 
 
-async def _idle(product: Product) -> dict[str, float]:
-    """A thousand further workers that wait for work: the share of a core that the instance needs, commits a second."""
-    headers = {"Authorization": f"Bearer {TOKEN}"}
-    connector = aiohttp.TCPConnector(limit=0)
-    connection = await asyncpg.connect(product.dsn)
-    async with aiohttp.ClientSession(product.server.url, headers=headers, connector=connector) as session:
-        polls = [asyncio.create_task(_poll(session, f"idle-{n}")) for n in range(IDLE_WORKERS)]
-        await asyncio.sleep(IDLE_SECONDS)
-        cpu, commits, at = product.server.cpu_seconds(), await connection.fetchval(COMMITS), time.perf_counter()
-        await asyncio.sleep(IDLE_SECONDS)
-        seconds = time.perf_counter() - at
-        share = (product.server.cpu_seconds() - cpu) / seconds
-        rate = (await connection.fetchval(COMMITS) - commits) / seconds
-        for poll in polls:
-            poll.cancel()
-        await asyncio.gather(*polls, return_exceptions=True)
-    await connection.close()
-    return {"workers": IDLE_WORKERS, "core_share": round(share, 4), "commits_per_second": round(rate, 1)}
-
-
-async def _poll(session: aiohttp.ClientSession, worker_id: str) -> None:
-    async with session.post("/api/workers", json={"id": worker_id}) as answer:
-        known = (await answer.json())["session"]
-    while True:
-        body = {"session": known, "max_items": 5, "wait_seconds": 30}
-        async with session.post(f"/api/workers/{worker_id}/claim-work", json=body) as answer:
-            await answer.read()
-
-
-def _rss_mb(process: psutil.Process) -> float:
-    return round(process.memory_info().rss / 1e6, 1)
-
-
 def _goals(rows: list[dict[str, Any]], details: dict[str, Any]) -> list[Goal]:
     goals = [
         Goal(f"remote: share of the floor's rate at {row['connections']}", row["ratio"], "at least", 0.6)
@@ -151,6 +119,8 @@ def _goals(rows: list[dict[str, Any]], details: dict[str, Any]) -> list[Goal]:
     goals += [Goal("remote: p50 ms at 1", row["p50 ms"], "at most", 6) for row in rows if row["connections"] == 1]
     goals.append(Goal("remote: start after commit, p50 ms", details["start_ms"]["p50_ms"], "at most", 5))
     goals.append(Goal("remote: start after commit, p99 ms", details["start_ms"]["p99_ms"], "at most", 25))
-    goals.append(Goal("remote: share of a core for 1,000 idle workers", details["idle"]["core_share"], "at most", 0.05))
-    goals.append(Goal("remote: memory of a worker, MB", max(details["worker_rss_mb"]["after"]), "at most", 90))
+    waiting = details["idle"]
+    goals.append(Goal("remote: share of a core for 1,000 idle workers", waiting["core_share"], "at most", 0.05))
+    per_claim = waiting["transactions_per_claim"]
+    goals.append(Goal("remote: transactions for each claim of an idle worker", per_claim, "at most", NO_QUERY))
     return goals

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from benchmarks.outcome import Options
 
 MINUTES = 10
-SECONDS = 60.0
 CONNECTIONS = 50
 RATE_KEPT = 0.9
 MEMORY_GROWN = 1.1
@@ -41,7 +40,7 @@ async def soak(folder: Path, options: Options) -> Outcome:
         deployed = await product.deploy(PURE)
         rows = []
         for minute in range(1, MINUTES + 1):
-            row = await _minute(product, deployed.webhook_url, minute, options.seconds or SECONDS)
+            row = await _minute(product, deployed.webhook_url, minute, options.minute)
             print(f"  minute {minute}: {row['runs/s']:.0f}/s, {row['rss mb']} MB", file=sys.stderr, flush=True)
             rows.append(row)
         proof = await prove(product.dsn, deployed.workflow_id, sum(row["answers"] for row in rows), PURE.steps)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -13,7 +13,7 @@ import asyncpg
 from benchmarks import machine
 from benchmarks.figures import median_by
 from benchmarks.outcome import Goal, Outcome
-from benchmarks.processes import Server, free_port, load, serving
+from benchmarks.processes import Server, end_of, free_port, load, running_process, serving
 from benchmarks.product import Product, running
 from benchmarks.proof import prove
 from benchmarks.workloads import EFFECTFUL, FORTY, PURE, Workload
@@ -94,14 +94,17 @@ async def _measured(workload: Workload, folder: Path, options: Options) -> Outco
 
 
 @asynccontextmanager
-async def contenders_of(product: Product, workload: Workload, folder: Path) -> AsyncIterator[list[Contender]]:
-    """The product with the workflow deployed and the floor with runs of the same shape, both warmed up."""
+async def contenders_of(
+    product: Product, workload: Workload, folder: Path, *, workers: int = 0
+) -> AsyncIterator[list[Contender]]:
+    """The product with the workflow deployed and the floor with runs of the same shape, both warmed up.
+
+    The floor has so many workers in processes of their own.
+    """
     if workload is EFFECTFUL and not await product.effects_of("bench_effect"):
         raise RuntimeError("`effectful` needs the node that comes with the benchmarks")
-    deployed, below, port = await product.deploy(workload), await product.deploy(workload), free_port()
-    shape = {"--steps": str(workload.steps), "--writes": str(workload.writes)}
-    arguments = ["-m", "benchmarks.floor", product.dsn, str(port), *(part for item in shape.items() for part in item)]
-    async with serving(port, *arguments, log=folder / "floor.log") as floor:
+    deployed, below = await product.deploy(workload), await product.deploy(workload)
+    async with _floor(product, workload, folder, workers) as floor:
         contenders = [
             Contender("product", product.server, deployed.webhook_url, workload.field, deployed.workflow_id),
             Contender("floor", floor, _at(floor.url, below.webhook_url), "total", below.workflow_id),
@@ -109,6 +112,28 @@ async def contenders_of(product: Product, workload: Workload, folder: Path) -> A
         for contender in contenders:
             await contender.measure(1, WARM_UP_SECONDS)
         yield contenders
+
+
+@asynccontextmanager
+async def _floor(product: Product, workload: Workload, folder: Path, workers: int) -> AsyncIterator[Server]:
+    port, steps = free_port(), ("--steps", str(workload.steps))
+    module = ("benchmarks.floor_remote", "api") if workers else ("benchmarks.floor",)
+    arguments = ("-m", *module, product.dsn, str(port), *steps, "--writes", str(workload.writes))
+    async with AsyncExitStack() as stack:
+        floor = await stack.enter_async_context(serving(port, *arguments, log=folder / "floor.log"))
+        for number in range(workers):
+            worker = ("-m", "benchmarks.floor_remote", "worker", floor.url, *steps)
+            log = folder / f"floor-worker-{number}.log"
+            await stack.enter_async_context(running_process(*worker, log=log, settings={}))
+        try:
+            yield floor
+        except RuntimeError as error:
+            error.add_note(_ends_of_logs(folder))
+            raise
+
+
+def _ends_of_logs(folder: Path) -> str:
+    return "\n".join(f"{log.name}:\n{end_of(log)}" for log in sorted(folder.glob("floor*.log")))
 
 
 def _at(server_url: str, webhook_url: str) -> str:

@@ -46,6 +46,7 @@ __all__ = [
     "Node",
     "NodeContext",
     "NodeError",
+    "Outcome",
     "Params",
     "Raw",
     "Received",
@@ -89,8 +90,14 @@ Expression = _IsExpression()
 """Annotation for text that is one expression: `condition: Annotated[str, Expression]`."""
 
 
+class Outcome:
+    """Base of what `run` may return besides a plain output."""
+
+    __slots__ = ()
+
+
 @dataclass(frozen=True, slots=True)
-class Success:
+class Success(Outcome):
     """The node is done. `handle` names the output that is taken; edges from all other handles are dead."""
 
     output: Json = None
@@ -98,7 +105,7 @@ class Success:
 
 
 @dataclass(frozen=True, slots=True)
-class Sleep:
+class Sleep(Outcome):
     """The node is done after so many seconds, or at a moment, with this output.
 
     From 5 seconds on no worker is held meanwhile.
@@ -110,7 +117,7 @@ class Sleep:
 
 
 @dataclass(frozen=True, slots=True)
-class Finish:
+class Finish(Outcome):
     """The whole run ends here: completed with `output`, or failed when `error` is set."""
 
     output: Json = None
@@ -118,7 +125,7 @@ class Finish:
 
 
 @dataclass(frozen=True, slots=True)
-class Wait:
+class Wait(Outcome):
     """Wait for a signal, at most so many seconds; then `run` is called again, with what came in `ctx.received`.
 
     No worker is held meanwhile. A signal that was sent before is received at once. `shown` is what people see.
@@ -130,7 +137,7 @@ class Wait:
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class Call(Outcome):
     """Start a run of a workflow, given by its id or its name; `version` is a number or `current`.
 
     With `wait` the run is a child: `run` is called again with its end in `ctx.received`, or after so many seconds
@@ -145,7 +152,7 @@ class Call:
 
 
 @dataclass(frozen=True, slots=True)
-class ForEach:
+class ForEach(Outcome):
     """Run what hangs on the handle `item` once for each item; only the node type `for_each` may return it.
 
     So many items are under way at once. An item that fails fails the node, or its result is `{"error": …}`
@@ -167,7 +174,7 @@ class Received:
     timed_out: bool = False
 
 
-Result: TypeAlias = Success | Sleep | Finish | Wait | Call | ForEach | Json
+Result: TypeAlias = Outcome | Json
 """What `run` may return; anything that is not an outcome is the output on the handle `out`."""
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import inspect
 import itertools
+import os
 import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
 from melagent.domain.definition import Definition
+from melagent.domain.ids import uuid7
 from melagent.domain.requirement import ANY_WORKER
 from melagent.domain.run import RunStatus, StepRecord, StepStatus
 from melagent.domain.work import Entry, NewRun, Settle, WorkItem
@@ -34,6 +36,11 @@ def new_run(version_id: UUID = VERSION, **changes: Any) -> NewRun:
     """A run that enters at the node `start`."""
     return NewRun(**{"id": new_id(), "workflow_id": None, "version_id": version_id, "entry": "start", "input": b"null"}
                   | changes)  # fmt: skip
+
+
+def waiting_id() -> UUID:
+    """The id of a run that has waited for a second: nobody may overtake it."""
+    return uuid7(time.time_ns() // 1_000_000 - 1_000, os.urandom(10))
 
 
 def step(key: str = "a", seq: int = 1, **changes: Any) -> StepRecord:
@@ -68,7 +75,7 @@ async def stored(pool: Any, definition: Definition) -> UUID:
 
 async def free_run(conn: Any, **changes: Any) -> NewRun:
     """A run that waits for a worker."""
-    run = new_run(**changes)
+    run = new_run(**{"id": waiting_id()} | changes)
     await work.start(conn, [run], [None], 15.0)
     return run
 

@@ -20,11 +20,13 @@ from melagent.api.app import build_app, build_metrics_app
 from melagent.api.context import Services
 from melagent.broker.postgres import postgres_broker
 from melagent.broker.redis import redis_broker
+from melagent.cli.listening import begin_no_more, listen
 from melagent.domain.requirement import capabilities
 from melagent.engine.context import World
 from melagent.engine.engine import Engine
 from melagent.engine.metrics import REGISTRY
 from melagent.errors import Conflict
+from melagent.maintenance.errands import Errands
 from melagent.maintenance.partitioner import Partitioner
 from melagent.maintenance.poolkeeper import PoolKeeper
 from melagent.maintenance.pruner import Pruner
@@ -50,6 +52,9 @@ Role = Literal["server", "api-server"]
 LEAVE_TAKING_SECONDS = 1.0
 """How long an instance that drains still takes requests, not ready and closing each connection with its answer: a load
 balancer in front of it lets go of it meanwhile, instead of finding closed connections."""
+
+LAST_CONNECTION_SECONDS = 0.05
+"""How long connections that have begun may take to be there: a round trip to the load balancer."""
 
 LAST_REQUEST_SECONDS = 0.2
 
@@ -105,12 +110,12 @@ async def open_server(settings: Settings, dsn: str, role: Role) -> Server:
         registry = Registry.installed()
         direct = settings.database.direct_url or dsn
         engine = await _open_engine(settings, pool, direct, registry, stack)
-        pruner = Pruner(pool, direct, settings.retention.runs_days)
-        loops = (Rescuer(engine), Unparker(engine), Partitioner(pool), pruner, Sweeper(pool), PoolKeeper(pool, limits))
-        for part in loops:
+        tending_runs = (Rescuer(engine), Unparker(engine), Errands(engine, registry))
+        keeping_house = (Partitioner(pool), Pruner(pool, direct, settings.retention.runs_days), Sweeper(pool))
+        for part in (*tending_runs, *keeping_house, PoolKeeper(pool, limits)):
             part.loop.start()
             stack.push_async_callback(part.loop.stop)
-        listening = _listen(settings.server.host, settings.server.port)
+        listening = listen(settings.server.host, settings.server.port)
         port = listening.getsockname()[1]
         worker = await _open_worker(settings, engine, registry, port, stack) if role == "server" else None
         services = _services(settings, pool, engine, registry, worker)
@@ -199,13 +204,13 @@ async def _serve(settings: Settings, services: Services, listening: socket.socke
     stack.push_async_callback(runner.cleanup)
     site = web.SockSite(runner, listening, backlog=1024)
     await site.start()
-    stack.push_async_callback(_stop_listening, site)
+    stack.push_async_callback(_stop_listening, site, listening)
 
 
 async def _serve_metrics(app: web.Application, host: str, port: int, stack: AsyncExitStack) -> None:
     """Serve metrics on a port of their own, until after the last request has ended. Conflict when it is taken."""
     try:
-        listening = _listen(host, port)
+        listening = listen(host, port)
     except OSError as error:
         reason = f"Cannot listen on {host}:{port} for metrics: {error.strerror}. Choose another with MEL_METRICS_PORT."
         raise Conflict(reason) from error
@@ -216,8 +221,10 @@ async def _serve_metrics(app: web.Application, host: str, port: int, stack: Asyn
     log.info("metrics listening", port=listening.getsockname()[1])
 
 
-async def _stop_listening(site: web.BaseSite) -> None:
+async def _stop_listening(site: web.BaseSite, listening: socket.socket) -> None:
     """Take no more connections, and give those just taken the time to send their request."""
+    begin_no_more(listening)
+    await asyncio.sleep(LAST_CONNECTION_SECONDS)
     await site.stop()
     await asyncio.sleep(LAST_REQUEST_SECONDS)
 
@@ -239,14 +246,6 @@ def _services(settings: Settings, pool: Pool, engine: Engine, registry: Registry
         heartbeat_seconds=settings.engine.heartbeat_seconds,
         leases=lambda: worker.busy if worker is not None else 0,
     )
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    """Bind before anything is told the port; OSError when it is taken."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listening = socket.create_server((host, port), family=family, backlog=1024)
-    listening.setblocking(False)  # noqa: FBT003  # the standard library takes it by position
-    return listening
 
 
 def _limits(settings: Settings) -> PoolLimits:

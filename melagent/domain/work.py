@@ -222,3 +222,15 @@ class Final:
     before: RunStatus
     parent: UUID | None = None
     limited_by: UUID | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A failed run, and the workflow that is to be started for that."""
+
+    run_id: UUID
+    workflow_id: UUID | None
+    version_id: UUID
+    trigger_type: str
+    handler: UUID
+    error: dict[str, Any] | None

@@ -9,15 +9,21 @@ plan (`planner`) and goes on from there: all of these are the same thing.
                     start                      claim, eager start
       (nothing) ---------------> free ---------------------------------> leased
                                   ^ ^                                    | | |
-                                  | |   released (drain), lease expired  | | |  completed, failed, cancelled
-                      time comes  | +------------------------------------+ | +----------------------------> (ended)
-                                  |            sleeps 5 s or more          |                                   ^
+       its time, its message or   | |   released (drain), lease expired  | | |  completed, failed, cancelled
+       its place has come         | +------------------------------------+ | +----------------------------> (ended)
+                                  |   sleeps 5 s or more, waits, pauses    |                                   ^
                                 parked <-----------------------------------+                                   |
                                   |                        cancelled                                           |
                                   +----------------------------------------------------------------------------+
 
-`work_items` holds free and leased runs, `parked` the sleeping ones, so that looking for work never walks over sleepers.
-All moves are in `lifecycle`, and nothing else writes the state of runs and steps.
+`work_items` holds free and leased runs, `parked` those that sleep, wait for a signal or a child, are paused, or wait
+for a place among the runs of a limited workflow; so looking for work never walks over them. All moves are in
+`lifecycle`, and nothing else writes the state of runs and steps.
+
+**What reaches a waiting run.** Signals and the ends of children are rows of its inbox. Writing one takes no lock on the
+run, so no run ever waits for the write of another. Whoever has written a message, or has parked a run, looks once more
+after the commit and wakes the run (`lifecycle.wake`): whichever of the two is later sees the other, and a pass a second
+stands behind both. A message leaves the inbox in the very entry that records what it led to.
 
 **Who may write.** A lease is a random token with an expiry by the database's clock. Every write names its token,
 locks the work item, and is dropped as a whole when the token is no longer there: a worker that was thought dead and

@@ -32,12 +32,13 @@ def _always() -> bool:
 class Ask:
     """The `Slots` of a worker's free places, until it is closed or all of them are filled.
 
-    Nothing is granted to an ask whose client has gone: `alive` tells.
+    Nothing is granted to an ask whose client has gone: `alive` tells. One that asks `once` takes what is granted first.
     """
 
     asker: Asker
     free: int
     alive: Callable[[], bool] = _always
+    once: bool = False
     asked_at: float = field(default_factory=lambda: asyncio.get_running_loop().time())
     reserved: int = 0
     closed: bool = False
@@ -53,6 +54,15 @@ class Ask:
     def over(self) -> bool:
         """Whether nothing more will be granted. Reserved places may still bring something."""
         return not self.reserved and (self.closed or not self.free)
+
+    @property
+    def share(self) -> int:
+        """How many free places a claim may take.
+
+        Half, of an ask that lasts. Were it all, no run could start in one while the claim is under way: it would be
+        queued, the queue would need another claim, and so on as long as the load lasts.
+        """
+        return self.free if self.once else (self.free + 1) // 2
 
     def meets(self, required: str) -> bool:
         return requirement.meets(self.asker.offered, required, bound=self.asker.bound)

@@ -22,7 +22,7 @@ from melagent.engine.threads import in_thread
 from melagent.engine.values import encode, storable
 from melagent.errors import MelError, Unavailable
 from melagent.sandbox.expressions import ExpressionError
-from melagent.sdk import Call, Finish, ForEach, NodeError, Sleep, Success, Wait
+from melagent.sdk import Call, Finish, ForEach, NodeError, Outcome, Sleep, Success, Wait
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -54,9 +54,6 @@ class Ended:
     opens: bool = False
 
 
-OUTCOMES = Success | Sleep | Finish | Wait | Call | ForEach
-
-
 @dataclass(slots=True)
 class Attempt:
     """An attempt under way. `interrupt` stops the node as a time limit would."""
@@ -79,9 +76,9 @@ class Attempt:
         started_at = self.clock()
         try:
             outcome = await self._outcome()
-            if isinstance(outcome, Call):
-                return await self._called(started_at, outcome)
-            return self._succeeded(started_at, outcome)
+            if isinstance(outcome, Success):
+                return self._completed(started_at, encode(outcome.output), outcome.handle)
+            return await self._not_just_done(started_at, outcome)
         except NodeError as error:
             return self._failed(started_at, error)
         except Interrupted:
@@ -106,15 +103,18 @@ class Attempt:
         """The record that says that the node is about to start."""
         return self._record(self.clock(), StepStatus.RUNNING)
 
-    async def _outcome(self) -> OUTCOMES:
+    @property
+    def _onward(self) -> str:
+        """The output where a run goes on past a node that did not do its work."""
+        return DONE_HANDLE if self.compiled.node.type == LOOP_TYPE else "out"
+
+    async def _outcome(self) -> Outcome:
         node_type = self._known_type()
         if self.compiled.node.disabled:
-            return Success(self.context.input)
+            return Success(self.context.input, self._onward)
         params = self._params(node_type)
         result = await self._call(node_type, params)
-        outcome = result if isinstance(result, OUTCOMES) else Success(result)
-        if isinstance(outcome, ForEach) and self.compiled.node.type != LOOP_TYPE:
-            raise NodeError("Only a node of the type for_each can loop.", code="invalid_output", retryable=False)
+        outcome = result if isinstance(result, Outcome) else Success(result)
         if isinstance(outcome, Success) and outcome.handle not in node_type.node.handles(params):
             message = f"The node chose the output {outcome.handle!r}, which it does not have."
             raise NodeError(message, code="invalid_output", retryable=False)
@@ -171,26 +171,38 @@ class Attempt:
             retryable = isinstance(error, Unavailable)
             raise NodeError(error.message, code=error.code, retryable=retryable, details=_details(error)) from error
         output = encode({"run_id": str(run.id)})
-        if call.wait:
-            record = self._record(started_at, StepStatus.WAITING, output=output, due_in=call.seconds)
-        else:
-            record = self._record(started_at, StepStatus.COMPLETED, output=output, handle="out")
-        return Ended(record, starts=run)
+        if not call.wait:
+            return replace(self._completed(started_at, output), starts=run)
+        return Ended(self._record(started_at, StepStatus.WAITING, output=output, due_in=call.seconds), starts=run)
 
-    def _succeeded(self, started_at: datetime, outcome: Success | Sleep | Finish | Wait | ForEach) -> Ended:
-        if isinstance(outcome, Wait):
-            output = encode({"signal": outcome.signal, "shown": outcome.shown})
-            return Ended(self._record(started_at, StepStatus.WAITING, output=output, due_in=outcome.seconds))
-        if isinstance(outcome, ForEach):
-            return self._opened(started_at, outcome)
-        output = encode(outcome.output)
-        if isinstance(outcome, Sleep) and (seconds := self._seconds_of(outcome)) > 0:
-            return Ended(self._record(started_at, StepStatus.SLEEPING, output=output, due_in=seconds))
-        handle = outcome.handle if isinstance(outcome, Success) else "out"
-        record = self._record(started_at, StepStatus.COMPLETED, output=output, handle=handle)
-        return Ended(record, self._finish(outcome, output) if isinstance(outcome, Finish) else None)
+    def _completed(self, started_at: datetime, output: bytes, handle: str = "out") -> Ended:
+        return Ended(self._record(started_at, StepStatus.COMPLETED, output=output, handle=handle))
+
+    async def _not_just_done(self, started_at: datetime, outcome: Outcome) -> Ended:
+        match outcome:
+            case Sleep():
+                return self._asleep(started_at, outcome)
+            case Finish():
+                output = encode(outcome.output)
+                return replace(self._completed(started_at, output), settle=self._finish(outcome, output))
+            case Wait():
+                output = encode({"signal": outcome.signal, "shown": outcome.shown})
+                return Ended(self._record(started_at, StepStatus.WAITING, output=output, due_in=outcome.seconds))
+            case Call():
+                return await self._called(started_at, outcome)
+            case ForEach():
+                return self._opened(started_at, outcome)
+        raise NodeError(f"{type(outcome).__name__} is no outcome.", code="invalid_output", retryable=False)
+
+    def _asleep(self, started_at: datetime, sleep: Sleep) -> Ended:
+        output = encode(sleep.output)
+        if (seconds := self._seconds_of(sleep)) <= 0:
+            return self._completed(started_at, output)
+        return Ended(self._record(started_at, StepStatus.SLEEPING, output=output, due_in=seconds))
 
     def _opened(self, started_at: datetime, outcome: ForEach) -> Ended:
+        if self.compiled.node.type != LOOP_TYPE:
+            raise NodeError("Only a node of the type for_each can loop.", code="invalid_output", retryable=False)
         spec = opening(list(outcome.items), outcome.concurrency, outcome.on_item_error, distributed=outcome.distributed)
         record = self._record(started_at, StepStatus.COMPLETED, output=encode(spec))
         return Ended(replace(record, step_key=record.step_key + ITEMS_SUFFIX), opens=True)
@@ -213,8 +225,7 @@ class Attempt:
         if node.on_error is OnError.FAIL:
             settle = Settle(RunStatus.FAILED, error=error)
             return Ended(self._record(started_at, StepStatus.FAILED, error=error), settle)
-        go_on = DONE_HANDLE if node.type == LOOP_TYPE else "out"
-        handle = go_on if node.on_error is OnError.CONTINUE else "error"
+        handle = self._onward if node.on_error is OnError.CONTINUE else "error"
         output = orjson.dumps({"error": error})
         return Ended(self._record(started_at, StepStatus.FAILED, error=error, output=output, handle=handle))
 

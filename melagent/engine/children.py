@@ -1,4 +1,7 @@
-"""The runs that a run starts: of workflows that its nodes call, and of items of its distributed loops."""
+"""The runs that a run starts: of workflows that its nodes call, and of items of its distributed loops.
+
+An item is given to its run as `{item, index, steps}`; the steps are outputs from around the loop.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +10,10 @@ from typing import TYPE_CHECKING
 
 import orjson
 
-from melagent.domain.ids import uuid7
+from melagent.domain.ids import time_of, uuid7
 from melagent.domain.work import Caller, ChildCall, NewRun, Parent, WorkItem
 from melagent.engine.context import shared
+from melagent.engine.course import Item
 from melagent.sdk import Call, NodeError
 
 if TYPE_CHECKING:
@@ -81,3 +85,12 @@ class Children:
     def _id(self, seed: str, at: datetime) -> UUID:
         """The same for the same attempt at the same moment; it is recorded together with the start."""
         return uuid7(int(at.timestamp() * 1000), random.Random(seed).randbytes(10))  # noqa: S311  # an id, not a secret
+
+
+def given_item(item: WorkItem) -> tuple[Item | None, dict[str, bytes]]:
+    """The item of a loop that a run runs as a child, and the outputs around the loop that its body looks at."""
+    if item.scope is None:
+        return None, {}
+    given = orjson.loads(item.input or b"{}")
+    outer = {node_id: orjson.dumps(output) for node_id, output in given["steps"].items()}
+    return Item(item.scope, orjson.dumps(given["item"]), time_of(item.run_id)), outer

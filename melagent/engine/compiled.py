@@ -47,6 +47,7 @@ class CompiledVersion:
     graph: Graph
     regions: Regions
     nodes: dict[str, CompiledNode]
+    labelled: frozenset[str]
     _ancestors: dict[str, frozenset[str]]
 
     def ancestors(self, node_id: str) -> frozenset[str]:
@@ -73,6 +74,7 @@ def compile_version(version_id: UUID, definition: Definition, registry: Registry
         graph=Graph.of(definition),
         regions=Regions.of(definition),
         nodes={node.id: _compile_node(node, registry.get(node.type)) for node in definition.nodes},
+        labelled=frozenset(node.id for node in definition.nodes if node.labels),
         _ancestors={},
     )
 

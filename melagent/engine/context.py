@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
     from melagent.domain.work import WorkItem
     from melagent.engine.compiled import CompiledVersion
-    from melagent.engine.course import Course, Place
-    from melagent.engine.planner import Plan
+    from melagent.engine.course import Course
+    from melagent.engine.planner import Place, Plan
     from melagent.sdk import Received
 
 LEVELS: dict[LogLevel, int] = {"debug": 10, "info": 20, "warn": 30, "error": 40}

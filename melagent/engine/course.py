@@ -13,13 +13,13 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from melagent.domain.loops import ITEM_HANDLE, ITEMS_SUFFIX, LOOP_TYPE, path_of, step_key
 from melagent.domain.run import StepRecord, StepStatus
-from melagent.engine.planner import Plan
+from melagent.engine.planner import Place, Plan
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -28,21 +28,6 @@ if TYPE_CHECKING:
 
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
-
-class Place(NamedTuple):
-    """A node in a plan: what a step is about."""
-
-    plan: Plan
-    node: int
-
-    @property
-    def node_id(self) -> str:
-        return self.plan.graph.node_ids[self.node]
-
-    @property
-    def key(self) -> str:
-        return self.plan.key(self.node)
 
 
 @dataclass(slots=True, eq=False)
@@ -107,7 +92,6 @@ class Course:
         self.loops: dict[str, Loop] = {}
         graph = regions.graphs[entry] if scope is not None else regions.graph_of(entry)
         self.top = Plan(graph, entry, path_of(scope, entry) if scope is not None else ())
-        self.loop_of_plan: dict[int, tuple[Loop, int]] = {}
         self._gather(self.top)
 
     def advance(self, place: Place, record: StepRecord) -> None:
@@ -126,19 +110,20 @@ class Course:
         """An item has ended with this result, which is left out when it is null."""
         plan = loop.live.pop(index, None)
         if plan is not None:
-            del self.loop_of_plan[id(plan)]
+            plan.around = None
         loop.results[index] = result
         self._fill(loop)
 
-    def around(self, plan: Plan) -> tuple[Loop, int] | None:
-        """The loop whose item this is the plan of, and the number of the item; null for the top."""
-        return self.loop_of_plan.get(id(plan))
+    @property
+    def stirs(self) -> bool:
+        """Whether a loop has come to something that is to be recorded or started."""
+        return bool(self.over or self.failed or self.to_spawn)
 
     def outwards(self, plan: Plan) -> Iterator[Plan]:
         """A plan, and those around it."""
         yield plan
-        while (around := self.around(plan)) is not None:
-            plan = around[0].place.plan
+        while plan.around is not None:
+            plan = plan.around[0].place.plan
             yield plan
 
     def drop(self, loop: Loop) -> list[Plan]:
@@ -147,7 +132,7 @@ class Course:
         for plan in loop.live.values():
             if plan is not None:
                 dropped.append(plan)
-                self.loop_of_plan.pop(id(plan), None)
+                plan.around = None
         for inner in [inner for inner in self.loops.values() if inner.place.plan in dropped]:
             del self.loops[inner.place.key]
             dropped += self.drop(inner)
@@ -165,11 +150,11 @@ class Course:
 
     def _gather(self, plan: Plan) -> None:
         """Make known what has become possible in a plan."""
-        self.ready.extend(Place(plan, node) for node in plan.take_ready())
-        around = self.around(plan)
-        if around is None or (plan.undone and plan.failure is None):
+        if plan.ready:
+            self.ready.extend(plan.take_ready())
+        if plan.around is None or (plan.undone and plan.failure is None):
             return
-        loop, index = around
+        loop, index = plan.around
         if plan.failure is None:
             self.finish_item(loop, index, output_of(plan))
         elif plan.undone == 0 or loop.on_item_error == "fail":
@@ -209,7 +194,7 @@ class Course:
             return
         node_id = loop.place.node_id
         plan = loop.live[index] = Plan(self.regions.graphs[node_id], node_id, (*loop.path, index))
-        self.loop_of_plan[id(plan)] = (loop, index)
+        plan.around = (loop, index)
         plan.take_ready()
         plan.advance(0, item_record(loop.key_of(index), node_id, loop.items[index], loop.record.started_at))
         self._gather(plan)
@@ -264,7 +249,7 @@ def _replay(course: Course, record: StepRecord) -> None:
     if loop is not None and loop.distributed:
         course.take_result(loop, path[-1], record)
     elif (plan := course.plan_of(record.node_id, path)) is not None:
-        place = Place(plan, plan.graph.index[record.node_id])
+        place = plan.place(plan.graph.index[record.node_id])
         if record.step_key.endswith(ITEMS_SUFFIX):
             course.open(place, record)
         else:
@@ -289,7 +274,7 @@ def skipped(regions: Regions, entry: str, journal: Iterable[StepRecord], scope: 
     for record in sorted(journal, key=lambda step: step.seq):
         outside = record.status.final and not record.step_key.endswith(ITEMS_SUFFIX)
         if outside and course.plan_of(record.node_id, path_of(record.step_key, record.node_id)) is course.top:
-            course.advance(Place(course.top, course.top.graph.index[record.node_id]), record)
+            course.advance(course.top.place(course.top.graph.index[record.node_id]), record)
     return {course.top.graph.node_ids[node] for node in course.top.skipped}
 
 

@@ -46,9 +46,11 @@ class Desk:
         self.loop = Loop("desk", self.one_pass, interval_seconds=LOOK_SECONDS)
 
     @asynccontextmanager
-    async def asking(self, asker: Asker, limit: int, alive: Callable[[], bool] = lambda: True) -> AsyncIterator[Ask]:
+    async def asking(
+        self, asker: Asker, limit: int, alive: Callable[[], bool] = lambda: True, *, once: bool = False
+    ) -> AsyncIterator[Ask]:
         """Offer places as long as the context lasts. What is granted and not taken by its end is given back."""
-        ask = Ask(asker, limit, alive)
+        ask = Ask(asker, limit, alive, once=once)
         self._asks[ask] = None
         if self._unsure or ask.met_of(self._waiting):
             self.loop.wake()
@@ -63,7 +65,7 @@ class Desk:
         self, asker: Asker, limit: int, seconds: float, alive: Callable[[], bool] = lambda: True
     ) -> list[WorkItem]:
         """Runs leased to a worker, up to `limit`, as soon as there are any; none when there are none for a while."""
-        async with self.asking(asker, limit, alive) as ask:
+        async with self.asking(asker, limit, alive, once=True) as ask:
             if not await ask.some(seconds) and not ask.considered:  # whoever does not wait still gets what is there
                 await self._look()
                 await self._claim_for([ask], ask.met_of({ANY_WORKER, *self._known}))
@@ -164,10 +166,10 @@ class Desk:
 
 
 def _places(asks: list[Ask]) -> list[Ask]:
-    """Reserve free places of all who ask; in turn, so that few runs are spread over many workers."""
+    """Reserve free places of all who ask, each its share; in turn, so that few runs are spread over many workers."""
     places: list[Ask] = []
-    turn = list(asks)
+    turn = [(ask, ask.share) for ask in asks]
     while turn and len(places) < MAX_PLACES:
-        turn = [ask for ask in turn[: MAX_PLACES - len(places)] if ask.reserve(1)]
-        places += turn
+        turn = [(ask, left - 1) for ask, left in turn[: MAX_PLACES - len(places)] if left and ask.reserve(1)]
+        places += [ask for ask, _ in turn]
     return places

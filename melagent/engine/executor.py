@@ -16,17 +16,18 @@ import orjson
 import structlog
 
 from melagent.domain.definition import OnInterrupted
-from melagent.domain.ids import time_of
 from melagent.domain.loops import DONE_HANDLE, LOOP_TYPE
 from melagent.domain.requirement import requirement
 from melagent.domain.run import RunStatus, StepRecord, StepStatus
 from melagent.domain.work import TIMED_OUT, Settle, WorkItem
 from melagent.engine.attempt import Attempt, Ended, Interrupted
-from melagent.engine.children import Children
+from melagent.engine.children import Children, given_item
 from melagent.engine.context import Context, Scope, View, World
-from melagent.engine.course import Item, Loop, Place, fold, output_of
+from melagent.engine.course import Loop, fold, output_of
 from melagent.engine.journal import Journal, Sink
-from melagent.engine.values import MAX_RUN_BYTES, MAX_VALUE_BYTES
+from melagent.engine.open_steps import OpenSteps
+from melagent.engine.run_limits import beyond_limit, exceeded
+from melagent.engine.values import MAX_VALUE_BYTES
 from melagent.engine.waits import Waits
 from melagent.errors import LeaseLost
 from melagent.sdk import NodeError, RunInfo
@@ -36,16 +37,8 @@ if TYPE_CHECKING:
 
     from melagent.domain.work import Message
     from melagent.engine.compiled import CompiledNode, CompiledVersion
-    from melagent.engine.planner import Plan
+    from melagent.engine.planner import Place, Plan
 
-PARK_SECONDS = 4.9
-"""A run whose next timer is this far away gives its place back. The promise is 5 s; the rest of it is the time that
-passes between a node's answer and the decision."""
-
-MOMENT_SECONDS = 0.1
-"""A wait that is over so soon is waited for in place; parking would take as long."""
-
-MAX_STEPS = 100_000
 SLICE_SECONDS = 0.005
 """Nodes that never wait run one after the other for so long, before others of the process have their turn."""
 
@@ -73,9 +66,8 @@ class Executor:
         self._item = item
         self._version = version
         self._world = world
-        value, outer = item_of(item)
+        value, outer = given_item(item)
         self._course, open_steps = fold(version.regions, item.entry, item.journal or (), value)
-        self._open: dict[str, StepRecord] = open_steps
         self._journal = Journal(item, sink, on_lost=self._lost)
         info = RunInfo(
             id=str(item.run_id),
@@ -85,10 +77,10 @@ class Executor:
         )
         self._view = View(self._course, version, item, info, outer)
         self._waits = Waits(item.inbox)
+        self._open = OpenSteps(self._course, open_steps, self._waits, self._journal, world.clock)
         self._children = Children(item, sink, self._view)
         self._running: dict[asyncio.Task[Ended], Place] = {}
         self._attempts: dict[str, Attempt] = {}
-        self._timers: dict[str, tuple[float, Place | None, StepRecord]] = {}
         self._elsewhere: list[Place] = []
         self._draining = False
         self._pausing = item.pausing
@@ -144,7 +136,9 @@ class Executor:
         return settle
 
     async def _until_stop_or_deadline(self) -> Settle:
-        self._resume_open_steps()
+        self._open.resume()
+        self._take_in_messages()
+        self._open.fire_timers()
         if self._item.deadline_in is None:
             return await self._drive()
         try:
@@ -163,11 +157,11 @@ class Executor:
             elif not self._course.ready or self._stopping:
                 settle = self._stop()
                 if settle is None:
-                    await asyncio.sleep(max(0.0, self._seconds_to_timer() or 0.0))
+                    await asyncio.sleep(max(0.0, self._open.seconds_to_timer() or 0.0))
             if settle is not None:
                 return settle
             self._take_in_messages()
-            self._fire_timers()
+            self._open.fire_timers()
 
     @property
     def _stopping(self) -> bool:
@@ -175,7 +169,7 @@ class Executor:
 
     def _stop(self) -> Settle | None:
         """How the lease ends now that nothing runs; null when it goes on in a moment."""
-        left = (self._timers, self._waits, self._course.ready, self._course.to_spawn, self._elsewhere)
+        left = (self._open.timers, self._waits, self._course.ready, self._course.to_spawn, self._elsewhere)
         if not any(left):
             return Settle(RunStatus.COMPLETED, output=output_of(self._course.top))
         if self._pausing:
@@ -184,27 +178,12 @@ class Executor:
             return Settle(RunStatus.PENDING)
         if self._elsewhere:
             return Settle(RunStatus.PENDING, requires=self._required_elsewhere())
-        return self._park()
+        return self._open.park()
 
     def _required_elsewhere(self) -> str:
         """What a worker must have for the nodes that this one cannot run."""
         labels = {label for place in self._elsewhere for label in self._compiled(place).node.labels}
         return requirement({*self._item.required.split(), *labels})
-
-    def _park(self) -> Settle | None:
-        """Only a parked run is woken by a message, so a wait is worth parking for even if it is over soon."""
-        seconds = self._seconds_to_timer()
-        if self._waits and (seconds is None or seconds >= self._worth_parking()):
-            return Settle(
-                RunStatus.WAITING, wake_in=seconds, waits=self._waits.topics(), waiting_for=self._waits.shown()
-            )
-        if seconds is not None and seconds >= PARK_SECONDS:
-            return Settle(RunStatus.SLEEPING, wake_in=seconds)
-        return None
-
-    def _worth_parking(self) -> float:
-        _, _, earliest = min(self._timers.values(), key=lambda timer: timer[0])
-        return MOMENT_SECONDS if earliest.status is StepStatus.WAITING else PARK_SECONDS
 
     # Nodes.
 
@@ -214,10 +193,10 @@ class Executor:
         slice_end = clock() + SLICE_SECONDS
         while ready and not self._stopping:
             place = ready.popleft()
-            if not self._offered.issuperset(self._compiled(place).node.labels):
+            if place.node_id in self._version.labelled and not self._may_run(place):
                 self._elsewhere.append(place)
                 continue
-            if ready or self._running or self._timers:
+            if ready or self._running or self._open.timers:
                 self._running[asyncio.create_task(self._attempt(place))] = place
                 continue
             try:
@@ -225,13 +204,17 @@ class Executor:
             except Interrupted:
                 ready.append(place)
                 return None
-            settle = settle or await self._advance_loops()
+            if settle is None and self._course.stirs:
+                settle = await self._advance_loops()
             if settle is not None:
                 return settle
             if clock() > slice_end:
                 await asyncio.sleep(0)
                 slice_end = clock() + SLICE_SECONDS
         return None
+
+    def _may_run(self, place: Place) -> bool:
+        return self._offered.issuperset(self._compiled(place).node.labels)
 
     def _compiled(self, place: Place) -> CompiledNode:
         return self._version.nodes[place.node_id]
@@ -245,7 +228,7 @@ class Executor:
         if not self._still_held():
             raise LeaseLost("The lease may have run out.")
         attempt = self._new_attempt(place)
-        if (begun := self._open.get(key)) is not None and begun.status is StepStatus.RUNNING:
+        if (begun := self._open.records.get(key)) is not None and begun.status is StepStatus.RUNNING:
             return attempt.interrupted()
         if compiled.effects and compiled.node.on_interrupted is not OnInterrupted.RETRY:
             self._journal.record(attempt.begun())
@@ -261,14 +244,14 @@ class Executor:
 
     def _new_attempt(self, place: Place) -> Attempt:
         key = place.key
-        previous, received = self._open.get(key), self._waits.received(key)
+        previous, received = self._open.records.get(key), self._waits.received(key)
         number = 1 if previous is None else previous.attempt + (received is None)
         scope = Scope(self._view, place)
         context = Context(scope, self._world, number, received)
         return Attempt(self._compiled(place), context, scope, self._world.clock, self._children.of_call)
 
     async def _next_outcome(self) -> Settle | None:
-        seconds = self._seconds_to_timer()
+        seconds = self._open.seconds_to_timer()
         waiting: list[asyncio.Future[Any]] = [*self._running, *self._waits.coming()]
         timeout = None if seconds is None else max(0.0, seconds)
         done, _ = await asyncio.wait(waiting, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
@@ -286,20 +269,20 @@ class Executor:
     def _apply(self, place: Place, ended: Ended) -> Settle | None:
         """Take in an outcome: record it, set a timer, wait, or let the course go on."""
         key, taken = place.key, self._waits.taken(place.key)
-        if (problem := self._limit_exceeded(ended.record)) is not None:
-            ended = self._beyond_limit(ended.record, problem)
+        if (problem := exceeded(self._journal, ended.record)) is not None:
+            ended = beyond_limit(ended.record, problem)
         record = ended.record
-        if not record.status.final:
-            self._leave_open(place, ended, taken)
-            return None
-        self._open.pop(key, None)
         compiled = self._compiled(place)
+        if not record.status.final:
+            self._open.leave(place, ended, taken, noticed=compiled.prompt)
+            return None
+        self._open.records.pop(key, None)
         derived = self._is_entry(place) and not compiled.effects and record.status is StepStatus.COMPLETED
         record = self._journal.record(record, derived=derived, taken=taken, starts=ended.starts)
         if ended.opens:
             self._course.open(place, record)
             return None
-        in_loop = self._course.around(place.plan) is not None
+        in_loop = place.plan.around is not None
         self._course.advance(place, record)
         if in_loop and record.status is StepStatus.FAILED:
             return None  # its loop decides
@@ -309,97 +292,6 @@ class Executor:
 
     def _is_entry(self, place: Place) -> bool:
         return place.plan is self._course.top and place.node == place.plan.entry
-
-    def _limit_exceeded(self, record: StepRecord) -> dict[str, Any] | None:
-        if self._journal.size + len(record.output or b"") > MAX_RUN_BYTES:
-            message = f"The values of the run would exceed {MAX_RUN_BYTES:,} bytes."
-            return {"code": "run_too_large", "message": message, "node_id": record.node_id}
-        if self._journal.steps > MAX_STEPS:
-            message = f"The run has more than {MAX_STEPS:,} steps."
-            return {"code": "too_many_steps", "message": message, "node_id": record.node_id}
-        return None
-
-    def _beyond_limit(self, record: StepRecord, error: dict[str, Any]) -> Ended:
-        finished = record.finished_at or record.started_at
-        failed = replace(
-            record, status=StepStatus.FAILED, handle=None, output=None, due_in=None, error=error, finished_at=finished
-        )
-        return Ended(failed, Settle(RunStatus.FAILED, error=error))
-
-    # What is open: sleeps, further attempts, waits.
-
-    def _leave_open(self, place: Place, ended: Ended, taken: int | None) -> None:
-        """Record a long sleep, a wait, every failed attempt, and what was noticed outside.
-
-        A short sleep needs no write.
-        """
-        record, key = ended.record, place.key
-        if record.due_in is not None:
-            self._timers[key] = (asyncio.get_running_loop().time() + record.due_in, place, record)
-        if record.status is StepStatus.WAITING:
-            self._waits.add(key, place, record)
-        noticed = record.status is not StepStatus.SLEEPING or self._compiled(place).prompt
-        if (record.due_in or 0.0) >= PARK_SECONDS or noticed or taken is not None:
-            self._open[key] = self._journal.record(record, taken=taken, starts=ended.starts)
-            self._journal.flush()
-
-    def _resume_open_steps(self) -> None:
-        now = asyncio.get_running_loop().time()
-        for key, record in self._open.items():
-            place = self._place_of(record)
-            if record.due_in is not None:
-                self._timers[key] = (now + record.due_in, place, record)
-            if record.status is StepStatus.WAITING:
-                self._waits.add(key, place, record)
-            elif record.status is StepStatus.RUNNING and place is not None:
-                self._course.ready.append(place)
-        self._take_in_messages()
-        self._fire_timers()
-
-    def _place_of(self, record: StepRecord) -> Place | None:
-        """The place of an open step; null for one that stands for an item of a distributed loop."""
-        for plan in self._course.plans():
-            node = plan.graph.index.get(record.node_id)
-            if node is not None and plan.key(node) == record.step_key:
-                return Place(plan, node)
-        return None
-
-    def _fire_timers(self) -> None:
-        now = asyncio.get_running_loop().time()
-        for key in [key for key, (due, _, _) in self._timers.items() if due <= now]:
-            _, place, record = self._timers.pop(key)
-            if place is None:
-                continue
-            if record.status is StepStatus.PENDING:
-                self._open[key] = record
-                self._course.ready.append(place)
-            elif record.status is StepStatus.WAITING:
-                self._waits.time_out(key)
-                self._course.ready.append(place)
-            else:
-                self._wake(place, record)
-
-    def _wake(self, place: Place, record: StepRecord) -> None:
-        at = max(self._world.clock(), record.started_at)
-        awake = replace(record, status=StepStatus.COMPLETED, handle="out", due_in=None, finished_at=at)
-        self._open.pop(place.key, None)
-        self._course.advance(place, self._journal.record(awake))
-
-    def _take_in_messages(self) -> None:
-        """Give messages to the steps that wait for them."""
-        for wait, message in self._waits.matches():
-            self._timers.pop(wait.key, None)
-            if wait.place is not None:
-                self._course.ready.append(wait.place)
-            else:
-                self._end_item(wait.record, message)
-        for number in self._waits.take_unwanted():
-            self._journal.take(number)
-
-    def _seconds_to_timer(self) -> float | None:
-        if not self._timers:
-            return None
-        return min(due for due, _, _ in self._timers.values()) - asyncio.get_running_loop().time()
 
     # Loops.
 
@@ -437,7 +329,7 @@ class Executor:
         error = error or {}
         dropped = self._course.drop(loop)
         await self._stop_nodes(dropped)
-        self._close_open_steps(lambda place, record: self._is_dropped(loop, dropped, place, record))
+        self._open.close(self._attempts, lambda place, record: self._is_dropped(loop, dropped, place, record))
         failure = NodeError(error.get("message", ""), code=error.get("code", "item_failed"), retryable=False)
         return self._apply(loop.place, self._new_attempt(loop.place).failed(failure))
 
@@ -452,9 +344,18 @@ class Executor:
             loop.key_of(index), loop.place.node_id, LOOP_TYPE, StepStatus.WAITING, 1, self._world.clock(),
             output=output,
         )  # fmt: skip  # in the order of the fields
-        self._open[record.step_key] = self._journal.record(record, starts=run)
-        self._waits.add(record.step_key, None, record)
-        self._journal.flush()
+        self._open.wait_for_child(record, run)
+
+    def _take_in_messages(self) -> None:
+        """Give messages to the steps that wait for them."""
+        for wait, message in self._waits.matches():
+            self._open.timers.pop(wait.key, None)
+            if wait.place is not None:
+                self._course.ready.append(wait.place)
+            else:
+                self._end_item(wait.record, message)
+        for number in self._waits.take_unwanted():
+            self._journal.take(number)
 
     def _end_item(self, record: StepRecord, message: Message) -> None:
         """The child run of an item has ended."""
@@ -468,7 +369,7 @@ class Executor:
             error=None if completed else message.error or {"code": "cancelled", "message": "The run was cancelled."},
             finished_at=max(self._world.clock(), record.started_at),
         )
-        del self._open[record.step_key]
+        del self._open.records[record.step_key]
         self._journal.record(ended, taken=self._waits.taken(record.step_key))
         if loop is not None:
             self._course.take_result(loop, path_end, ended)
@@ -478,22 +379,7 @@ class Executor:
     async def _cancel_open_steps(self) -> None:
         """A run that ends leaves no step open: what runs, sleeps or waits is recorded as cancelled."""
         await self._stop_nodes()
-        self._close_open_steps(lambda _place, _record: True)
-
-    def _close_open_steps(self, which: Callable[[Place | None, StepRecord], bool]) -> None:
-        """Record as cancelled what runs, sleeps or waits at such places."""
-        now = self._world.clock()
-        left = {key: (self._place_of(record), record) for key, record in self._open.items()}
-        left |= {key: (place, record) for key, (_, place, record) in self._timers.items()}
-        left |= {key: (attempt.scope.place, attempt.begun()) for key, attempt in self._attempts.items()}
-        for key, (place, record) in left.items():
-            if not which(place, record):
-                continue
-            for known in (self._open, self._timers, self._attempts):
-                known.pop(key, None)
-            self._waits.drop(key)
-            at = max(now, record.started_at)
-            self._journal.record(replace(record, status=StepStatus.CANCELLED, output=None, due_in=None, finished_at=at))
+        self._open.close(self._attempts, lambda _place, _record: True)
 
     async def _stop_nodes(self, plans: Collection[Plan] | None = None) -> None:
         """Stop the nodes that run, all of them or those of some plans."""
@@ -507,12 +393,3 @@ class Executor:
     def _lost(self) -> None:
         if self._task is not None:
             self._task.cancel()
-
-
-def item_of(item: WorkItem) -> tuple[Item | None, dict[str, bytes]]:
-    """The item of a loop that a run runs as a child, and the outputs around the loop that its body looks at."""
-    if item.scope is None:
-        return None, {}
-    given = orjson.loads(item.input or b"{}")
-    outer = {node_id: orjson.dumps(output) for node_id, output in given["steps"].items()}
-    return Item(item.scope, orjson.dumps(given["item"]), time_of(item.run_id)), outer

@@ -7,7 +7,7 @@ own outgoing edges. The fired trigger is the entry; every other node without inc
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from melagent.domain.loops import step_key
 from melagent.domain.run import StepRecord, StepStatus
@@ -23,11 +23,13 @@ class Plan:
 
     `done[n]` is the final record of node `n`, or null. `ready` lists the nodes that may start, in the order they became
     ready. `undone` counts the nodes that became ready and are not done. `failure` is the first record of a node that
-    failed and took no handle in its stead. `values` is for whoever decodes outputs, by node.
+    failed and took no handle in its stead. `values` is for whoever decodes outputs, by node; `around` is the loop that
+    the plan is about an item of, with the item's number.
     """
 
     __slots__ = (
-        "_open_inputs", "_taken", "done", "entry", "failure", "graph", "path", "ready", "skipped", "undone", "values",
+        "_open_inputs", "_taken", "around", "done", "entry", "failure", "graph", "path", "ready", "skipped", "undone",
+        "values",
     )  # fmt: skip
 
     def __init__(self, graph: Graph, entry: str, path: tuple[int, ...] = ()) -> None:
@@ -36,6 +38,7 @@ class Plan:
         self.undone = 1
         self.failure: StepRecord | None = None
         self.values: dict[int, Any] = {}
+        self.around: Any = None
         self.entry = graph.index[entry]
         self.done: list[StepRecord | None] = [None] * len(graph.node_ids)
         self.skipped: set[int] = set()
@@ -98,11 +101,20 @@ class Plan:
                 self.skipped.add(target)
                 dead.extend(self.graph.outgoing[target])
 
-    def key(self, node: int) -> str:
-        """The key of the step that this node is here."""
-        return step_key(self.graph.node_ids[node], self.path)
+    def place(self, node: int) -> Place:
+        node_id = self.graph.node_ids[node]
+        return Place(self, node, node_id, step_key(node_id, self.path) if self.path else node_id)
 
-    def take_ready(self) -> list[int]:
+    def take_ready(self) -> list[Place]:
         """The nodes that may start, once: whoever takes them starts them."""
         ready, self.ready = self.ready, []
-        return [node for node in ready if self.done[node] is None]
+        return [self.place(node) for node in ready if self.done[node] is None]
+
+
+class Place(NamedTuple):
+    """A node in a plan: what a step is about, and the key of that step."""
+
+    plan: Plan
+    node: int
+    node_id: str
+    key: str

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from melagent.domain.work import Message
-    from melagent.engine.course import Place
+    from melagent.engine.planner import Place
 
 SHOWN = 20
 """So many waits of a run are shown to people."""

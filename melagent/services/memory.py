@@ -38,6 +38,12 @@ class BriefMemory(Generic[K, V]):
         answer.add_done_callback(lambda done: self._drop_failed(key, done))
         return await asyncio.shield(answer)
 
+    def confirm(self, key: K) -> None:
+        """The answer is known to be right still: use it for as long again as a new one."""
+        known = self._answers.get(key)
+        if known is not None:
+            self._answers[key] = (time.monotonic() + self._seconds, known[1])
+
     async def get_anew(self, key: K) -> V:
         """The answer to a question asked now, whatever is remembered."""
         self.forget(key)

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from melagent.store.pool import Pool
 
 TRUSTED_SECONDS = 45.0
-"""Longer than a claim waits, so that polling costs no statement."""
+"""Longer than a claim waits. Who was heard of is confirmed meanwhile, many by one statement: polling costs none."""
 
 CONTACT_SECONDS = 5.0
 SWEEP_SECONDS = 3600.0
@@ -218,13 +218,22 @@ class Workers:
             await parts.drop(conn, run_id, digests)
 
     async def one_pass(self) -> float | None:
-        """Note who was heard of since the last pass, for all of them in one statement; and forget what is long over."""
+        """Note who was heard of since the last pass, for all of them in one statement; and forget what is long over.
+
+        The same statement tells whose session is still the worker's own.
+        """
         contacts, self._contacts = self._contacts, {}
+        current: set[str] = set()
         async with transaction(self._pool) as conn:
             if contacts:
-                await workers.contact(conn, contacts, self._instance)
+                current = await workers.contact(conn, contacts, self._instance)
             await workers.forget_silent(conn, SWEEP_SECONDS)
             await parts.sweep(conn, SWEEP_SECONDS)
+        for worker_id in contacts:
+            if worker_id in current:
+                self._known.confirm(worker_id)
+            else:
+                self._known.forget(worker_id)
         return None
 
     async def _find(self, worker_id: str) -> WorkerRow | None:

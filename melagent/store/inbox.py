@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import orjson
 
 from melagent.domain.run import RunStatus
-from melagent.domain.work import Message
+from melagent.domain.work import Failure, Message
 from melagent.store.payloads import load
 
 if TYPE_CHECKING:
@@ -70,6 +70,36 @@ DELETE FROM run_inbox WHERE run_id = ANY($1::uuid[])
 async def take(conn: Connection, run_ids: Sequence[UUID], ids: Sequence[int]) -> None:
     """Remove messages, each given with its run."""
     await conn.execute(TAKE, run_ids, ids)
+
+
+FAILURES = """
+SELECT r.id, r.workflow_id, r.version_id, r.trigger_type, r.on_failure, r.error
+  FROM (SELECT DISTINCT run_id FROM run_inbox WHERE topic = 'failed' LIMIT $1) AS i JOIN runs r ON r.id = i.run_id
+"""
+
+
+async def failures(conn: Connection, limit: int) -> list[Failure]:
+    """Failed runs whose workflow names another for that, which has not been started yet."""
+    return [_failure(row) for row in await conn.fetch(FAILURES, limit)]
+
+
+def _failure(row: asyncpg.Record) -> Failure:
+    return Failure(
+        run_id=row["id"],
+        workflow_id=row["workflow_id"],
+        version_id=row["version_id"],
+        trigger_type=row["trigger_type"],
+        handler=row["on_failure"],
+        error=orjson.loads(row["error"]) if row["error"] else None,
+    )
+
+
+FORGET_FAILURE = "DELETE FROM run_inbox WHERE run_id = $1 AND topic = 'failed'"
+
+
+async def forget_failure(conn: Connection, run_id: UUID) -> None:
+    """The failure of this run has been seen to."""
+    await conn.execute(FORGET_FAILURE, run_id)
 
 
 FORGET_STALE = """

@@ -11,15 +11,16 @@ $1[cardinality($1)]`) but not by `= ANY($1)`.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from melagent.domain.run import Trigger
+from melagent.store.ids import first_id_at
 from melagent.store.payloads import Payloads
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
-    from datetime import datetime
     from uuid import UUID
 
     import asyncpg
@@ -52,7 +53,8 @@ WITH new AS (
     ON CONFLICT DO NOTHING
 ), granted AS MATERIALIZED (
     SELECT n.id, n.priority, n.requires, n.worker_id, i.deadline_at,
-           CASE WHEN NOT EXISTS (SELECT FROM work_items w WHERE w.lease IS NULL AND w.requires = n.requires)
+           CASE WHEN NOT EXISTS (SELECT FROM work_items w
+                                  WHERE w.lease IS NULL AND w.requires = n.requires AND w.run_id < $29)
                 THEN n.lease END AS lease
       FROM new n JOIN inserted i ON i.id = n.id WHERE n.limited_by IS NULL
 ), held_back AS (
@@ -74,6 +76,9 @@ RETURNING run_id, lease IS NOT NULL AS leased
 """
 
 
+BEFORE_WAITING = timedelta(milliseconds=50)
+
+
 @dataclass(frozen=True, slots=True)
 class Offer:
     """A place for a run that is about to start: the lease that it gets there, and whose place it is."""
@@ -87,10 +92,11 @@ async def start(
 ) -> set[UUID]:
     """Insert runs and their work items in one statement; the ids of those that were leased at once.
 
-    A lease is granted only where one is offered and while no free item with the same requirement waits. A run that is
-    there already is left as it is, so the call may be repeated when its outcome is unknown. A limited run is parked
-    until `limits.admit` finds a place for it. Runs are inserted in the order of their ids: callers who start the same
-    ones at the same moment wait for one another, and not in a circle.
+    A lease is granted only where one is offered and while no free item with the same requirement has waited for 50 ms:
+    whoever waits for less is about to be claimed, and if new runs stood behind him each of them would need a claim as
+    well. A run that is there already is left as it is, so the call may be repeated when its outcome is unknown. A
+    limited run is parked until `limits.admit` finds a place for it. Runs are inserted in the order of their ids:
+    callers who start the same ones at the same moment wait for one another, and not in a circle.
     """
     payloads = Payloads()
     inputs = [await payloads.put(run.id, run.input) for run in runs]
@@ -124,6 +130,7 @@ async def start(
         [run.on_failure for run in runs],
         [run.limit and run.limit.workflow_id for run in runs],
         [run.limit and run.limit.runs for run in runs],
+        first_id_at(datetime.now(UTC) - BEFORE_WAITING),
     )
     return {row["run_id"] for row in rows if row["leased"]}
 

@@ -125,12 +125,14 @@ WITH seen AS (
      ORDER BY w.id FOR UPDATE OF w
 )
 UPDATE workers SET last_contact_at = now(), instance = $3 WHERE id = ANY(ARRAY(SELECT id FROM seen))
+RETURNING id
 """
 
 
-async def contact(conn: Connection, sessions: dict[str, UUID], instance: str) -> None:
-    """Note that these workers were heard of, each with its session."""
-    await conn.execute(CONTACT, list(sessions.keys()), list(sessions.values()), instance)
+async def contact(conn: Connection, sessions: dict[str, UUID], instance: str) -> set[str]:
+    """Note that these workers were heard of, each with its session; those of whom it is the current one."""
+    rows = await conn.fetch(CONTACT, list(sessions.keys()), list(sessions.values()), instance)
+    return {row["id"] for row in rows}
 
 
 FORGET_WORKER = "DELETE FROM workers WHERE id = $1 AND session = $2 RETURNING clock_timestamp() AS ended_at"

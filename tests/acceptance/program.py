@@ -11,6 +11,7 @@ import signal
 import socket
 import sys
 import tempfile
+import time
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -162,16 +163,18 @@ async def program(**settings: str) -> AsyncIterator[Program]:
 
 
 class Counter:
-    """Numbers the calls it gets and remembers their idempotency keys; while closed it keeps callers waiting."""
+    """Numbers the calls it gets and remembers their keys and times; while closed it keeps callers waiting."""
 
     def __init__(self) -> None:
         self.url = ""
         self.keys: list[str] = []
+        self.times: list[float] = []
         self.open = asyncio.Event()
         self.open.set()
 
     async def handle(self, request: web.Request) -> web.Response:
         self.keys.append(request.headers["Idempotency-Key"])
+        self.times.append(time.time())
         number = len(self.keys)
         await self.open.wait()
         return web.json_response({"call": number})

@@ -8,8 +8,9 @@ import aiohttp
 import pytest
 
 from deploy.local.topology import topology
+from tests.acceptance.exact import check_exact
+from tests.acceptance.load import ASYNC_HOOK, DOUBLE, END, SYNC_HOOK, Load
 from tests.acceptance.program import line_of
-from tests.acceptance.test_cluster import ASYNC_HOOK, DOUBLE, END, SYNC_HOOK, Load, check_exact
 from tests.bouncer import bouncer
 from tests.builders import eventually
 
@@ -29,18 +30,18 @@ async def behind_bouncer(**settings):
 @pytest.mark.parametrize("prepared", ["auto", "off"])
 async def test_the_program_lives_behind_a_transaction_pooler_and_survives_its_death(prepared):
     async with behind_bouncer(DB_PREPARED_STATEMENTS=prepared) as (cluster, pooler):
-        load = Load(cluster)
+        load = Load()
         sync = await cluster.deploy(line_of(SYNC_HOOK, DOUBLE, END))
         deferred = await cluster.deploy(line_of(ASYNC_HOOK, DOUBLE, END))
         load.begin(sync, 4, sync=True, pause=0.02)
         load.begin(deferred, 2, sync=False, pause=0.05)  # more than a worker gets done would only make a queue
-        await eventually(lambda: load.answered > 200 and len(load.accepted) > 100)
-        assert load.failed == []
+        await eventually(lambda: len(load.answered) > 200 and len(load.accepted) > 100)
+        assert load.failures == []
         assert cluster.logged("api-1").count("pooler found") == (1 if prepared == "auto" else 0)
         await pooler.kill()
         await pooler.start()
-        answered = load.answered
-        await eventually(lambda: load.answered > answered + 100)
+        answered = len(load.answered)
+        await eventually(lambda: len(load.answered) > answered + 100)
         await load.end()
         await check_exact(cluster, load)
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import time
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from uuid import UUID, uuid4
 
 import pytest
 
+from melagent.api.context import WORKERS
 from melagent.services.access import create_worker_token
+from melagent.services.workers import TRUSTED_SECONDS
 from melagent.store import tokens
 from melagent.store.ids import new_id
 from tests.builders import chain, free_run, new_run, place, stored
@@ -343,6 +346,34 @@ async def test_a_registration_is_known_at_once_to_instances_that_remember_otherw
             assert (await registered.register())[0] == 201
             worker.session = registered.session
             assert (await worker.call("POST", "/claim-work", {"max_items": 1}))[0] == 200
+
+
+async def test_a_session_that_is_heard_of_costs_no_statement_of_its_own(remote, worker_client, monkeypatch):
+    workers = worker_client.app[WORKERS]
+    assert await remote.claim() == []
+
+    async def asked_for(worker_id):
+        raise AssertionError(f"asked for {worker_id}")
+
+    began = time.monotonic()
+    later = 0.0
+    monkeypatch.setattr(workers._known, "_load", asked_for)
+    monkeypatch.setattr("melagent.services.memory.time.monotonic", lambda: began + later)
+    for _ in range(3):
+        await workers.one_pass()
+        later += 0.9 * TRUSTED_SECONDS
+        assert await remote.claim() == []
+
+
+async def test_an_old_session_is_soon_noticed_by_an_instance_that_remembers_it(remote, serve, services, token):
+    async with serve(services, key=token) as other_instance:
+        old = RemoteWorker(other_instance, "one")
+        old.session = remote.session
+        assert await old.claim() == []
+        await remote.register()
+        assert await old.claim() == []
+        await other_instance.app[WORKERS].one_pass()
+        assert (await old.call("POST", "/claim-work", {"max_items": 1}))[0] == 409
 
 
 async def test_an_unknown_worker_is_told_to_register(worker_client):

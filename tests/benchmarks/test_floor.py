@@ -1,8 +1,12 @@
 """The floor leaves the rows of the product behind, and the proof notices when one is missing."""
 
+import asyncio
+
 import pytest
 
-from benchmarks.floor import Shape, app_of
+from benchmarks import floor_remote
+from benchmarks.floor import Floor, Shape, app_of
+from benchmarks.floor_remote import RemoteFloor
 from benchmarks.load import load
 from benchmarks.proof import prove
 from benchmarks.workloads import PURE
@@ -33,7 +37,7 @@ def loaded(aiohttp_server, database_url, deployed):
     async def run(shape):
         workflow_id, token = deployed
         pool = await create_pool(database_url)
-        server = await aiohttp_server(app_of(pool, shape, Registry.builtin()))
+        server = await aiohttp_server(app_of(Floor(pool, shape), pool, Registry.builtin()))
         figures = await load(str(server.make_url(f"/webhooks/{token}")), "total", connections=5, seconds=0.2)
         await pool.close()
         assert figures["faults"] == {}
@@ -47,6 +51,23 @@ async def test_each_answer_of_the_floor_has_one_completed_run(loaded, database_u
     workflow_id, answers = await loaded(Shape(steps, writes))
     assert answers > 5
     await prove(database_url, workflow_id, answers, steps)
+
+
+async def test_a_run_of_the_floor_with_workers_leaves_the_same_rows(aiohttp_server, database_url, deployed):
+    workflow_id, token = deployed
+    pool = await create_pool(database_url)
+    floor = RemoteFloor(pool, Shape(steps=4, writes=1))
+    server = await aiohttp_server(app_of(floor, pool, Registry.builtin()))
+    url = str(server.make_url("/"))
+    workers = [asyncio.create_task(floor_remote.work(url, 4)) for _ in range(2)]
+    figures = await load(str(server.make_url(f"/webhooks/{token}")), "total", connections=5, seconds=0.2)
+    for worker in workers:
+        worker.cancel()
+    await asyncio.gather(*workers, return_exceptions=True)
+    await pool.close()
+    assert figures["faults"] == {}
+    assert figures["answers"] > 5
+    await prove(database_url, workflow_id, figures["answers"], 4)
 
 
 @pytest.mark.parametrize(

@@ -175,6 +175,7 @@ async def test_children_whose_parent_was_ended_by_somebody_who_died_are_cancelle
     async with instance(database_url, stage) as one:
         await one.engine.start(run)
         await eventually(lambda: stage.steps() == ["a"])
+        await eventually(lambda: pool.fetchval("SELECT count(*) = 1 FROM parked"))
         await pool.execute("DELETE FROM parked WHERE run_id = $1", run.id)
         await pool.execute("UPDATE runs SET status = 'cancelled', finished_at = now() WHERE id = $1", run.id)
         await one.rescuer.one_pass()

@@ -70,6 +70,30 @@ async def test_few_runs_are_spread_over_many_workers(engine, pool):
         assert [len(await one), len(await two)] == [1, 1]
 
 
+async def test_a_run_may_start_in_a_place_while_a_claim_is_under_way(engine, pool, monkeypatch):
+    claiming, done = asyncio.Event(), asyncio.Event()
+
+    async def claim_for_long(*_):
+        claiming.set()
+        await done.wait()
+        return []
+
+    async with engine.desk.asking(Asker("worker"), 5) as ask:
+        monkeypatch.setattr("melagent.engine.desk.claim", claim_for_long)
+        engine.desk.hint([""])
+        await claiming.wait()
+        await engine.start(run := new_run())
+        assert await place(pool, run.id) == ("pending", "leased")
+        assert ids(ask.take()) == [run.id]
+        done.set()
+
+
+async def test_work_for_all_places_of_an_ask_that_lasts_fills_them_all(engine, pool):
+    runs = [await free_run(pool) for _ in range(5)]
+    async with engine.desk.asking(Asker("worker"), 5) as ask:
+        await eventually(lambda: len(ask.granted) == len(runs))
+
+
 async def test_nobody_gets_what_he_cannot_run(engine, pool):
     await free_run(pool, requires="region=eu")
     assert await engine.desk.ask(Asker("elsewhere", frozenset({"region=us"})), 5, 1.5) == []

@@ -10,7 +10,7 @@ import pytest
 
 from melagent.domain.run import RunStatus, StepStatus
 from melagent.domain.work import Settle, Verdict
-from melagent.engine import executor as executor_module
+from melagent.engine import run_limits
 from melagent.engine.values import MAX_VALUE_BYTES
 from tests.engine.executing import ACTIONS, ONCE, STEADY, Sink, Stub, executed, node, resumed, started, virtual
 
@@ -205,7 +205,7 @@ async def test_a_value_of_exactly_sixteen_mebibytes_is_kept():
 
 @virtual
 async def test_a_run_whose_values_grow_too_large_fails_at_the_step_that_was_too_much(monkeypatch):
-    monkeypatch.setattr(executor_module, "MAX_RUN_BYTES", 1_000)
+    monkeypatch.setattr(run_limits, "MAX_RUN_BYTES", 1_000)
     sink = await executed(node("start", do="big", value=600), node("a", do="big", value=600), node("b"))
     assert sink.settle.error["code"] == "run_too_large"
     assert {key: step.status for key, step in sink.steps.items()} == {"start": "completed", "a": "failed"}

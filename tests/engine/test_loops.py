@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import orjson
 import pytest
 
@@ -79,6 +81,18 @@ async def test_an_object_gives_its_entries_and_a_body_without_nodes_the_items_th
     assert await output_of(pool, run) == [{"key": "a", "value": 1}, {"key": "b", "value": 2}]
 
 
+async def test_a_loop_that_is_disabled_passes_its_input_on_to_what_follows_it(database_url, pool):
+    run = await run_of(
+        pool, [1, 2], each(disabled=True), value("body", "item * 0"), value("after", "input | sum"),
+        edges="start>each each.item>body each.done>after",
+    )  # fmt: skip
+    async with instance(database_url, Stage()) as one:
+        await one.engine.start(run)
+        await eventually(ended(pool, run))
+    assert await output_of(pool, run) == 3
+    assert await step_keys(pool, run) == ["start", "each", "after"]
+
+
 async def test_loops_within_loops_see_what_is_around_them(database_url, pool):
     run = await run_of(
         pool, [[1, 2], [3]], value("ten", "10"), each("outer", "steps.start.output"), each("inner", "item"),
@@ -98,6 +112,7 @@ async def test_no_more_items_are_under_way_than_allowed(database_url, pool):
 
     async def watch(_ctx):
         most[0] = max(most[0], len(stage.started) - len(stage.ended))
+        await asyncio.sleep(0.01)
 
     stage.on_start = watch
     run = await run_of(
@@ -133,10 +148,11 @@ async def test_an_item_that_fails_fails_the_loop_whose_settings_may_save_the_run
     stage = Stage()
     stage.gate("slow[0]")
     run = await run_of(
-        pool, ITEMS, each(on_error=on_error, config={"concurrency": 3}), {"id": "slow", "type": "effect"}, BAD,
+        pool, ITEMS, each(on_error=on_error, config={"concurrency": 3}), {"id": "slow", "type": "effect"},
+        {"id": "pre", "type": "effect"}, BAD,
         value("saved", "input.error.code"),
-        edges="start>each each.item>bad each.item>slow each.done>saved" if on_error == "continue"
-        else "start>each each.item>bad each.item>slow each.error>saved",
+        edges="start>each each.item>pre pre>bad each.item>slow each.done>saved" if on_error == "continue"
+        else "start>each each.item>pre pre>bad each.item>slow each.error>saved",
     )  # fmt: skip
     async with instance(database_url, stage) as one:
         await one.engine.start(run)

@@ -277,7 +277,7 @@ class Lifecycle(RuleBasedStateMachine):
 
 def _run_id() -> UUID:
     """Ids are never used twice, and later ones are greater."""
-    return uuid7(time.time_ns() // 1_000_000, next(numbers).to_bytes(10, "big"))
+    return uuid7(time.time_ns() // 1_000_000 - 1_000, next(numbers).to_bytes(10, "big"))
 
 
 def _pick(choices: Sequence[Any], number: int) -> Any:

@@ -39,6 +39,20 @@ async def test_an_answer_is_asked_for_again_when_its_time_is_over(source):
     assert [await memory.get("a"), await memory.get("a")] == ["a-1", "a-2"]
 
 
+async def test_an_answer_that_is_confirmed_is_used_for_as_long_again(source, monkeypatch):
+    now = 1000.0
+    monkeypatch.setattr("melagent.services.memory.time.monotonic", lambda: now)
+    memory = BriefMemory(source.load, seconds=45)
+    assert await memory.get("a") == "a-1"
+    now += 40
+    memory.confirm("a")
+    memory.confirm("unknown")
+    now += 40
+    assert await memory.get("a") == "a-1"
+    now += 6
+    assert await memory.get("a") == "a-2"
+
+
 async def test_those_who_ask_at_once_share_one_question(source):
     memory = BriefMemory(source.load, seconds=60)
     source.gate.clear()

@@ -8,7 +8,7 @@ from melagent.store.ids import new_id
 
 NAMED_CONSTRAINTS = """
 SELECT conname FROM pg_constraint
- WHERE conrelid = ANY (ARRAY['workflows', 'drafts', 'versions', 'triggers', 'tokens']::regclass[])
+ WHERE conrelid = ANY (ARRAY['workflows', 'drafts', 'versions', 'triggers', 'tokens', 'users']::regclass[])
    AND contype IN ('c', 'f', 'u') AND conname NOT LIKE '%listed_are_numbered'
 """
 

@@ -3,15 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from uuid import uuid4
 
 import pytest
 
+from melagent.domain.ids import uuid7
 from melagent.domain.run import RunStatus
 from melagent.domain.work import Final, Settle
 from melagent.store import finals, journal, parked, work
 from melagent.store.pool import guarded
-from tests.builders import RELEASED, entry, expire, free_run, leased_run, misplaced, new_run, place, unpark
+from tests.builders import (
+    RELEASED,
+    entry,
+    expire,
+    free_run,
+    leased_run,
+    misplaced,
+    new_run,
+    place,
+    unpark,
+    waiting_id,
+)
 
 
 @pytest.fixture
@@ -33,10 +46,17 @@ async def test_a_start_is_leased_at_once_while_nothing_free_waits(conn):
 
 
 async def test_a_start_queues_behind_a_run_that_waits(conn):
-    waiting, run = new_run(), new_run()
+    waiting, run = new_run(id=waiting_id()), new_run()
     assert await start(conn, waiting, leased=False) == set()
     assert await start(conn, run) == set()
     assert await place(conn, run.id) == ("pending", "free")
+
+
+async def test_a_start_overtakes_runs_that_wait_since_a_moment_ago(conn):
+    in_a_minute = time.time_ns() // 1_000_000 + 60_000
+    waiting, run = new_run(id=uuid7(in_a_minute, bytes(10))), new_run()
+    await start(conn, waiting, leased=False)
+    assert await start(conn, run) == {run.id}
 
 
 async def test_a_start_that_is_repeated_changes_nothing(conn):

@@ -16,7 +16,7 @@ from melagent.api.context import Services
 from melagent.broker.postgres import postgres_broker
 from melagent.domain.requirement import capabilities
 from melagent.domain.run import RunStatus
-from melagent.domain.work import Entry, Settle, Verdict
+from melagent.domain.work import Entry, NewRun, Parent, Settle, Verdict
 from melagent.engine.context import World
 from melagent.engine.engine import Engine
 from melagent.errors import Conflict, Unauthenticated
@@ -29,6 +29,7 @@ from melagent.worker.connection import Connection
 from melagent.worker.http import HttpSource
 from melagent.worker.worker import Worker, WorkerOptions
 from tests.builders import chain, eventually, free_run, misplaced, new_run, stored
+from tests.engine.test_children import deployed
 from tests.instances import Effect, Pure, Stage
 from tests.proxy import relay_to
 
@@ -286,3 +287,64 @@ async def test_a_drained_worker_has_given_everything_back(relay, engine, pool):
         asyncio.get_running_loop().call_later(0.2, stage.gates["a"].set)
     assert await pool.fetchval("SELECT lease IS NULL FROM work_items")
     assert await pool.fetchval("SELECT count(*) FROM steps WHERE step_key = 'a' AND status = 'completed'") == 1
+
+
+async def test_waits_calls_and_loops_run_on_a_remote_worker(relay, engine, pool):
+    """The inbox, large values of children and the starts of distributed items travel over HTTP as well."""
+    stage = Stage()
+    stage.outputs["a"] = {"text": "x" * 300_000}
+    await deployed(pool, "child", chain(("start", "workflow_trigger"), ("a", "effect")))
+    ask = {"id": "ask", "type": "wait"}
+    call = {"id": "call", "type": "workflow_call", "config": {"workflow": "child"}}
+    size = {"id": "size", "type": "transform", "config": {"expression": "[input.text | length, steps.ask.output]"}}
+    _, version = await deployed(pool, "parent", chain(START, ask, call, size))
+    async with working(relay, stage):
+        await engine.start(run := new_run(version))
+        await eventually(lambda: pool.fetchval("SELECT count(*) = 1 FROM parked WHERE reason = 'waiting'"))
+        await engine.signal(run.id, "ask", b'"yes"')
+        await eventually(ended(pool, 2))
+    assert await pool.fetchval("SELECT output FROM runs WHERE id = $1", run.id) == b'[300000,"yes"]'
+
+
+@pytest.mark.parametrize("distributed", [False, True])
+async def test_a_loop_runs_on_a_remote_worker(relay, engine, pool, distributed):
+    each = {"id": "each", "type": "for_each", "config": {"items": "input", "distributed": distributed}}
+    double = {"id": "double", "type": "transform", "config": {"expression": "item * 2"}}
+    definition = chain(START, each, double)
+    edges = (definition.edges[0], definition.edges[1].model_copy(update={"source_handle": "item"}))
+    version = await stored(pool, definition.model_copy(update={"edges": edges}))
+    async with working(relay, Stage()):
+        await engine.start(run := new_run(version, input=b"[3,1,2]"))
+        await eventually(ended(pool, 4 if distributed else 1))
+    assert await pool.fetchval("SELECT output FROM runs WHERE id = $1", run.id) == b"[6,2,4]"
+
+
+async def test_a_remote_worker_pauses_a_run_within_a_heartbeat(relay, engine, pool):
+    version, stage = await stored(pool, chain(START, ("a", "effect"), ("b", "effect"))), Stage()
+    stage.gate("a")
+    async with working(relay, stage):
+        await engine.start(run := new_run(version))
+        await eventually(lambda: stage.steps() == ["a"])
+        await engine.pause(run.id)
+        await asyncio.sleep(2.0)  # heartbeats come every second
+        stage.gates["a"].set()
+        await eventually(lambda: pool.fetchval("SELECT reason = 'paused' FROM parked"))
+        assert stage.steps() == ["a"]
+        await engine.resume(run.id)
+        await eventually(ended(pool, 1))
+
+
+async def test_a_remote_worker_starts_only_what_the_server_would(relay, engine, pool):
+    """Whatever a worker says of a run that it starts, the version and the entry are the server's choice."""
+    child, _ = await deployed(pool, "child", chain(("start", "workflow_trigger")))
+    other = await stored(pool, chain(START))
+    await free_run(pool, version_id=other)
+    async with connected(relay, "liar") as (connection, registered):
+        source, items = HttpSource(connection, registered.lease_seconds), []
+        await source.claim(1, items.extend)
+        parent = Parent(items[0].run_id, "call", 1, attached=False)
+        lie = NewRun(new_run().id, child, other, "start", b"1", parent=parent)
+        verdict = await source.submit(Entry(items[0].run_id, items[0].lease, 1, starts=(lie,)))
+        await source.drain()
+    assert verdict is Verdict.INVALID
+    assert await pool.fetchval("SELECT count(*) FROM runs") == 1

@@ -9,5 +9,6 @@
 `wake`    parked -> pending: its time has come, a message it waits for is there, or a place falls free
 `signal`  a message to a live run, which may wake it
 `pause`   any live state -> paused, and back
+`failures` a failed run has been seen to by the workflow that its own names for that
 `purge`   a final state -> nothing
 """
