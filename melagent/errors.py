@@ -135,6 +135,11 @@ class LeaseLost(MelError):
     default_message = "The lease on this run has passed to another worker."
 
 
+class Gone(MelError):
+    code = Code.GONE
+    default_message = "This was there, and can be used no more."
+
+
 class TooLarge(MelError):
     code = Code.TOO_LARGE
     default_message = "This is larger than allowed."

@@ -160,13 +160,23 @@ class NodeType:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Extension:
+    """An installed package that brings node types, which are named by their ids."""
+
+    name: str
+    version: str
+    node_types: tuple[str, ...]
+
+
 class Registry:
     """Node types by id. Immutable once made.
 
-    `added` are the ids of the types that are not built in: only workers that have them can run them.
+    `added` are the ids of the types that are not built in: only workers that have them can run them. `extensions` are
+    the packages that brought types, ordered by name.
     """
 
-    def __init__(self, node_types: Iterable[NodeType]) -> None:
+    def __init__(self, node_types: Iterable[NodeType], extensions: Iterable[Extension] = ()) -> None:
         """Raises DeclarationError when two types have the same id."""
         self._types: dict[str, NodeType] = {}
         for node_type in sorted(node_types, key=lambda node_type: node_type.id):
@@ -175,6 +185,7 @@ class Registry:
                 raise DeclarationError(f"{names} have the same id {node_type.id!r}")
             self._types[node_type.id] = node_type
         self.added = tuple(type_id for type_id, node_type in self._types.items() if not node_type.built_in)
+        self.extensions = tuple(extensions)
 
     @classmethod
     def installed(cls) -> Registry:
@@ -182,7 +193,8 @@ class Registry:
 
         Raises DeclarationError when one of them cannot be used: a server without it would refuse its workflows.
         """
-        return cls([*cls.builtin().all(), *map(_added, entry_points(group="melagent.nodes"))])
+        added = [(entry, _added(entry)) for entry in entry_points(group="melagent.nodes")]
+        return cls([*cls.builtin().all(), *(node_type for _, node_type in added)], _extensions(added))
 
     @classmethod
     def builtin(cls) -> Registry:
@@ -211,6 +223,16 @@ def _added(entry: EntryPoint) -> NodeType:
         package = f" of the package {entry.dist.name}" if entry.dist else ""
         fault = f"{type(error).__name__}: {error}"
         raise DeclarationError(f"The node {entry.name!r}{package} cannot be loaded ({entry.value}): {fault}") from error
+
+
+def _extensions(added: Iterable[tuple[EntryPoint, NodeType]]) -> Iterator[Extension]:
+    """The packages of these entry points, by name."""
+    packages: dict[tuple[str, str], list[str]] = {}
+    for entry, node_type in added:
+        if entry.dist is not None:
+            packages.setdefault((entry.dist.name, entry.dist.version), []).append(node_type.id)
+    for (name, version), type_ids in sorted(packages.items()):
+        yield Extension(name, version, tuple(sorted(type_ids)))
 
 
 def _node_classes(module_name: str) -> Iterator[type[sdk.Node[Any]]]:

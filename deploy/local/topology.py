@@ -16,7 +16,7 @@ import tempfile
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from secrets import token_hex
+from secrets import randbelow, token_hex
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[2]
 NGINX = ROOT / "deploy/nginx"
 START_SECONDS = 60.0
+PORTS = range(10_000, 32_000)
 
 NGINX_CONF = """
 daemon off;
@@ -112,9 +113,8 @@ class Topology:
         await self.command("migrate")
         if redis:
             await self.start_redis()
-        for number in range(1, apis + 1):
-            await self.start_api(f"api-{number}", wait=False)
-        for member in self.of_kind("api-"):
+        starting = [await self.start_api(f"api-{number}", wait=False) for number in range(1, apis + 1)]
+        for member in starting:
             await self.until_ready(member)
         if apis:
             await self.start_nginx()
@@ -329,8 +329,11 @@ def required(name: str, package: str) -> str:
 
 
 def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        return int(listening.getsockname()[1])
+    """A port that nobody uses, from below those that systems give to outgoing connections: it is still free later."""
+    while True:
+        port = PORTS.start + randbelow(len(PORTS))
+        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
 
 
 async def until(condition: Any, what: str, seconds: float = START_SECONDS) -> None:

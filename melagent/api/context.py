@@ -71,6 +71,12 @@ def services_of(request: web.Request) -> Services:
     return request.app[SERVICES]
 
 
+def public_url(request: web.Request) -> str:
+    """What the addresses that we give away begin with."""
+    configured = services_of(request).public_url
+    return configured.rstrip("/") if configured else f"{request.scheme}://{request.host}"
+
+
 def uuid_in_path(request: web.Request, name: str = "id") -> UUID:
     """The id in a path. What is not an id names nothing, so it is NotFound."""
     text = request.match_info[name]

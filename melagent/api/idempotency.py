@@ -44,6 +44,11 @@ def fresh_id(request: web.Request) -> UUID:
     return request[CLAIM].resource if CLAIM in request else new_id()
 
 
+def is_keyed(request: web.Request) -> bool:
+    """Whether a call came with a key, so that it may come again."""
+    return CLAIM in request
+
+
 def _key(request: web.Request) -> str | None:
     sent = request.headers.getall(HEADER, [])
     if not sent:

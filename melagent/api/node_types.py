@@ -1,4 +1,4 @@
-"""The catalogue of node types."""
+"""The catalogue of node types, and of the packages that bring some."""
 
 from __future__ import annotations
 
@@ -34,6 +34,12 @@ class NodeTypeAnswer(Answer):
     schema_: dict[str, Any] = Field(alias="schema")
 
 
+class ExtensionAnswer(Answer):
+    name: str
+    version: str
+    node_types: list[str]
+
+
 async def list_node_types(request: web.Request, query: NodeTypesQuery) -> web.Response:
     """All node types, or those of one kind (action, trigger, model, memory, tool)."""
     types = services_of(request).registry.all()
@@ -46,3 +52,8 @@ async def get_node_type(request: web.Request) -> web.Response:
     if found is None:
         raise NotFound("There is no such node type.")
     return answer(found.describe())
+
+
+async def list_extensions(request: web.Request) -> web.Response:
+    """The installed packages that bring node types, each with its version and the ids of its types."""
+    return answer(services_of(request).registry.extensions)

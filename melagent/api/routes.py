@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from melagent.api import (
+    approvals,
     cluster,
     demo,
     edits,
@@ -11,6 +12,7 @@ from melagent.api import (
     metrics,
     node_types,
     openapi,
+    run_actions,
     runs,
     triggers,
     variables,
@@ -57,6 +59,7 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/api/node-types", node_types.list_node_types, OPEN, query=node_types.NodeTypesQuery,
           answer=[node_types.NodeTypeAnswer]),
     Route("GET", "/api/node-types/{id}", node_types.get_node_type, OPEN, answer=node_types.NodeTypeAnswer),
+    Route("GET", "/api/extensions", node_types.list_extensions, VIEWER, answer=[node_types.ExtensionAnswer]),
 
     Route("GET", "/api/workflows", workflows.list_workflows, VIEWER, query=workflows.PageQuery,
           answer=workflows.WorkflowsAnswer),
@@ -99,7 +102,15 @@ ROUTES: tuple[Route, ...] = (
     Route("POST", "/api/workflow-runs/purge", runs.purge_runs, ADMIN, body=runs.PurgeBody, answer=runs.PurgeAnswer),
     Route("GET", _RUN, runs.get_run, VIEWER, answer=runs.RunAnswer),
     Route("GET", f"{_RUN}/steps", runs.list_steps, VIEWER, query=runs.StepsQuery, answer=runs.StepsAnswer),
-    Route("POST", f"{_RUN}/cancel", runs.cancel_run, EDITOR, answer=runs.RunAnswer),
+    Route("POST", f"{_RUN}/cancel", run_actions.cancel_run, EDITOR, answer=runs.RunAnswer),
+    Route("POST", f"{_RUN}/pause", run_actions.pause_run, EDITOR, answer=runs.RunAnswer),
+    Route("POST", f"{_RUN}/resume", run_actions.resume_run, EDITOR, answer=runs.RunAnswer),
+    Route("POST", f"{_RUN}/retry", run_actions.retry_run, EDITOR, answer=runs.RunAnswer, status=202, also=(200,),
+          keyed=True),
+    Route("POST", f"{_RUN}/replay", run_actions.replay_run, EDITOR, body=run_actions.ReplayBody,
+          answer=runs.RunAnswer, status=202, also=(200,), keyed=True),
+    Route("POST", f"{_RUN}/signals/{{name}}", run_actions.send_signal, EDITOR, body=run_actions.SignalValue,
+          answer=run_actions.SignalAnswer, status=202, keyed=True),
     Route("GET", f"{_RUN}/events", events.run_events, VIEWER, answer="text/event-stream"),
 
     Route("GET", "/api/triggers", triggers.list_triggers, VIEWER, query=triggers.TriggersQuery,
@@ -137,6 +148,8 @@ ROUTES: tuple[Route, ...] = (
     Route("PUT", f"{_WORKER}/payloads/{{run_id}}/{{hash}}", workers.put_payload, WORKER, query=workers.PartQuery,
           status=204),
 
+    Route("GET", "/resume/{token}", approvals.show_question, OPEN, answer="*/*"),
+    Route("POST", "/resume/{token}", approvals.take_answer, OPEN, answer="*/*"),
     Route("*", "/webhooks/{token}", webhooks.call_webhook, OPEN, answer="*/*", also=(202,)),
     Route("*", "/webhooks/{token}/{rest:.*}", webhooks.call_webhook, OPEN, answer="*/*", also=(202,)),
 )

@@ -1,19 +1,21 @@
-"""Runs: start by hand, look at, cancel, delete."""
+"""Runs: start by hand, look at, delete."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from uuid import UUID
 
 from pydantic import AwareDatetime, Field, PlainValidator, WithJsonSchema, model_validator
 
-from melagent.api.context import PRINCIPAL, services_of, uuid_in_path
+from melagent.api.context import PRINCIPAL, public_url, services_of, uuid_in_path
 from melagent.api.idempotency import fresh_id
 from melagent.api.wire import Answer, Body, Name, Revision, answer
 from melagent.domain.definition import Definition, Label
 from melagent.domain.run import Purge, RunStatus, StepStatus
 from melagent.services import runs
+from melagent.services.access import Role
 from melagent.services.starts import Start, Starts
 from melagent.store.ids import FIRST_ID, LAST_ID, first_id_at
 from melagent.store.runs import RunFilter
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
     from aiohttp import web
 
     from melagent.api.context import Services
+    from melagent.domain.links import Links
+    from melagent.domain.run import Run
 
 MAX_NUMBER = 2**31 - 1
 MAX_WAIT_SECONDS = 60
@@ -175,35 +179,58 @@ async def execute(request: web.Request, body: ExecuteBody) -> web.Response:
     services, workflow_id, caller = services_of(request), uuid_in_path(request), request[PRINCIPAL].name
     start = body.start(fresh_id(request))
     run_id = await _starts(services).workflow(workflow_id, body.version, start, caller, body.min_revision)
-    return await _started(services, run_id)
+    return await started(request, run_id)
 
 
 async def start_unlisted(request: web.Request, body: UnlistedRunBody) -> web.Response:
     """Start a definition that belongs to no workflow. It is kept as an unlisted version and arms no trigger."""
     services, caller = services_of(request), request[PRINCIPAL].name
     run_id = await _starts(services).unlisted(body.name, body.definition, body.start(fresh_id(request)), caller)
-    return await _started(services, run_id)
+    return await started(request, run_id)
 
 
 def _starts(services: Services) -> Starts:
     return Starts(services.pool, services.engine, services.registry)
 
 
-async def _started(services: Services, run_id: UUID) -> web.Response:
-    run = await runs.get(services.pool, run_id)
-    return answer(run, 200 if run.status.final else 202)
+async def started(request: web.Request, run_id: UUID) -> web.Response:
+    """The answer to a start: 200 when the run has ended, else 202."""
+    run = await runs.get(services_of(request).pool, run_id)
+    return answer(await with_links(request, run), 200 if run.status.final else 202)
+
+
+async def run_answer(request: web.Request, run_id: UUID) -> web.Response:
+    """A run as it is now."""
+    return answer(await with_links(request, await runs.get(services_of(request).pool, run_id)))
+
+
+async def with_links(request: web.Request, run: Run) -> Run:
+    """The run; to those who may edit, what waits for a signal also has the link that sends it."""
+    if run.waiting_for is None or request[PRINCIPAL].role < Role.EDITOR:
+        return run
+    links = await services_of(request).engine.linker.of(run.id, public_url(request))
+    return replace(run, waiting_for=_linked(run.waiting_for, links))
+
+
+def _linked(waiting_for: dict[str, Any], links: Links) -> dict[str, Any]:
+    if waiting_for.get("type") == "signal":
+        return waiting_for | {"resume_url": links.url(str(waiting_for["signal"]))}
+    if waiting_for.get("type") == "several":
+        return waiting_for | {"first": [_linked(each, links) for each in waiting_for["first"]]}
+    return waiting_for
 
 
 async def list_runs(request: web.Request, query: RunsQuery) -> web.Response:
     """Runs, newest first, without their input and output."""
     found = await runs.page(services_of(request).pool, query.filter(), query.limit + 1)
     page = found[: query.limit]
-    return answer({"runs": page, "next_cursor": page[-1].id if len(found) > len(page) else None})
+    shown = [await with_links(request, run) for run in page]
+    return answer({"runs": shown, "next_cursor": page[-1].id if len(found) > len(page) else None})
 
 
 async def get_run(request: web.Request) -> web.Response:
     """One run with its input and output."""
-    return answer(await runs.get(services_of(request).pool, uuid_in_path(request)))
+    return await run_answer(request, uuid_in_path(request))
 
 
 async def list_steps(request: web.Request, query: StepsQuery) -> web.Response:
@@ -214,13 +241,6 @@ async def list_steps(request: web.Request, query: StepsQuery) -> web.Response:
     pool, run_id = services_of(request).pool, uuid_in_path(request)
     steps, next_cursor = await runs.steps_page(pool, run_id, query.cursor, query.limit)
     return answer({"steps": steps, "next_cursor": next_cursor})
-
-
-async def cancel_run(request: web.Request) -> web.Response:
-    """End a run in whatever state it is. A run that has ended already is a conflict."""
-    services, run_id = services_of(request), uuid_in_path(request)
-    await services.engine.cancel(run_id)
-    return answer(await runs.get(services.pool, run_id))
 
 
 async def purge_runs(request: web.Request, body: PurgeBody) -> web.Response:

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from melagent.api.context import PRINCIPAL, services_of
+from melagent.api.context import PRINCIPAL, public_url, services_of
 from melagent.api.wire import Answer, answer
 from melagent.api.workflows import PageQuery
 from melagent.services.access import Role
@@ -71,10 +71,5 @@ def _trigger(request: web.Request, trigger: WorkflowTrigger) -> dict[str, Any]:
         "updated_at": trigger.updated_at,
     }
     if request[PRINCIPAL].role >= Role.EDITOR and trigger.token is not None:
-        shown["webhook_url"] = f"{_public_url(request)}/webhooks/{trigger.token}"
+        shown["webhook_url"] = f"{public_url(request)}/webhooks/{trigger.token}"
     return shown
-
-
-def _public_url(request: web.Request) -> str:
-    configured = services_of(request).public_url
-    return configured.rstrip("/") if configured else f"{request.scheme}://{request.host}"

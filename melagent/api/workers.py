@@ -121,8 +121,8 @@ async def claim_work(request: web.Request, body: Claim) -> web.StreamResponse:
     if body.stream:
         return await _stream_work(request, session.asker, body)
     items = await services.engine.desk.ask(session.asker, body.max_items, body.wait_seconds, lambda: _is_there(request))
-    response = web.Response(body=_items(items), content_type="application/json")
     async with _given_back_on_failure(request, items):
+        response = web.Response(body=await _items(request, items), content_type="application/json")
         await response.prepare(request)
         await response.write_eof()
     return response
@@ -138,7 +138,7 @@ async def _stream_work(request: web.Request, asker: Asker, body: Claim) -> web.S
         while await ask.some(until - asyncio.get_running_loop().time()):
             items = ask.take()
             async with _given_back_on_failure(request, items):
-                await response.write(_items(items) + b"\n")
+                await response.write(await _items(request, items) + b"\n")
     await response.write_eof()
     return response
 
@@ -152,8 +152,9 @@ async def _given_back_on_failure(request: web.Request, items: Sequence[WorkItem]
         raise
 
 
-def _items(items: Iterable[WorkItem]) -> bytes:
-    return items_answer(item_message(item) for item in items)
+async def _items(request: web.Request, items: Iterable[WorkItem]) -> bytes:
+    engine = services_of(request).engine
+    return items_answer([item_message(await engine.linked(item)) for item in items])
 
 
 async def journal(request: web.Request, body: JournalCall) -> web.Response:

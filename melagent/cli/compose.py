@@ -138,7 +138,13 @@ def _calm_garbage_collection() -> None:
 async def _open_engine(settings: Settings, pool: Pool, dsn: str, registry: Registry, stack: AsyncExitStack) -> Engine:
     broker = redis_broker(settings.redis.url) if settings.redis.url else postgres_broker(dsn)
     answering = [node_type.node.id for node_type in registry.all() if node_type.answers]
-    engine = Engine(pool, broker, answering=answering, lease_seconds=settings.engine.lease_seconds)
+    engine = Engine(
+        pool,
+        broker,
+        answering=answering,
+        lease_seconds=settings.engine.lease_seconds,
+        public_url=settings.server.public_url,
+    )
     await broker.start()
     stack.push_async_callback(broker.stop)
     await engine.open()

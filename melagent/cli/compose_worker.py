@@ -88,6 +88,7 @@ async def _drain(worker: Worker, source: HttpSource, connection: Connection) -> 
 
 def _registration(settings: Settings, registry: Registry) -> Registration:
     return Registration(
+        session=uuid4(),
         id=settings.worker.id or f"worker-{uuid4().hex[:8]}",
         name=gethostname()[:200],
         concurrency=settings.worker.concurrency,

@@ -14,6 +14,11 @@ def uuid7(unix_ms: int, random_bytes: bytes) -> UUID:
     return UUID(bytes=bytes(raw))
 
 
+def milliseconds_of(uuid: UUID) -> int:
+    """The milliseconds since 1970 at which a UUIDv7 was made."""
+    return uuid.int >> 80
+
+
 def time_of(uuid: UUID) -> datetime:
     """The moment a UUIDv7 was made, to the millisecond."""
-    return datetime.fromtimestamp((uuid.int >> 80) / 1000, UTC)
+    return datetime.fromtimestamp(milliseconds_of(uuid) / 1000, UTC)

@@ -34,6 +34,11 @@ def step_key(node_id: str, path: Iterable[int]) -> str:
     return node_id + "".join(f"[{index}]" for index in path)
 
 
+def node_of(key: str) -> str:
+    """The id of the node that a step belongs to."""
+    return re.split(r"[\[/]", key, maxsplit=1)[0]
+
+
 def path_of(key: str, node_id: str) -> tuple[int, ...]:
     """The numbers in the key of a step of this node."""
     return tuple(int(index) for index in _INDEX.findall(key[len(node_id) :])) if len(key) > len(node_id) else ()

@@ -10,7 +10,10 @@ from melagent.domain.requirement import ANY_WORKER
 from melagent.domain.run import RunStatus, StepRecord, StepStatus, Trigger
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from uuid import UUID
+
+    from melagent.domain.links import Links
 
 
 TIMED_OUT = {"code": "timeout", "message": "The run did not end within its time limit."}
@@ -57,6 +60,19 @@ class NewRun:
     retry_of: UUID | None = None
     on_failure: UUID | None = None
     limit: Limit | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """A run that begins with steps that another, `source`, has recorded: those with these keys.
+
+    `outputs` has, as JSON text, what some of these steps are to have given instead, by their keys.
+    """
+
+    run: NewRun
+    source: UUID
+    step_keys: tuple[str, ...] = ()
+    outputs: Mapping[str, bytes] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +135,7 @@ class WorkItem:
     asked, or after its last successful extension. `attempt` counts the leases granted on this run so far, this one
     included. What takes long to load is null until `WorkSource.load` has filled it in: `journal` with `inbox`, the
     messages that the run has not taken in, and `input` when `input_hash` names it. A run that is `pausing` starts
-    nothing. `required` is what the run required at its start.
+    nothing. `required` is what the run required at its start. `links` makes the approval links of the run.
     """
 
     run_id: UUID
@@ -139,6 +155,7 @@ class WorkItem:
     depth: int = 0
     scope: str | None = None
     required: str = ANY_WORKER
+    links: Links | None = None
 
     @property
     def next_seq(self) -> int:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import orjson
 
-from melagent.domain.ids import time_of, uuid7
+from melagent.domain.ids import milliseconds_of, time_of, uuid7
 from melagent.domain.work import Caller, ChildCall, NewRun, Parent, WorkItem
 from melagent.engine.context import shared
 from melagent.engine.course import Item
@@ -83,8 +83,12 @@ class Children:
         return Parent(self._item.run_id, key, depth, attached)
 
     def _id(self, seed: str, at: datetime) -> UUID:
-        """The same for the same attempt at the same moment; it is recorded together with the start."""
-        return uuid7(int(at.timestamp() * 1000), random.Random(seed).randbytes(10))  # noqa: S311  # an id, not a secret
+        """The same for the same attempt at the same moment; it is recorded together with the start.
+
+        It sorts behind the id of this run, although a step that was copied from another run is older.
+        """
+        moment = max(int(at.timestamp() * 1000), milliseconds_of(self._item.run_id) + 1)
+        return uuid7(moment, random.Random(seed).randbytes(10))  # noqa: S311  # an id, not a secret
 
 
 def given_item(item: WorkItem) -> tuple[Item | None, dict[str, bytes]]:

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from melagent.domain.graph import Graph
 from melagent.domain.loops import Regions
-from melagent.sandbox.expressions import compile_config
+from melagent.sandbox.expressions import compile_config, is_template
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from melagent.sdk import Params
 
 DEFAULT_TIMEOUT_SECONDS = 300.0
+WAIT_TYPE = "wait"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,9 @@ class CompiledVersion:
     regions: Regions
     nodes: dict[str, CompiledNode]
     labelled: frozenset[str]
+    waits: dict[str, str | None]
+    """The signal that each wait waits for by its settings, null for the key of its step; no wait whose signal only
+    its own step can tell."""
     _ancestors: dict[str, frozenset[str]]
 
     def ancestors(self, node_id: str) -> frozenset[str]:
@@ -75,8 +79,15 @@ def compile_version(version_id: UUID, definition: Definition, registry: Registry
         regions=Regions.of(definition),
         nodes={node.id: _compile_node(node, registry.get(node.type)) for node in definition.nodes},
         labelled=frozenset(node.id for node in definition.nodes if node.labels),
+        waits=waits_of(definition),
         _ancestors={},
     )
+
+
+def waits_of(definition: Definition) -> dict[str, str | None]:
+    """By the ids of wait nodes the signal that they name, null for none; those that compute it are left out."""
+    named = {node.id: node.config.get("signal", "") for node in definition.nodes if node.type == WAIT_TYPE}
+    return {node_id: name or None for node_id, name in named.items() if isinstance(name, str) and not is_template(name)}
 
 
 def _compile_node(node: Node, node_type: NodeType | None) -> CompiledNode:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from melagent.domain.ids import time_of
+from melagent.domain.loops import step_key
 from melagent.engine.live import LiveLine
 from melagent.engine.values import decode, storable
 from melagent.sandbox.expressions import ExpressionError, evaluate, render
@@ -102,7 +103,8 @@ class Scope(Mapping[str, Json]):
             case "steps":
                 return self._steps()
             case "run":
-                return {key: getattr(run, key) for key in ("id", "workflow_id", "version_id", "demo_url")}
+                known = {key: getattr(run, key) for key in ("id", "workflow_id", "version_id", "demo_url")}
+                return known | {"resume_urls": self._resume_urls()}
             case "trigger":
                 trigger = self.view.item.trigger
                 return {"type": trigger.type, "id": trigger.id and str(trigger.id), "node_id": trigger.node_id}
@@ -115,6 +117,21 @@ class Scope(Mapping[str, Json]):
     def _loop_value(self, name: str) -> Json:
         plan = self.place.plan
         return shared(plan, plan.entry) if name == "item" else plan.path[-1]
+
+    def _resume_urls(self) -> dict[str, Json]:
+        """The approval link of each wait of the run by its node; in a loop, that of the item which this place is in."""
+        view, links = self.view, self.view.item.links
+        if links is None or not view.version.waits:
+            return {}
+        regions, path = view.version.regions, self.place.plan.path
+        around = list(regions.loops_around(self.place.node_id))
+        urls: dict[str, Json] = {}
+        for node_id, signal in view.version.waits.items():
+            loops = list(regions.loops_around(node_id))
+            own = view.item.scope is None or view.item.entry in loops  # else it is a step of the parent
+            if own and (signal or loops == around[len(around) - len(loops) :]):
+                urls[node_id] = links.url(signal or step_key(node_id, path[: len(loops)]))
+        return urls
 
     @property
     def is_entry(self) -> bool:

@@ -126,6 +126,21 @@ class Course:
             plan = plan.around[0].place.plan
             yield plan
 
+    def is_live(self, plan: Plan) -> bool:
+        """Whether a plan is that of the top, or of an item whose loop, and all around it, go on."""
+        while plan is not self.top:
+            if plan.around is None:
+                return False
+            loop: Loop = plan.around[0]
+            if self.loops.get(loop.place.key) is not loop:
+                return False
+            plan = loop.place.plan
+        return True
+
+    def is_open(self, loop: Loop) -> bool:
+        """Whether a loop goes on."""
+        return self.loops.get(loop.place.key) is loop and self.is_live(loop.place.plan)
+
     def drop(self, loop: Loop) -> list[Plan]:
         """Forget the items of a loop that will not be finished, and all loops inside it; their plans."""
         dropped = []
@@ -257,13 +272,21 @@ def _replay(course: Course, record: StepRecord) -> None:
 
 
 def _settle_ready(course: Course, open_steps: dict[str, StepRecord]) -> None:
-    """What has begun is not ready, and items that a child runs need no other."""
+    """What has begun is not ready, items that a child runs need no other, and of loops that ended nothing is left."""
+    course.loops = {key: loop for key, loop in course.loops.items() if course.is_open(loop)}
+    course.over = deque(loop for loop in course.over if course.is_open(loop))
+    course.failed = deque(pair for pair in course.failed if course.is_open(pair[0]))
     course.ready = deque(
         place
         for place in course.ready
         if place.plan.done[place.node] is None and place.key not in open_steps and place.key not in course.loops
+        if course.is_live(place.plan)
     )
-    course.to_spawn = deque((loop, index) for loop, index in course.to_spawn if loop.key_of(index) not in open_steps)
+    course.to_spawn = deque(
+        (loop, index)
+        for loop, index in course.to_spawn
+        if course.is_open(loop) and loop.key_of(index) not in open_steps
+    )
 
 
 def skipped(regions: Regions, entry: str, journal: Iterable[StepRecord], scope: str | None) -> set[str]:

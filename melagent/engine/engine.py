@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -14,12 +15,14 @@ from melagent.engine import metrics
 from melagent.engine.desk import Desk
 from melagent.engine.lifecycle.cancel import cancel, cancel_children
 from melagent.engine.lifecycle.claim import claim, load, steps_after
+from melagent.engine.lifecycle.copy import copy
 from melagent.engine.lifecycle.hold import Extended, Holder, give_back, release_workers
 from melagent.engine.lifecycle.pause import pause, resume
 from melagent.engine.lifecycle.record import Aftermath, Recorder
-from melagent.engine.lifecycle.signal import send, unread
+from melagent.engine.lifecycle.signal import send, send_once, unread, was_sent
 from melagent.engine.lifecycle.start import Starter
 from melagent.engine.lifecycle.wake import Waker
+from melagent.engine.linker import Linker
 from melagent.engine.live import Live
 from melagent.engine.waiters import Waiters
 from melagent.errors import MelError
@@ -31,7 +34,7 @@ if TYPE_CHECKING:
 
     from melagent.broker import Broker
     from melagent.domain.run import StepRecord
-    from melagent.domain.work import Final, Message, WorkItem
+    from melagent.domain.work import Copy, Final, Message, WorkItem
     from melagent.engine.slots import Slots
     from melagent.store.pool import Pool
 
@@ -51,11 +54,19 @@ class Engine:
     """One per process. `start` it before use and `stop` it last: it writes what is under way before it returns."""
 
     def __init__(
-        self, pool: Pool, broker: Broker, *, answering: Iterable[str] = (), lease_seconds: float = 15.0
+        self,
+        pool: Pool,
+        broker: Broker,
+        *,
+        answering: Iterable[str] = (),
+        lease_seconds: float = 15.0,
+        public_url: str | None = None,
     ) -> None:
+        """Links that runs give away begin with `public_url`; without one they are paths."""
         self.pool = pool
         self.broker = broker
         self.lease_seconds = lease_seconds
+        self.linker = Linker(pool, public_url or "")
         self.waiters = Waiters(pool, frozenset(answering))
         self.recorder = Recorder(pool, lease_seconds=lease_seconds, on_recorded=self._recorded)
         self.desk = Desk(pool, lease_seconds=lease_seconds, give_back=self._give_back_soon)
@@ -118,6 +129,14 @@ class Engine:
             except TimeoutError:
                 return None
 
+    async def copy(self, wanted: Copy) -> None:
+        """Start a run that begins with recorded steps of another. Durable when it returns; may be repeated."""
+        await copy(self.pool, wanted)
+        if wanted.run.limit is None:
+            self.work_queued([wanted.run.requires])
+        else:
+            self.waker.wake((), [wanted.run.limit.workflow_id])
+
     def dismiss_callers(self) -> None:
         """Let those who wait for a run go without an answer."""
         self.waiters.dismiss()
@@ -147,6 +166,16 @@ class Engine:
         """
         await send(self.pool, run_id, name, value)
         self.waker.wake([run_id])
+
+    async def signal_once(self, run_id: UUID, name: str, value: bytes, *, scope: str, key: str) -> bool:
+        """The same under a key, of which a scope has each once: false, and nothing is left, when it was used before."""
+        sent = await send_once(self.pool, run_id, name, value, scope=scope, key=key)
+        self.waker.wake([run_id])
+        return sent
+
+    async def was_signalled(self, scope: str, key: str) -> bool:
+        """Whether a signal was left under a key."""
+        return await was_sent(self.pool, scope, key)
 
     def ended_from_outside(self, ends: Mapping[UUID, Final], status: RunStatus, error: dict[str, Any] | None) -> None:
         """Runs were ended without their worker: tell everybody, and see to what follows from it."""
@@ -187,8 +216,12 @@ class Engine:
         return {**self.waiters.load(), "asks": self.desk.waiting}
 
     async def loaded(self, item: WorkItem) -> WorkItem:
-        """The item with its journal and its input."""
-        return await load(self.pool, item)
+        """The item with its journal, its input and what makes its links."""
+        return await self.linked(await load(self.pool, item))
+
+    async def linked(self, item: WorkItem) -> WorkItem:
+        """The item with what makes its links."""
+        return replace(item, links=await self.linker.of(item.run_id))
 
     async def unread(self, run_id: UUID) -> tuple[Message, ...]:
         """The messages that a run has not taken in."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from melagent.domain.run import RunStatus, StepRecord, StepStatus
@@ -24,8 +25,9 @@ PARK_SECONDS = 4.9
 """A run whose next timer is this far away gives its place back. The promise is 5 s; the rest of it is the time that
 passes between a node's answer and the decision."""
 
+
 MOMENT_SECONDS = 0.1
-"""A wait that is over so soon keeps the place; parking would take as long."""
+"""A wait that is over so soon is waited for in place; parking would take as long."""
 
 
 class OpenSteps:
@@ -104,20 +106,19 @@ class OpenSteps:
     def park(self) -> Settle | None:
         """How the lease of a run ends that has nothing to do but these; null when one of them goes on in a moment.
 
-        A wait is parked even if its time is soon up: a message wakes a parked run at once, and reaches one with a place
-        by a heartbeat.
+        Only a parked run is woken by a message, so a wait is worth parking for even if it is over soon.
         """
         seconds = self.seconds_to_timer()
-        if seconds is not None and seconds < self._worth_parking():
-            return None
-        if self._waits:
+        if self._waits and (seconds is None or seconds >= self._worth_parking()):
             topics, shown = self._waits.topics(), self._waits.shown()
             return Settle(RunStatus.WAITING, wake_in=seconds, waits=topics, waiting_for=shown)
-        return Settle(RunStatus.SLEEPING, wake_in=seconds)
+        if seconds is not None and seconds >= PARK_SECONDS:
+            return Settle(RunStatus.SLEEPING, wake_in=seconds)
+        return None
 
     def _worth_parking(self) -> float:
-        _, _, next_due = min(self.timers.values(), key=lambda timer: timer[0])
-        return MOMENT_SECONDS if next_due.status is StepStatus.WAITING else PARK_SECONDS
+        _, _, earliest = min(self.timers.values(), key=itemgetter(0))
+        return MOMENT_SECONDS if earliest.status is StepStatus.WAITING else PARK_SECONDS
 
     def close(self, attempts: dict[str, Attempt], which: Callable[[Place | None, StepRecord], bool]) -> None:
         """Record as cancelled what runs, sleeps or waits at such places. Nodes that run have been stopped."""

@@ -42,8 +42,13 @@ class Message(BaseModel):
 
 
 class Registration(Message):
-    """POST /api/workers. Labels and node types (those that are not built in) say which runs the worker can take."""
+    """POST /api/workers. Labels and node types (those that are not built in) say which runs the worker can take.
 
+    The process chooses its `session` and keeps it: the same registration again, also one that was long on its way,
+    then changes nothing. Without one the server chooses.
+    """
+
+    session: UUID | None = None
     id: str = Field(min_length=1, max_length=200, pattern=r"^[A-Za-z0-9._:-]+$")
     name: str = Field(default="", max_length=200)
     concurrency: int = Field(default=5, ge=1, le=10_000)
@@ -132,7 +137,8 @@ class Payload(Message):
     """What a worker must know of a run.
 
     `journal_complete` false: fetch the steps recorded so far, and the inbox, before going on. A `pausing` run starts
-    nothing. `requires` is what it required at its start, `scope` the loop item that it runs for its parent.
+    nothing. `requires` is what it required at its start, `scope` the loop item that it runs for its parent. With
+    `link_key` (hex), which holds for this run alone, the worker makes its approval links; they begin with `link_base`.
     """
 
     workflow_id: UUID | None
@@ -148,6 +154,8 @@ class Payload(Message):
     depth: int = 0
     scope: str | None = None
     requires: str = ""
+    link_base: str = ""
+    link_key: str | None = Field(default=None, pattern=r"^([0-9a-f]{2})+$")
     traceparent: str | None = None
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import orjson
 from pydantic import TypeAdapter
 
+from melagent.domain.links import Links
 from melagent.domain.run import RunStatus, StepRecord, Trigger
 from melagent.domain.work import Caller, ChildCall, Entry, NewRun, Parent, Settle, WorkItem
 from melagent.domain.work import Message as InboxMessage
@@ -265,6 +266,8 @@ def item_message(item: WorkItem) -> Item:
         depth=item.depth,
         scope=item.scope,
         requires=item.required,
+        link_base=item.links.base if item.links else "",
+        link_key=item.links.key.hex() if item.links else None,
         traceparent=None,
     )
     return Item.model_construct(
@@ -308,4 +311,5 @@ def work_item(item: Item) -> WorkItem:
         depth=payload.depth,
         scope=payload.scope,
         required=payload.requires,
+        links=Links(item.run_id, payload.link_base, bytes.fromhex(payload.link_key)) if payload.link_key else None,
     )

@@ -88,12 +88,13 @@ class Workers:
     async def register(self, principal: WorkerPrincipal, candidate: Registration) -> UUID:
         """Begin a session; the leases of an earlier one of this worker end, because its process has been restarted.
 
+        A session that has begun before goes on as it is: its registration was sent again, or came late.
         Raises Forbidden for labels that the token does not allow, Conflict when the id is somebody else's.
         """
         if principal.labels and not principal.labels.issuperset(candidate.labels):
             allowed = ", ".join(sorted(principal.labels))
             raise Forbidden(f"This token allows only workers with labels among {allowed}.")
-        session = uuid4()
+        session = candidate.session or uuid4()
         row = WorkerRow(
             id=candidate.id,
             session=session,
@@ -107,6 +108,9 @@ class Workers:
         )
         async with transaction(self._pool) as conn:
             begun_at = await workers.register(conn, row)
+            present = await workers.find(conn, candidate.id) if begun_at is None else None
+        if present is not None and (present.session, present.token_id) == (session, principal.id):
+            return session
         if begun_at is None:
             raise Conflict(f"A worker with the id {candidate.id!r} is registered already, with another token.")
         await self._engine.release_workers({candidate.id: begun_at})

@@ -7,6 +7,7 @@ later sees the other. A poll stands behind both.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import orjson
@@ -33,6 +34,46 @@ RETURNING id
 async def send(conn: Connection, run_id: UUID, topic: str, value: bytes) -> bool:
     """Leave a message for a run; false when it has ended or is not there."""
     return await conn.fetchval(SEND, run_id, topic, value) is not None
+
+
+SEND_ONCE = """
+WITH live AS (
+    SELECT id FROM runs WHERE id = $1 AND status NOT IN ('completed', 'failed', 'cancelled')
+), fresh AS (
+    INSERT INTO run_keys (scope, key, request_hash, resource, expires_at)
+    SELECT $4, $5, $6, id, now() + make_interval(secs => $7) FROM live
+    ON CONFLICT (scope, key) DO NOTHING
+    RETURNING resource
+)
+INSERT INTO run_inbox (run_id, topic, value) SELECT resource, $2, $3 FROM fresh RETURNING run_id
+"""
+USED_BY = "SELECT request_hash FROM run_keys WHERE scope = $1 AND key = $2"
+
+
+@dataclass(frozen=True, slots=True)
+class Once:
+    """What makes a message be left at most once: a key, for so many seconds, and who leaves it (16 random bytes)."""
+
+    scope: str
+    key: str
+    by: bytes
+    seconds: float
+
+
+async def send_once(conn: Connection, run_id: UUID, topic: str, value: bytes, once: Once) -> bytes | None:
+    """Leave a message under a key; who has left it, which may be somebody before us. Null when the run has ended.
+
+    The second statement sees what another session has committed while the first one waited for it.
+    """
+    values = (once.scope, once.key, once.by, once.seconds)
+    if await conn.fetchval(SEND_ONCE, run_id, topic, value, *values) is not None:
+        return once.by
+    return await used_by(conn, once.scope, once.key)
+
+
+async def used_by(conn: Connection, scope: str, key: str) -> bytes | None:
+    """Who has left a message under a key, if somebody has."""
+    return await conn.fetchval(USED_BY, scope, key)  # type: ignore[no-any-return]  # the driver has no types
 
 
 UNREAD = """

@@ -81,10 +81,17 @@ async def keep(conn: Connection, claim: Claim, kept: Kept) -> bool:
     return bool(await conn.execute(KEEP_ANSWER, *values) == "UPDATE 1")
 
 
-SWEEP_KEYS = """
+LINK = "link"
+"""The scope of approval links that were used. Their keys are kept as long as their run, `resource`, goes on."""
+
+SWEEP_KEYS = f"""
 DELETE FROM run_keys WHERE ctid = ANY(ARRAY(
-    SELECT ctid FROM run_keys WHERE expires_at <= now() ORDER BY expires_at LIMIT $1 FOR UPDATE SKIP LOCKED))
-"""
+    SELECT ctid FROM run_keys k
+     WHERE expires_at <= now()
+       AND (scope <> '{LINK}' OR NOT EXISTS (SELECT FROM work_items WHERE run_id = k.resource)
+                             AND NOT EXISTS (SELECT FROM parked WHERE run_id = k.resource))
+     ORDER BY expires_at LIMIT $1 FOR UPDATE OF k SKIP LOCKED))
+"""  # noqa: S608  # the scope above
 
 
 async def sweep(conn: Connection, limit: int) -> int:

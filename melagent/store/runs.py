@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 _SHOWN_STATUS = "CASE WHEN w.lease_expires_at > now() THEN 'running' ELSE r.status END"
 _LIMITED = """json_build_object('type', 'limit', 'runs', p.limit_to,
                          'message', 'so many runs of the workflow may be due at once')"""
+_SLEEPING = """json_build_object('type', 'time',
+                          'until', to_char(p.wake_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'))"""
 
 _FROM = """
   FROM runs r
@@ -34,7 +36,8 @@ _COLUMNS = f"""
        coalesce(r.started_at, w.started_at, p.started_at) AS started_at,
        coalesce(w.attempt, p.attempt, r.attempt) AS attempt,
        CASE WHEN w.lease_expires_at > now() THEN w.worker_id END AS worker_id, r.parent_run_id, r.retry_of, r.scope,
-       CASE p.reason WHEN 'limited' THEN {_LIMITED} ELSE p.waiting_for END AS waiting_for
+       CASE p.reason WHEN 'limited' THEN {_LIMITED} WHEN 'sleeping' THEN {_SLEEPING} ELSE p.waiting_for END
+           AS waiting_for
 """
 
 _PAGE = f"""
@@ -88,6 +91,15 @@ async def caller(conn: Connection, run_id: UUID) -> tuple[Caller, int] | None:
     """What is known of a run that starts others, and how deep below its topmost parent it is."""
     row = await conn.fetchrow(CALLER, run_id)
     return (Caller(row["workflow_id"], row["version_id"], row["requires"]), row["depth"]) if row else None
+
+
+ASKED_OF_WORKERS = "SELECT priority, requires FROM runs WHERE id = $1"
+
+
+async def asked_of_workers(conn: Connection, run_id: UUID) -> tuple[int, str] | None:
+    """The priority of a run, and what it required at its start."""
+    row = await conn.fetchrow(ASKED_OF_WORKERS, run_id)
+    return (row["priority"], row["requires"]) if row else None
 
 
 LIVE_RUNS_OF_WORKFLOW = """

@@ -55,6 +55,20 @@ async def find(conn: Connection, run_id: UUID, step_keys: Collection[str]) -> di
     return {step.record.step_key: step for step in found}
 
 
+WAITING_STEPS = """
+SELECT step_key, seq, node_id, node_type, status, attempt, handle, output, output_hash, error, logs,
+       started_at, finished_at
+  FROM steps
+ WHERE run_id = $1 AND status = 'waiting'
+ ORDER BY seq LIMIT $2
+"""
+
+
+async def waiting(conn: Connection, run_id: UUID, limit: int) -> list[StoredStep]:
+    """The steps of a run that wait, in the order in which they began to."""
+    return [step_of(row) for row in await conn.fetch(WAITING_STEPS, run_id, limit)]
+
+
 VALUE_SIZES = "SELECT hash, size FROM payloads WHERE run_id = $1 AND hash = ANY ($2::bytea[])"
 
 

@@ -210,14 +210,17 @@ async def claim(
 
 HEADS = """
 SELECT id, workflow_id, version_id, entry, input, input_hash, trigger_type, trigger_id, trigger_node, depth, scope,
-       requires
+       requires, retry_of IS NOT NULL AS is_copy
   FROM runs WHERE id = ANY($1::uuid[]) AND id BETWEEN $1[1] AND $1[cardinality($1)]
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """What a worker must know of a run besides its journal; `input` is null when `input_hash` names a payload."""
+    """What a worker must know of a run besides its journal; `input` is null when `input_hash` names a payload.
+
+    A run that `is_copy` has a journal before its first lease.
+    """
 
     run_id: UUID
     workflow_id: UUID | None
@@ -229,6 +232,7 @@ class Head:
     depth: int
     scope: str | None
     required: str
+    is_copy: bool
 
 
 async def heads(conn: Connection, run_ids: Sequence[UUID]) -> dict[UUID, Head]:
@@ -247,6 +251,7 @@ def _head(row: asyncpg.Record) -> Head:
         depth=row["depth"],
         scope=row["scope"],
         required=row["requires"],
+        is_copy=row["is_copy"],
     )
 
 

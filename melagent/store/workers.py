@@ -38,7 +38,8 @@ ON CONFLICT (id) DO UPDATE
        labels = excluded.labels, node_types = excluded.node_types, concurrency = excluded.concurrency,
        instance = excluded.instance, draining = false, registered_at = now(), last_contact_at = now(),
        heartbeat_seq = 0, heartbeat_at = NULL
- WHERE known.token_id = excluded.token_id OR known.last_contact_at < now() - interval '1 minute'
+ WHERE known.session <> excluded.session
+   AND (known.token_id = excluded.token_id OR known.last_contact_at < now() - interval '1 minute')
 RETURNING clock_timestamp() AS begun_at
 """
 
@@ -46,8 +47,8 @@ RETURNING clock_timestamp() AS begun_at
 async def register(conn: Connection, worker: WorkerRow) -> datetime | None:
     """Begin a session, which ends an earlier one of this worker; the moment, by the database's clock.
 
-    Null when somebody with another token has the id. Whatever was granted before the moment was granted to an earlier
-    session, and nothing of a later one was.
+    Null when somebody with another token has the id, or when this very session has begun before. Whatever was granted
+    before the moment was granted to an earlier session, and nothing of a later one was.
     """
     begun_at: datetime | None = await conn.fetchval(
         REGISTER,

@@ -5,10 +5,14 @@ from __future__ import annotations
 import asyncio
 import itertools
 import random
+import signal
 import time
 from collections import Counter
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
+
+from tests.builders import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,6 +21,9 @@ if TYPE_CHECKING:
     from deploy.local.topology import Topology
 
 TURN_SECONDS = 2.0
+AT_ONCE = timedelta(seconds=1)
+"""What was sent so short before an instance stood still may not have been read by it."""
+
 BEGUN_SECONDS = 3.0
 """How long after a process goes on a call may come that it had begun before it stood still."""
 
@@ -40,6 +47,12 @@ async def note_grants(cluster: Topology) -> None:
     """Let the database note from now on when each run is granted again."""
     async with cluster.database() as conn:
         await conn.execute(NOTE_GRANTS)
+
+
+async def now_of(cluster: Topology) -> datetime:
+    """The clock of the database."""
+    async with cluster.database() as conn:
+        return await conn.fetchval("SELECT clock_timestamp()")
 
 
 async def leases_of(cluster: Topology, worker_id: str) -> list[tuple[Any, datetime]]:
@@ -71,6 +84,8 @@ class Chaos:
     lease_seconds: float
     done: Counter[str] = field(default_factory=Counter)
     lost: list[tuple[Any, datetime]] = field(default_factory=list)
+    stood_still: list[tuple[datetime, datetime]] = field(default_factory=list)
+    """From when to when instances did, by the clock of the database."""
     thaws: list[tuple[str, float]] = field(default_factory=list)
     dropped: int = 0
     """Runs that workers let go of when they went on after their lease had passed to somebody else."""
@@ -84,6 +99,7 @@ class Chaos:
         async with asyncio.TaskGroup() as still:
             for turn in range(turns):
                 await asyncio.sleep(TURN_SECONDS)
+                self._check_that_nobody_ended_by_itself()
                 kind = next(stopping) if turn % 3 == 2 else dice.choice(["worker", "api"])
                 victims = [member.name for member in self.cluster.of_kind(kind) if member.name not in self._frozen]
                 victim = dice.choice(victims)
@@ -92,6 +108,17 @@ class Chaos:
                     still.create_task(self._stand_still(victim, kind, next(pauses)))
                 else:
                     await self._kill(victim, kind, turn)
+
+    def last_words(self) -> list[tuple[Any, datetime]]:
+        """The runs of lost workers, each with the latest moment at which their worker may have been heard of.
+
+        An instance that stands still keeps what a worker has told it, and brings it when it goes on: a lease then
+        counts from that moment, though the worker is dead.
+        """
+        return [
+            (run, max([at, *(ended for began, ended in self.stood_still if began - AT_ONCE <= at <= ended)]))
+            for run, at in self.lost
+        ]
 
     def had_begun(self, key: str, at: float) -> bool:
         """Whether a call was made by a worker that had just gone on, and had held the run before it stood still."""
@@ -102,21 +129,34 @@ class Chaos:
         )
 
     async def _kill(self, victim: str, kind: str, turn: int) -> None:
-        self.lost += await leases_of(self.cluster, victim)
+        """A worker's replacement is there first, so that there is always one who can take over."""
+        if kind == "worker":
+            new = f"worker-{turn + 10}"
+            await self.cluster.start_worker(new)
+            await eventually(lambda: "worker registered" in self.cluster.logged(new))
+            self.lost += await leases_of(self.cluster, victim)
         await self.cluster.kill(victim)
-        self.done[f"{kind} killed"] += 1
         if kind == "api":
             await self.cluster.start_api(victim)
-        else:
-            await self.cluster.start_worker(f"worker-{turn + 10}")
+        self.done[f"{kind} killed"] += 1
+
+    def _check_that_nobody_ended_by_itself(self) -> None:
+        for member in self.cluster.members.values():
+            code = member.process.returncode if member.process is not None else None
+            assert code in (None, -signal.SIGKILL), (
+                f"{member.name} ended with {code}: {self.cluster.logged(member.name)[-3000:]}"
+            )
 
     async def _stand_still(self, victim: str, kind: str, seconds: float) -> None:
         late = seconds > self.lease_seconds
         before = self.cluster.logged(victim).count("run dropped")
+        began = await now_of(self.cluster)
         self.cluster.freeze(victim)
         held = await leases_of(self.cluster, victim)
         await asyncio.sleep(seconds)
         self.cluster.thaw(victim)
+        if kind == "api":
+            self.stood_still.append((began, await now_of(self.cluster)))
         self.thaws.append((victim, time.time()))
         self.done[f"{kind} stopped and continued{' late' * late}"] += 1
         self.lost += held if late else []

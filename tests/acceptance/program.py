@@ -8,7 +8,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import sys
 import tempfile
 import time
@@ -21,6 +20,7 @@ import asyncpg
 import psutil
 from aiohttp import web
 
+from deploy.local.topology import free_port
 from tests.builders import eventually
 
 if TYPE_CHECKING:
@@ -33,8 +33,7 @@ class Program:
     """One `server server` on a data folder and port of its own; it can be killed and started again."""
 
     def __init__(self, folder: Path, settings: dict[str, str]) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port = free.getsockname()[1]
+        self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.folder = folder
         self.log = folder / "server.log"

@@ -81,6 +81,9 @@ class Lists:
         workflow_id = await self.deploy(hook)
         return str(await self.pool.fetchval("SELECT id FROM triggers WHERE workflow_id = $1", workflow_id))
 
+    async def variables(self):
+        return (await self.post("/api/variables", scope="global", key=f"k{new_id()}", value=1))["key"]
+
     async def workers(self):
         name = f"w{new_id()}"
         await workers.register(self.pool, WorkerRow(name, new_id(), "t", name, "1", [], [], 1, "i"))
@@ -95,6 +98,7 @@ PATHS = {
     "/api/workflow-runs": ("runs", "id"),
     "/api/workflow-runs/{id}/steps": ("steps", "step_key"),
     "/api/triggers": ("triggers", "id"),
+    "/api/variables": ("variables", "key"),
     "/api/workers": ("workers", "id"),
 }
 """Each list: what it holds, and the field that tells its entries apart."""

@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 
@@ -15,7 +15,7 @@ from melagent.store.ids import new_id
 
 DOCS = Path(__file__).parents[2] / "docs" / "api.md"
 
-NOT_YET = {Code.GONE, Code.RATE_LIMITED}
+NOT_YET = {Code.RATE_LIMITED}
 """Codes of the contract that no call of this program answers yet."""
 
 
@@ -28,6 +28,7 @@ class Calls:
     keys: Any
     make_workflow: Any
     deploy: Any
+    engine: Any
 
     async def bad_request(self):
         return await self.client.post("/api/workflows", json={})
@@ -61,6 +62,13 @@ class Calls:
         path = f"/api/workflows/{(await self.make_workflow())['id']}/layout"
         return await self.client.post(path, json={"min_revision": 99})
 
+    async def gone(self):
+        definition = {"nodes": [{"id": "start", "type": "manual_trigger"}]}
+        run = await (await self.client.post("/api/workflow-runs", json={"definition": definition})).json()
+        await self.client.post(f"/api/workflow-runs/{run['id']}/cancel")
+        links = await self.engine.linker.of(UUID(run["id"]))
+        return await self.client.get(links.url("start"))
+
     async def too_large(self):
         return await self.client.post("/api/workflows", data=b"[" * 500_001)
 
@@ -82,8 +90,8 @@ class Calls:
 
 
 @pytest.fixture
-def calls(client, pool, keys, make_workflow, deploy):
-    return Calls(client, pool, keys, make_workflow, deploy)
+def calls(client, pool, keys, make_workflow, *, deploy, engine):
+    return Calls(client, pool, keys, make_workflow, deploy, engine)
 
 
 @pytest.mark.parametrize("code", [code for code in Code if code not in NOT_YET])

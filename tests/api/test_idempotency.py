@@ -24,6 +24,9 @@ CALLS = {
     "/api/workflows/{id}/versions": {"name": "next"},
     "/api/workflows/{id}/execute": {"input": 1},
     "/api/workflow-runs": {"definition": START, "input": {"n": 1}},
+    "/api/workflow-runs/{id}/retry": {},
+    "/api/workflow-runs/{id}/replay": {"input": 1},
+    "/api/workflow-runs/{id}/signals/{name}": {"n": 1},
 }
 """A good body for every route that takes a key."""
 
@@ -34,6 +37,9 @@ OTHERS = {
     "/api/workflows/{id}/versions": {"name": "another"},
     "/api/workflows/{id}/execute": {"input": 2},
     "/api/workflow-runs": {"definition": START, "input": {"n": 2}},
+    "/api/workflow-runs/{id}/retry": {"n": 2},
+    "/api/workflow-runs/{id}/replay": {"input": 2},
+    "/api/workflow-runs/{id}/signals/{name}": {"n": 2},
 }
 """Another good one."""
 
@@ -47,13 +53,30 @@ async def workflow_id(deploy):
 
 
 @pytest.fixture
-def call(client, workflow_id):
+async def url_of(client, workflow_id):
+    """The address of a route: of the workflow, of a cancelled run of it, or of one that goes on."""
+    runs = []
+    for _ in range(2):
+        answer = await client.post(f"/api/workflows/{workflow_id}/execute")
+        runs.append((await answer.json())["id"])
+    await client.post(f"/api/workflow-runs/{runs[0]}/cancel")
+
+    def url_of(path):
+        target = workflow_id if "workflow-runs" not in path else runs["signals" in path]
+        return path.replace("{id}", target).replace("{name}", "go")
+
+    return url_of
+
+
+@pytest.fixture
+def call(client, url_of):
     """POST to a route with a key; the status and the bytes of the answer."""
 
     async def call(path, key="k", body=None, via=None, **headers):
         headers = {"Idempotency-Key": key, **headers} if key is not None else headers
-        url = path.replace("{id}", str(workflow_id))
-        async with (via or client).post(url, json=CALLS[path] if body is None else body, headers=headers) as answer:
+        async with (via or client).post(
+            url_of(path), json=CALLS[path] if body is None else body, headers=headers
+        ) as answer:
             return answer.status, await answer.read()
 
     return call
@@ -139,14 +162,17 @@ async def test_a_key_that_has_expired_is_new_again(call, pool, path):
     again = await call(path, body=OTHERS[path])
     assert again[0] == first[0]
     assert again != first
-    assert await pool.fetchval("SELECT count(*) FROM run_keys WHERE expires_at > now() + interval '23 h'") == 1
+    assert (
+        await pool.fetchval(
+            "SELECT count(*) FROM run_keys WHERE expires_at > now() + interval '23 h' AND scope <> 'signal'"
+        )
+        == 1
+    )
 
 
 @pytest.mark.parametrize("path", BY_ID)
-async def test_a_call_that_died_before_it_made_anything_is_finished_by_its_repetition(
-    call, pool, path, client, workflow_id
-):
-    scope = f"bootstrap POST {path.replace('{id}', workflow_id)}"
+async def test_a_call_that_died_before_it_made_anything_is_finished_by_its_repetition(call, pool, path, client, url_of):
+    scope = f"bootstrap POST {url_of(path)}"
     body = client.session.json_serialize(CALLS[path]).encode()
     claim, kept = await idempotency.claim(pool, scope, "k", b"\n" + body)
     assert kept is None
@@ -173,7 +199,7 @@ async def everything(pool):
     return tuple(
         await pool.fetchrow(
             "SELECT (SELECT count(*) FROM workflows), (SELECT count(*) FROM versions), (SELECT count(*) FROM runs),"
-            " (SELECT sum(seq) FROM drafts)"
+            " (SELECT count(*) FROM run_inbox), (SELECT sum(seq) FROM drafts)"
         )
     )
 
@@ -184,7 +210,7 @@ async def test_of_200_calls_at_once_one_starts_a_run_and_all_get_its_answer(call
     answers = await asyncio.gather(*(call("/api/workflow-runs", body=body) for _ in range(200)))
     assert len(set(answers)) == 1
     assert answers[0][0] in ((200,) if wait_seconds else (200, 202))
-    assert await pool.fetchval("SELECT count(*) FROM runs") == 1
+    assert await pool.fetchval("SELECT count(*) FROM runs WHERE workflow_id IS NULL") == 1
 
 
 @pytest.mark.parametrize("path", CALLS)
@@ -209,7 +235,7 @@ async def test_many_keys_at_once_on_two_instances_do_not_get_into_each_others_wa
     ]
     answers = await asyncio.gather(*calls)
     assert {status for status, _ in answers} == {202}
-    assert len(set(answers)) == await pool.fetchval("SELECT count(*) FROM runs") == 25
+    assert len(set(answers)) == await pool.fetchval("SELECT count(*) FROM runs WHERE workflow_id IS NULL") == 25
 
 
 async def test_a_call_without_a_key_asks_the_database_nothing_about_keys(call, pool):

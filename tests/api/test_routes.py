@@ -16,7 +16,7 @@ ALL = (*ROUTES, *DEMO_ROUTES)
 OPEN_PATHS = {
     "/health", "/ready", "/metrics", "/api/health", "/api/node-types", "/api/node-types/{id}", "/api/openapi.json",
     "/api/docs", "/webhooks/{token}", "/webhooks/{token}/{rest:.*}", "/demo/echo", "/demo/json", "/demo/status/{code}",
-    "/demo/slow/{seconds}",
+    "/demo/slow/{seconds}", "/resume/{token}",
 }  # fmt: skip
 
 
@@ -28,8 +28,10 @@ def test_whatever_is_not_a_get_needs_an_editor_unless_it_is_open():
     assert not [route for route in ALL if route.method not in ("GET", "*") and route.role is Role.VIEWER]
 
 
-NOT_KEYED = {"/api/workers"}
-"""Registering a worker begins a session, and a repetition is meant to begin another."""
+NOT_KEYED = {"/api/workers", "/api/variables"}
+"""Registering a worker begins a session, and a repetition is meant to begin another. Setting a variable may be repeated
+as it is, like the PUT that does the same.
+"""
 
 
 def test_every_post_that_starts_or_creates_takes_an_idempotency_key_and_nothing_else_does():
@@ -46,8 +48,8 @@ def test_the_document_says_where_an_idempotency_key_is_taken():
             assert any(parameter["name"] == "Idempotency-Key" for parameter in parameters) == route.keyed, route.path
 
 
-NOT_PAGED = {"/api/node-types", "/api/cluster", "/api/workflows/{id}/draft"}
-"""A catalogue that installed packages make, a picture of the present, one draft with its problems."""
+NOT_PAGED = {"/api/node-types", "/api/extensions", "/api/cluster", "/api/workflows/{id}/draft"}
+"""Catalogues that installed packages make, a picture of the present, one draft with its problems."""
 
 
 def test_every_list_comes_in_pages_of_1_to_100():

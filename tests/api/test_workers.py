@@ -335,6 +335,19 @@ async def test_a_new_session_ends_the_old_one_and_frees_its_runs(remote, pool):
     assert len(await restarted.claim()) == 1
 
 
+async def test_a_registration_that_comes_again_changes_nothing(worker_client, pool):
+    """It was on its way for long: an instance stood still with it, and the worker has registered elsewhere since."""
+    worker, session = RemoteWorker(worker_client, "one"), str(uuid4())
+    assert (await worker.register(session=session))[1]["session"] == session
+    await free_run(pool)
+    (item,) = await worker.claim()
+    await worker.beat([item])
+    async with nothing_changes(pool):
+        assert (await worker.register(session=session))[1]["session"] == session
+        assert (await worker.beat([item], seq=1))[0] == 409  # the order of heartbeats goes on as well
+    assert (await worker.journal(entry(item, 1, step(), settle=COMPLETED)))[1]["rejected"] == []
+
+
 async def test_a_registration_is_known_at_once_to_instances_that_remember_otherwise(remote, serve, services, token):
     async with serve(services, key=token) as other_instance:
         restarted, new = RemoteWorker(other_instance, "one"), RemoteWorker(other_instance, "two")

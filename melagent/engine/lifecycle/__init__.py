@@ -1,6 +1,7 @@
 """The only writer of run and step state; one module for each group of transitions.
 
 `start`   nothing -> pending, or leased at once (eager start)
+`copy`    nothing -> pending, with recorded steps of another run
 `claim`   pending -> leased, with what a worker needs to go on
 `record`  leased -> leased (steps recorded), parked, released, or a final state
 `hold`    leased -> leased for longer

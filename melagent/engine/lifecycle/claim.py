@@ -78,7 +78,7 @@ def _item(grant: work.Grant, head: work.Head) -> WorkItem:
         trigger=head.trigger,
         attempt=grant.attempt,
         deadline_in=grant.deadline_in,
-        journal=() if grant.attempt == 1 else None,
+        journal=() if grant.attempt == 1 and not head.is_copy else None,
         pausing=grant.pausing,
         depth=head.depth,
         scope=head.scope,
