@@ -103,10 +103,15 @@ class Attempt:
         """The record that says that the node is about to start."""
         return self._record(self.clock(), StepStatus.RUNNING)
 
+    @property
+    def _onward(self) -> str:
+        """The output where a run goes on past a node that did not do its work."""
+        return DONE_HANDLE if self.compiled.node.type == LOOP_TYPE else "out"
+
     async def _outcome(self) -> Outcome:
         node_type = self._known_type()
         if self.compiled.node.disabled:
-            return Success(self.context.input)
+            return Success(self.context.input, self._onward)
         params = self._params(node_type)
         result = await self._call(node_type, params)
         outcome = result if isinstance(result, Outcome) else Success(result)
@@ -220,8 +225,7 @@ class Attempt:
         if node.on_error is OnError.FAIL:
             settle = Settle(RunStatus.FAILED, error=error)
             return Ended(self._record(started_at, StepStatus.FAILED, error=error), settle)
-        go_on = DONE_HANDLE if node.type == LOOP_TYPE else "out"
-        handle = go_on if node.on_error is OnError.CONTINUE else "error"
+        handle = self._onward if node.on_error is OnError.CONTINUE else "error"
         output = orjson.dumps({"error": error})
         return Ended(self._record(started_at, StepStatus.FAILED, error=error, output=output, handle=handle))
 
