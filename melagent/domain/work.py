@@ -12,6 +12,8 @@ from melagent.domain.run import RunStatus, StepRecord, StepStatus, Trigger
 if TYPE_CHECKING:
     from uuid import UUID
 
+    from melagent.domain.commands import StepCommand
+
 
 TIMED_OUT = {"code": "timeout", "message": "The run did not end within its time limit."}
 """The error of a run whose deadline passed."""
@@ -171,7 +173,8 @@ class Settle:
 class Entry:
     """One write of one leased run: recorded steps and, with the last one, how the lease ends.
 
-    In the same transaction the runs in `starts` are started, and the messages in `taken` leave the inbox.
+    In the same transaction the runs in `starts` are started, the messages in `taken` leave the inbox, and the commands,
+    one of a step at most, are executed: what is recorded of such a step is their result.
 
     `(lease, seq)` names the write: sent again, it is answered as the first time and changes nothing.
     """
@@ -183,11 +186,12 @@ class Entry:
     settle: Settle | None = None
     starts: tuple[NewRun, ...] = ()
     taken: tuple[int, ...] = ()
+    commands: tuple[StepCommand, ...] = ()
 
     @property
     def is_plain(self) -> bool:
         """Whether it does nothing but record steps and settle."""
-        return not self.starts and not self.taken
+        return not (self.starts or self.taken or self.commands)
 
     @property
     def leaves_children(self) -> bool:

@@ -20,6 +20,7 @@ from melagent.domain.ids import time_of
 from melagent.domain.loops import DONE_HANDLE, LOOP_TYPE
 from melagent.domain.requirement import requirement
 from melagent.domain.run import RunStatus, StepRecord, StepStatus
+from melagent.domain.variables import RUN
 from melagent.domain.work import TIMED_OUT, Settle, WorkItem
 from melagent.engine.attempt import Attempt, Ended, Interrupted
 from melagent.engine.children import Children
@@ -27,6 +28,7 @@ from melagent.engine.context import Context, Scope, View, World
 from melagent.engine.course import Item, Loop, Place, fold, output_of
 from melagent.engine.journal import Journal, Sink
 from melagent.engine.values import MAX_RUN_BYTES, MAX_VALUE_BYTES
+from melagent.engine.variables import Variables
 from melagent.engine.waits import Waits
 from melagent.errors import LeaseLost
 from melagent.sdk import NodeError, RunInfo
@@ -80,7 +82,8 @@ class Executor:
             version_id=str(item.version_id),
             demo_url=world.demo_url,
         )
-        self._view = View(self._course, version, item, info, outer)
+        self._variables = Variables(item, version, sink)
+        self._view = View(self._course, version, item, info, outer, self._variables)
         self._waits = Waits(item.inbox)
         self._children = Children(item, sink, self._view)
         self._running: dict[asyncio.Task[Ended], Place] = {}
@@ -278,7 +281,9 @@ class Executor:
     def _apply(self, place: Place, ended: Ended) -> Settle | None:
         """Take in an outcome: record it, set a timer, wait, or let the course go on."""
         key, taken = place.key, self._waits.taken(place.key)
-        if (problem := self._limit_exceeded(ended.record)) is not None:
+        if ended.command is not None and ended.command.command.scope == RUN:
+            ended = ended.led_to(self._variables.execute(ended.record, ended.command))
+        if not ended.recorded and (problem := self._limit_exceeded(ended.record)) is not None:
             ended = self._beyond_limit(ended.record, problem)
         record = ended.record
         if not record.status.final:
@@ -287,7 +292,13 @@ class Executor:
         self._open.pop(key, None)
         compiled = self._compiled(place)
         derived = self._is_entry(place) and not compiled.effects and record.status is StepStatus.COMPLETED
-        record = self._journal.record(record, derived=derived, taken=taken, starts=ended.starts)
+        if not ended.recorded:
+            record = self._journal.record(
+                record, derived=derived, taken=taken, starts=ended.starts, command=ended.command
+            )
+        if ended.command is not None:
+            self._running[asyncio.create_task(self._executed(ended))] = place
+            return None
         if ended.opens:
             self._course.open(place, record)
             return None
@@ -297,6 +308,10 @@ class Executor:
         if ended.settle is None and compiled.prompt and (self._course.ready or self._running):
             self._journal.flush()
         return ended.settle
+
+    async def _executed(self, ended: Ended) -> Ended:
+        """What the command of a step has led to, which is known when its record is durable."""
+        return ended.led_to(await self._journal.written(ended.record), recorded=True)
 
     def _is_entry(self, place: Place) -> bool:
         return place.plan is self._course.top and place.node == place.plan.entry
