@@ -55,6 +55,7 @@ def test_builtin_types_are_those_of_the_catalogue():
         "csv",
         "datetime",
         "delay",
+        "for_each",
         "html",
         "http_request",
         "http_response",
@@ -70,18 +71,25 @@ def test_builtin_types_are_those_of_the_catalogue():
         "stop",
         "switch",
         "transform",
+        "variable_get",
+        "variable_list",
+        "variable_set",
+        "wait",
         "webhook",
+        "workflow_call",
+        "workflow_return",
+        "workflow_trigger",
         "xml",
     ]
     assert REGISTRY.get("nope") is None
 
 
 def test_flags_say_what_the_engine_must_know():
-    assert {node_type.id for node_type in REGISTRY.all() if node_type.effects} == {"http_request"}
+    assert {node_type.id for node_type in REGISTRY.all() if node_type.effects} == {"http_request", "workflow_call"}
     assert {node_type.id for node_type in REGISTRY.all() if node_type.entry_point} == {
-        "inject", "manual_trigger", "webhook",
+        "inject", "manual_trigger", "webhook", "workflow_trigger",
     }  # fmt: skip
-    assert {node_type.id for node_type in REGISTRY.all() if node_type.branching} == {"if", "switch"}
+    assert {node_type.id for node_type in REGISTRY.all() if node_type.branching} == {"if", "switch", "wait"}
     assert {node_type.id for node_type in REGISTRY.all() if node_type.answers} == {"http_response"}
 
 
@@ -189,6 +197,14 @@ def test_problems_name_the_parameter(type_id, config, found):
 )
 def test_value_that_is_known_only_in_the_run_is_no_problem(type_id, config):
     assert problems(type_id, config) == {}
+
+
+def test_the_variables_that_a_config_looks_at_are_those_of_its_templates_and_expressions():
+    transform, switch = REGISTRY.get("transform"), REGISTRY.get("switch")
+    assert transform.variables({"template": {"a": ["{{ vars.a }}", "vars.b"]}, "expression": "vars.c"}) == {"a", "c"}
+    assert switch.variables({"expression": "vars.a", "cases": [{"value": "{{ vars.raw }}", "handle": "x"}]}) == {"a"}
+    assert transform.variables({"template": "{{ vars[input] }}"}) is None
+    assert transform.variables({"template": "{{ vars.a", "expression": "vars.b +"}) == frozenset()
 
 
 def test_references_are_named_with_the_parameter():
