@@ -40,6 +40,7 @@ from melagent.protocol.messages import (
     JournalPage,
     Registered,
     Registration,
+    VariablesAnswer,
 )
 from melagent.services.access import Role
 
@@ -150,6 +151,8 @@ ROUTES: tuple[Route, ...] = (
           answer=JournalPage),
     Route("GET", f"{_WORKER}/inbox/{{run_id}}", workers.get_inbox, WORKER, query=workers.SessionQuery,
           answer=InboxAnswer),
+    Route("GET", f"{_WORKER}/variables/{{run_id}}", workers.get_variables, WORKER, query=workers.VariablesQuery,
+          answer=VariablesAnswer),
     Route("POST", f"{_WORKER}/children", workers.children, WORKER, body=ChildQuestion, answer=ChildAnswer),
     Route("GET", f"{_WORKER}/payloads/{{run_id}}/{{hash}}", workers.get_payload, WORKER, query=workers.SessionQuery,
           answer="application/octet-stream"),

@@ -12,17 +12,20 @@ import orjson
 import structlog
 from pydantic import ValidationError
 
+from melagent.domain.commands import StepCommand
 from melagent.domain.definition import Jitter, OnError, OnInterrupted, Retry
 from melagent.domain.loops import DONE_HANDLE, ITEMS_SUFFIX, LOOP_TYPE
 from melagent.domain.run import RunStatus, StepRecord, StepStatus
+from melagent.domain.variables import RUN
 from melagent.domain.work import Settle
 from melagent.engine.course import opening
 from melagent.engine.patience import Begun
 from melagent.engine.threads import in_thread
 from melagent.engine.values import encode, storable
+from melagent.engine.variables import SET_TYPE, command_of
 from melagent.errors import MelError, Unavailable
 from melagent.sandbox.expressions import ExpressionError
-from melagent.sdk import Call, Finish, ForEach, NodeError, Outcome, Sleep, Success, Wait
+from melagent.sdk import Call, Finish, ForEach, NodeError, Outcome, SetVariable, Sleep, Success, Wait
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -45,13 +48,21 @@ class Interrupted(Exception):  # not an error: the worker is draining and the no
 class Ended:
     """An attempt's record, and how the whole run ends when the node decided that.
 
-    With `starts` a child starts together with the record. A record that `opens` a loop lists its items.
+    With `starts` a child starts together with the record. A record that `opens` a loop lists its items. The output of
+    one with a `command` is the command's result, known when it is executed. A `recorded` one is in the journal already.
     """
 
     record: StepRecord
     settle: Settle | None = None
     starts: NewRun | None = None
     opens: bool = False
+    command: StepCommand | None = None
+    recorded: bool = False
+
+    def led_to(self, record: StepRecord, *, recorded: bool = False) -> Ended:
+        """The outcome once its command has been executed; a refused one may end the run."""
+        failed = record.status is StepStatus.FAILED and record.handle is None
+        return Ended(record, Settle(RunStatus.FAILED, error=record.error) if failed else None, recorded=recorded)
 
 
 @dataclass(slots=True)
@@ -112,6 +123,8 @@ class Attempt:
         node_type = self._known_type()
         if self.compiled.node.disabled:
             return Success(self.context.input, self._onward)
+        if self.compiled.variables != frozenset():
+            await self.scope.read_variables(self.compiled.variables)
         params = self._params(node_type)
         result = await self._call(node_type, params)
         outcome = result if isinstance(result, Outcome) else Success(result)
@@ -192,6 +205,8 @@ class Attempt:
                 return await self._called(started_at, outcome)
             case ForEach():
                 return self._opened(started_at, outcome)
+            case SetVariable():
+                return self._changing(started_at, outcome)
         raise NodeError(f"{type(outcome).__name__} is no outcome.", code="invalid_output", retryable=False)
 
     def _asleep(self, started_at: datetime, sleep: Sleep) -> Ended:
@@ -199,6 +214,14 @@ class Attempt:
         if (seconds := self._seconds_of(sleep)) <= 0:
             return self._completed(started_at, output)
         return Ended(self._record(started_at, StepStatus.SLEEPING, output=output, due_in=seconds))
+
+    def _changing(self, started_at: datetime, outcome: SetVariable) -> Ended:
+        if outcome.scope == RUN and self.compiled.node.type != SET_TYPE:
+            message = f"Only a node of the type {SET_TYPE} can change variables of the run."
+            raise NodeError(message, code="invalid_output", retryable=False)
+        command = command_of(outcome, self.scope.view.item)
+        record = self._record(started_at, StepStatus.COMPLETED, handle="out")
+        return Ended(record, command=StepCommand(record.step_key, command, self._handle_after_failure()))
 
     def _opened(self, started_at: datetime, outcome: ForEach) -> Ended:
         if self.compiled.node.type != LOOP_TYPE:
@@ -222,12 +245,16 @@ class Attempt:
         if failure.retryable and failure.code not in node.retry.non_retryable and attempt < node.retry.max_attempts:
             delay = retry_delay(node.retry, attempt, seed=self.context.idempotency_key)
             return Ended(self._record(started_at, StepStatus.PENDING, error=error, due_in=delay))
-        if node.on_error is OnError.FAIL:
+        if (handle := self._handle_after_failure()) is None:
             settle = Settle(RunStatus.FAILED, error=error)
             return Ended(self._record(started_at, StepStatus.FAILED, error=error), settle)
-        handle = self._onward if node.on_error is OnError.CONTINUE else "error"
         output = orjson.dumps({"error": error})
         return Ended(self._record(started_at, StepStatus.FAILED, error=error, output=output, handle=handle))
+
+    def _handle_after_failure(self) -> str | None:
+        """The output at which the run goes on; null when the failure is the run's."""
+        node = self.compiled.node
+        return {OnError.FAIL: None, OnError.CONTINUE: self._onward, OnError.BRANCH: "error"}[node.on_error]
 
     def _record(self, started_at: datetime, status: StepStatus, **fields: Any) -> StepRecord:
         node = self.compiled.node

@@ -19,6 +19,7 @@ from melagent.domain.definition import OnInterrupted
 from melagent.domain.loops import DONE_HANDLE, LOOP_TYPE
 from melagent.domain.requirement import requirement
 from melagent.domain.run import RunStatus, StepRecord, StepStatus
+from melagent.domain.variables import RUN
 from melagent.domain.work import TIMED_OUT, Settle, WorkItem
 from melagent.engine.attempt import Attempt, Ended, Interrupted
 from melagent.engine.children import Children, given_item
@@ -28,6 +29,7 @@ from melagent.engine.journal import Journal, Sink
 from melagent.engine.open_steps import OpenSteps
 from melagent.engine.run_limits import beyond_limit, exceeded
 from melagent.engine.values import MAX_VALUE_BYTES
+from melagent.engine.variables import Variables
 from melagent.engine.waits import Waits
 from melagent.errors import LeaseLost
 from melagent.sdk import NodeError, RunInfo
@@ -75,7 +77,8 @@ class Executor:
             version_id=str(item.version_id),
             demo_url=world.demo_url,
         )
-        self._view = View(self._course, version, item, info, outer)
+        self._variables = Variables(item, version, sink)
+        self._view = View(self._course, version, item, info, outer, self._variables)
         self._waits = Waits(item.inbox)
         self._open = OpenSteps(self._course, open_steps, self._waits, self._journal, world.clock)
         self._children = Children(item, sink, self._view)
@@ -269,7 +272,9 @@ class Executor:
     def _apply(self, place: Place, ended: Ended) -> Settle | None:
         """Take in an outcome: record it, set a timer, wait, or let the course go on."""
         key, taken = place.key, self._waits.taken(place.key)
-        if (problem := exceeded(self._journal, ended.record)) is not None:
+        if ended.command is not None and ended.command.command.scope == RUN:
+            ended = ended.led_to(self._variables.execute(ended.record, ended.command))
+        if not ended.recorded and (problem := exceeded(self._journal, ended.record)) is not None:
             ended = beyond_limit(ended.record, problem)
         record = ended.record
         compiled = self._compiled(place)
@@ -278,7 +283,13 @@ class Executor:
             return None
         self._open.records.pop(key, None)
         derived = self._is_entry(place) and not compiled.effects and record.status is StepStatus.COMPLETED
-        record = self._journal.record(record, derived=derived, taken=taken, starts=ended.starts)
+        if not ended.recorded:
+            record = self._journal.record(
+                record, derived=derived, taken=taken, starts=ended.starts, command=ended.command
+            )
+        if ended.command is not None:
+            self._running[asyncio.create_task(self._executed(ended))] = place
+            return None
         if ended.opens:
             self._course.open(place, record)
             return None
@@ -289,6 +300,10 @@ class Executor:
         if ended.settle is None and compiled.prompt and (self._course.ready or self._running):
             self._journal.flush()
         return ended.settle
+
+    async def _executed(self, ended: Ended) -> Ended:
+        """What the command of a step has led to, which is known when its record is durable."""
+        return ended.led_to(await self._journal.written(ended.record), recorded=True)
 
     def _is_entry(self, place: Place) -> bool:
         return place.plan is self._course.top and place.node == place.plan.entry

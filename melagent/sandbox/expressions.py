@@ -34,6 +34,7 @@ __all__ = [
     "is_template",
     "references",
     "render",
+    "variables",
 ]
 
 
@@ -67,6 +68,12 @@ def check(source: str, *, expression: bool = False) -> str | None:
 def references(source: str, *, expression: bool = False) -> frozenset[str]:
     """Ids of the nodes whose steps a template (or an expression) names. Raises ExpressionError when it is malformed."""
     return frozenset().union(*(part.names.steps for part in _expressions(source, expression)))
+
+
+def variables(source: str, *, expression: bool = False) -> frozenset[str] | None:
+    """The keys of the variables that a template (or an expression) looks at; null for any. Raises ExpressionError."""
+    found = [part.names.shared for part in _expressions(source, expression)]
+    return None if None in found else frozenset().union(*filter(None, found))
 
 
 def _expressions(source: str, expression: bool) -> tuple[Expression, ...]:
