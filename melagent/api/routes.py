@@ -9,6 +9,7 @@ from melagent.api import (
     events,
     health,
     metrics,
+    node_tests,
     node_types,
     openapi,
     pinned,
@@ -78,6 +79,8 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", f"{_DRAFT_NODE}/pinned", pinned.get_pinned, VIEWER, answer=pinned.PinnedAnswer),
     Route("PUT", f"{_DRAFT_NODE}/pinned", pinned.put_pinned, EDITOR, body=pinned.PinnedBody,
           answer=pinned.PinnedAnswer),
+    Route("POST", f"{_DRAFT_NODE}/test", node_tests.test_node, EDITOR, body=node_tests.NodeTestBody,
+          answer=node_tests.NodeTestAnswer),
 
     Route("GET", f"{_WORKFLOW}/nodes", edits.list_nodes, VIEWER, query=edits.PartsQuery, answer=edits.NodesAnswer),
     Route("POST", f"{_WORKFLOW}/nodes", edits.add_node, EDITOR, body=edits.NewNode, answer=edits.NodeAnswer,

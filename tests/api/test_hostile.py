@@ -54,6 +54,7 @@ async def targets(client, deploy, definition):
         ("PUT", f"/api/workflows/{workflow_id}"),
         ("PUT", f"/api/workflows/{workflow_id}/draft"),
         ("POST", f"/api/workflows/{workflow_id}/draft/expressions/preview"),
+        ("POST", f"/api/workflows/{workflow_id}/draft/nodes/done/test"),
         ("PUT", f"/api/workflows/{workflow_id}/draft/nodes/start/pinned"),
         ("POST", f"/api/workflows/{workflow_id}/nodes"),
         ("PUT", f"/api/workflows/{workflow_id}/nodes/start"),
