@@ -15,6 +15,7 @@ from melagent.api import (
     pinned,
     previews,
     runs,
+    tokens,
     triggers,
     variables,
     versions,
@@ -125,6 +126,11 @@ ROUTES: tuple[Route, ...] = (
     Route("PUT", _VARIABLE, variables.put_variable, EDITOR, body=variables.VariableValue,
           answer=variables.VariableAnswer),
     Route("DELETE", _VARIABLE, variables.delete_variable, EDITOR, status=204),
+
+    Route("GET", "/api/tokens", tokens.list_tokens, ADMIN, query=tokens.TokensQuery, answer=tokens.TokensAnswer),
+    Route("POST", "/api/tokens", tokens.create_token, ADMIN, body=tokens.NewToken, answer=tokens.MadeTokenAnswer,
+          status=201),
+    Route("DELETE", "/api/tokens/{id}", tokens.revoke_token, ADMIN, status=204),
 
     Route("GET", "/api/cluster", cluster.get_cluster, VIEWER, answer=cluster.ClusterAnswer),
     Route("GET", "/api/workers", cluster.list_workers, VIEWER, query=cluster.WorkersQuery,

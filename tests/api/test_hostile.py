@@ -65,6 +65,7 @@ async def targets(client, deploy, definition):
         ("POST", "/api/workflow-runs"),
         ("POST", "/webhooks/" + trigger["webhook_url"].rsplit("/", 1)[1]),
         ("POST", "/demo/echo"),
+        ("POST", "/api/tokens"),
         ("POST", "/api/variables"),
         ("PUT", "/api/variables/global/x"),
         ("POST", "/api/workflow-runs/purge"),
