@@ -44,12 +44,13 @@ class Interrupted(Exception):  # not an error: the worker is draining and the no
     """The attempt was broken off by its worker. Nothing is recorded: the step runs again elsewhere."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Ended:
     """An attempt's record, and how the whole run ends when the node decided that.
 
     With `starts` a child starts together with the record. A record that `opens` a loop lists its items. The output of
     one with a `command` is the command's result, known when it is executed. A `recorded` one is in the journal already.
+    Treat it as frozen; it is not for the reason that `StepRecord` gives.
     """
 
     record: StepRecord
@@ -189,7 +190,7 @@ class Attempt:
         return Ended(self._record(started_at, StepStatus.WAITING, output=output, due_in=call.seconds), starts=run)
 
     def _completed(self, started_at: datetime, output: bytes, handle: str = "out") -> Ended:
-        return Ended(self._record(started_at, StepStatus.COMPLETED, output=output, handle=handle))
+        return Ended(self._record(started_at, StepStatus.COMPLETED, output, handle))
 
     async def _not_just_done(self, started_at: datetime, outcome: Outcome) -> Ended:
         match outcome:
@@ -256,19 +257,22 @@ class Attempt:
         node = self.compiled.node
         return {OnError.FAIL: None, OnError.CONTINUE: self._onward, OnError.BRANCH: "error"}[node.on_error]
 
-    def _record(self, started_at: datetime, status: StepStatus, **fields: Any) -> StepRecord:
-        node = self.compiled.node
+    def _record(
+        self,
+        started_at: datetime,
+        status: StepStatus,
+        output: bytes | None = None,
+        handle: str | None = None,
+        *,
+        error: dict[str, Any] | None = None,
+        due_in: float | None = None,
+    ) -> StepRecord:
+        node, context = self.compiled.node, self.context
+        finished_at = max(self.clock(), started_at) if status.final else None
         return StepRecord(
-            step_key=self.context.step_key,
-            node_id=node.id,
-            node_type=node.type,
-            status=status,
-            attempt=self.context.attempt,
-            started_at=started_at,
-            finished_at=max(self.clock(), started_at) if status.final else None,
-            logs=self.context.lines.recorded(),
-            **fields,
-        )
+            context.step_key, node.id, node.type, status, context.attempt, started_at, finished_at, handle, output,
+            error, context.lines.recorded(), due_in,
+        )  # fmt: skip  # in the order of the fields
 
 
 def retry_delay(retry: Retry, attempt: int, *, seed: str) -> float:

@@ -9,6 +9,7 @@ client from `World`. Where the run stands is the `Course`, what it waits for the
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -79,10 +80,12 @@ class Executor:
         )
         self._variables = Variables(item, version, sink)
         self._view = View(self._course, version, item, info, outer, self._variables)
-        self._waits = Waits(item.inbox)
+        self._stir = asyncio.Event()
+        self._waits = Waits(item.inbox, self._stir)
         self._open = OpenSteps(self._course, open_steps, self._waits, self._journal, world.clock)
         self._children = Children(item, sink, self._view)
         self._running: dict[asyncio.Task[Ended], Place] = {}
+        self._ended: deque[asyncio.Task[Ended]] = deque()
         self._attempts: dict[str, Attempt] = {}
         self._elsewhere: list[Place] = []
         self._draining = False
@@ -156,11 +159,12 @@ class Executor:
             if settle is not None:
                 return settle
             if self._running:
-                settle = await self._next_outcome()
+                await self._news()
+                settle = self._take_in_outcomes()
             elif not self._course.ready or self._stopping:
                 settle = self._stop()
                 if settle is None:
-                    await asyncio.sleep(max(0.0, self._open.seconds_to_timer() or 0.0))
+                    await self._news()
             if settle is not None:
                 return settle
             self._take_in_messages()
@@ -200,7 +204,7 @@ class Executor:
                 self._elsewhere.append(place)
                 continue
             if ready or self._running or self._open.timers:
-                self._running[asyncio.create_task(self._attempt(place))] = place
+                self._start(place)
                 continue
             try:
                 settle = self._apply(place, await self._attempt(place))
@@ -215,6 +219,15 @@ class Executor:
                 await asyncio.sleep(0)
                 slice_end = clock() + SLICE_SECONDS
         return None
+
+    def _start(self, place: Place) -> None:
+        task = asyncio.create_task(self._attempt(place))
+        task.add_done_callback(self._note_end)
+        self._running[task] = place
+
+    def _note_end(self, task: asyncio.Task[Ended]) -> None:
+        self._ended.append(task)
+        self._stir.set()
 
     def _may_run(self, place: Place) -> bool:
         return self._offered.issuperset(self._compiled(place).node.labels)
@@ -253,14 +266,22 @@ class Executor:
         context = Context(scope, self._world, number, received)
         return Attempt(self._compiled(place), context, scope, self._world.clock, self._children.of_call)
 
-    async def _next_outcome(self) -> Settle | None:
+    async def _news(self) -> None:
+        """Return when a node has ended, a message has come, or a timer is due."""
         seconds = self._open.seconds_to_timer()
-        waiting: list[asyncio.Future[Any]] = [*self._running, *self._waits.coming()]
-        timeout = None if seconds is None else max(0.0, seconds)
-        done, _ = await asyncio.wait(waiting, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+        try:
+            async with asyncio.timeout(None if seconds is None else max(0.0, seconds)):
+                await self._stir.wait()
+        except TimeoutError:
+            return
+        self._stir.clear()
+
+    def _take_in_outcomes(self) -> Settle | None:
         settle = None
-        for task in [task for task in self._running if task in done]:
-            place = self._running.pop(task)
+        while self._ended:
+            task = self._ended.popleft()
+            if (place := self._running.pop(task, None)) is None:
+                continue  # it was stopped
             try:
                 end = self._apply(place, task.result())
             except Interrupted:
