@@ -16,6 +16,8 @@ from rich.console import Console
 
 from benchmarks import machine
 from benchmarks.claim import claim
+from benchmarks.cost import cost
+from benchmarks.growth import growth
 from benchmarks.instances import instances
 from benchmarks.outcome import Options
 from benchmarks.remote import remote
@@ -39,6 +41,8 @@ BENCHMARKS: dict[str, Benchmark] = {
     "effectful": effectful,
     "forty": forty,
     "claim": claim,
+    "growth": growth,
+    "cost": cost,
     "soak": soak,
     "start": start,
     "remote": remote,
@@ -49,7 +53,9 @@ BENCHMARKS: dict[str, Benchmark] = {
 def main() -> None:
     """Exits with 1 when a proof fails or an answer is wrong; a goal that is missed is a result, not an error."""
     given = _arguments()
-    options = Options(given.seconds, tuple(given.connections), given.queued, given.runs, given.minute)
+    options = Options(
+        given.seconds, tuple(given.connections), given.queued, given.runs, given.minute, given.parked, given.children
+    )
     uvloop.run(_measure(given.names or list(BENCHMARKS), options, given.out))
 
 
@@ -86,6 +92,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--connections", type=int, nargs="+", default=[1, 10, 50, 100], metavar="N")
     parser.add_argument("--queued", type=int, default=1_000_000, help="length of the long queue for `claim`")
     parser.add_argument("--runs", type=int, default=100_000, help="of each worker while its memory is watched")
+    parser.add_argument("--parked", type=int, default=100_000, help="sleeping runs, and waiting ones, for `growth`")
+    parser.add_argument("--children", type=int, default=1_000, help="of one run, for `growth`; ten times as many items")
     parser.add_argument("--minute", type=float, default=60.0, metavar="SECONDS", help="length of a minute of the soak")
     parser.add_argument("--out", type=Path, help="one file for all results, instead of benchmarks/results/<name>.json")
     given = parser.parse_args()

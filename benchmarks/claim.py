@@ -62,9 +62,9 @@ async def claim(folder: Path, options: Options) -> Outcome:
     seconds = options.seconds or SECONDS
     log.configure(stream=(folder / "engine.log").open("w"))  # stays open: loops may log until the very end
     async with database(folder) as dsn:
-        empty, long = await _migrated(dsn, "empty"), await _migrated(dsn, "long")
+        empty, long = await migrated(dsn, "empty"), await migrated(dsn, "long")
         await _fill(long, options.queued)
-        rounds = await _compared({0: empty, options.queued: long}, seconds)
+        rounds = await compared({0: empty, options.queued: long}, seconds)
         postgres = await machine.postgres(dsn)
     rows = [_row(queued, measured) for queued, measured in rounds.items()]
     slower = round(rows[1]["claim p50 ms"] / rows[0]["claim p50 ms"], 3)
@@ -72,7 +72,7 @@ async def claim(folder: Path, options: Options) -> Outcome:
     return Outcome(rows, goals, postgres, {"rounds": {str(queued): measured for queued, measured in rounds.items()}})
 
 
-async def _migrated(dsn: str, name: str) -> str:
+async def migrated(dsn: str, name: str) -> str:
     """A new database with the product's schema on the same server; its URL."""
     connection = await asyncpg.connect(dsn)
     try:
@@ -84,23 +84,23 @@ async def _migrated(dsn: str, name: str) -> str:
     return made
 
 
-async def _compared(queues: dict[int, str], seconds: float) -> dict[int, list[dict[str, Any]]]:
+async def compared(queues: dict[int, str], seconds: float) -> dict[int, list[dict[str, Any]]]:
     """Rounds in turns, each time in the other order, by length of the queue."""
     rounds: dict[int, list[dict[str, Any]]] = {queued: [] for queued in queues}
     async with AsyncExitStack() as stack:
-        engines = {queued: await stack.enter_async_context(_engine(dsn)) for queued, dsn in queues.items()}
+        engines = {queued: await stack.enter_async_context(engine_on(dsn)) for queued, dsn in queues.items()}
         for engine in engines.values():
             await _cycles(engine, WARM_UP_SECONDS)
         for number in range(ROUNDS):
             for queued in engines if number % 2 == 0 else reversed(engines):
                 figures = await _cycles(engines[queued], seconds)
-                print(f"  {queued:,} queued: claim p50 {figures['claim_p50_ms']} ms", file=sys.stderr, flush=True)
+                print(f"  {queued:,} others: claim p50 {figures['claim_p50_ms']} ms", file=sys.stderr, flush=True)
                 rounds[queued].append(figures)
     return rounds
 
 
 @asynccontextmanager
-async def _engine(dsn: str) -> AsyncIterator[Engine]:
+async def engine_on(dsn: str) -> AsyncIterator[Engine]:
     """The engine of a process without a worker: what it starts is queued."""
     pool, broker = await create_pool(dsn), postgres_broker(dsn)
     engine = Engine(pool, broker)

@@ -10,6 +10,7 @@ from typing import Any, Literal
 class Options:
     """How to measure: the length of one measurement, the numbers of connections, the length of the long queue.
 
+    `parked` sleepers, and as many that wait, lie beside what is measured; `children` are how many runs one run starts.
     `runs` of each worker while its memory is watched; `minute` is the length of one of the soak, in seconds.
     """
 
@@ -18,6 +19,8 @@ class Options:
     queued: int
     runs: int = 100_000
     minute: float = 60.0
+    parked: int = 100_000
+    children: int = 1_000
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from benchmarks.workloads import Workload
+
+
+WAIT_SECONDS = 30
+GIVE_UP_SECONDS = 600.0
+FINAL = ("completed", "failed", "cancelled")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,16 +44,36 @@ class Product:
     key: str
 
     async def deploy(self, workload: Workload) -> Deployed:
-        """Create the workflow, make a version of it and deploy that, all through the API."""
-        headers = {"Authorization": f"Bearer {self.key}"}
-        async with aiohttp.ClientSession(self.server.url, headers=headers) as api:
-            new = {"name": workload.name, "definition": workload.definition}
-            workflow = await _call(api, "POST", "/api/workflows", new)
+        """Deploy a workflow that begins with a webhook, all through the API."""
+        workflow_id = await self.workflow(workload.name, workload.definition)
+        async with self.api() as api:
+            armed = await _call(api, "GET", f"/api/triggers?workflow_id={workflow_id}")
+        return Deployed(UUID(workflow_id), armed["triggers"][0]["webhook_url"])
+
+    async def workflow(self, name: str, definition: dict[str, Any]) -> str:
+        """Create a workflow, make a version of it and deploy that; its id."""
+        async with self.api() as api:
+            workflow = await _call(api, "POST", "/api/workflows", {"name": name, "definition": definition})
             versions = f"/api/workflows/{workflow['id']}/versions"
-            version = await _call(api, "POST", versions, {"name": workload.name})
+            version = await _call(api, "POST", versions, {"name": name})
             await _call(api, "POST", f"{versions}/{version['version_number']}/deploy", {})
-            armed = await _call(api, "GET", f"/api/triggers?workflow_id={workflow['id']}")
-        return Deployed(UUID(workflow["id"]), armed["triggers"][0]["webhook_url"])
+        return str(workflow["id"])
+
+    async def execute(self, api: aiohttp.ClientSession, workflow_id: str, given: Any) -> Any:
+        """Start a workflow by hand and wait for its end; its output. Raises RuntimeError when it does not complete."""
+        body = {"input": given, "wait_seconds": WAIT_SECONDS}
+        run = await _call(api, "POST", f"/api/workflows/{workflow_id}/execute", body)
+        until = time.monotonic() + GIVE_UP_SECONDS
+        while run["status"] not in FINAL and time.monotonic() < until:
+            await asyncio.sleep(0.1)
+            run = await _call(api, "GET", f"/api/workflow-runs/{run['id']}")
+        if run["status"] != "completed":
+            raise RuntimeError(f"run {run['id']} is {run['status']}: {run.get('error')}")
+        return run["output"]
+
+    def api(self) -> aiohttp.ClientSession:
+        """A session that is signed in; to be closed by whoever asks for it."""
+        return aiohttp.ClientSession(self.server.url, headers={"Authorization": f"Bearer {self.key}"})
 
     async def effects_of(self, node_type: str) -> bool:
         """Whether a node type declares effects."""

@@ -35,6 +35,34 @@ def _chain(*nodes: Node) -> dict[str, Any]:
     return {"nodes": list(nodes), "edges": edges}
 
 
+def by_hand(*nodes: Node, entry: str = "manual_trigger") -> dict[str, Any]:
+    """A workflow that is started by hand, or called: its nodes one after the other."""
+    return _chain({"id": "start", "type": entry, "config": {}}, *nodes)
+
+
+def value(node_id: str, expression: str) -> Node:
+    return {"id": node_id, "type": "transform", "config": {"expression": expression}}
+
+
+def looped(*body: Node, concurrency: int, distributed: bool = False) -> dict[str, Any]:
+    """A workflow that is started by hand with a list; its output is the list of what `body` makes of the items."""
+    config = {"items": "input", "concurrency": concurrency, "distributed": distributed}
+    loop, last = {"id": "loop", "type": "for_each", "config": config}, value("last", "input")
+    made = by_hand(loop)
+    inner = _chain(*body)["edges"]
+    made["nodes"] += [*body, last]
+    made["edges"] += [
+        {"source": "loop", "source_handle": "item", "target": body[0]["id"]},
+        *inner,
+        {"source": "loop", "source_handle": "done", "target": "last"},
+    ]
+    return made
+
+
+def call_of(workflow_id: str, given: str) -> Node:
+    return {"id": "call", "type": "workflow_call", "config": {"workflow": workflow_id, "input": given}}
+
+
 def _webhook(respond: str) -> Node:
     return {"id": "hook", "type": "webhook", "config": {"mode": "sync", "respond": respond}}
 

@@ -268,6 +268,7 @@ class Executor:
 
     async def _news(self) -> None:
         """Return when a node has ended, a message has come, or a timer is due."""
+        self._open.flush()
         seconds = self._open.seconds_to_timer()
         try:
             async with asyncio.timeout(None if seconds is None else max(0.0, seconds)):
@@ -301,6 +302,8 @@ class Executor:
         compiled = self._compiled(place)
         if not record.status.final:
             self._open.leave(place, ended, taken, noticed=compiled.prompt)
+            if self._course.ready or self._running:
+                self._open.flush()
             return None
         self._open.records.pop(key, None)
         derived = self._is_entry(place) and not compiled.effects and record.status is StepStatus.COMPLETED

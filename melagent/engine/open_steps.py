@@ -46,6 +46,7 @@ class OpenSteps:
         self.records = records
         self.timers: dict[str, tuple[float, Place | None, StepRecord]] = {}
         self._by_time: list[tuple[float, str]] = []
+        self._urgent = False
         self._course = course
         self._waits = waits
         self._journal = journal
@@ -53,7 +54,8 @@ class OpenSteps:
 
     def leave(self, place: Place, ended: Ended, taken: int | None, *, noticed: bool) -> None:
         """A step has not ended yet. Its record is written for a long sleep, a wait, and every failed attempt, and when
-        the outside world has `noticed` it or a message was taken; a short sleep needs no write.
+        the outside world has `noticed` it or a message was taken; a short sleep needs no write. It goes along with the
+        end of the lease when the run parks now; else `flush` must be called before anything else is waited for.
         """
         record, key = ended.record, place.key
         if record.due_in is not None:
@@ -63,13 +65,19 @@ class OpenSteps:
         noticed = noticed or taken is not None or record.status is not StepStatus.SLEEPING
         if noticed or (record.due_in or 0.0) >= PARK_SECONDS:
             self.records[key] = self._journal.record(record, taken=taken, starts=ended.starts)
+            self._urgent = True
+
+    def flush(self) -> None:
+        """Begin to write what was left open, unless that was done already."""
+        if self._urgent:
+            self._urgent = False
             self._journal.flush()
 
     def wait_for_child(self, record: StepRecord, run: NewRun) -> None:
         """A step waits for a run that starts together with it, and that runs an item of a loop."""
         self.records[record.step_key] = self._journal.record(record, starts=run)
         self._waits.add(record.step_key, None, record)
-        self._journal.flush()
+        self._urgent = True
 
     def resume(self) -> None:
         """Go on with what the journal says: set the timers, wait for messages, see to what was interrupted."""

@@ -14,13 +14,12 @@ from melagent.engine.lifecycle.cancel import cancel_orphans
 from melagent.loop import Loop
 
 if TYPE_CHECKING:
+    from uuid import UUID
+
     from melagent.engine.engine import Engine
 
 INTERVAL_SECONDS = 1.8
 """With the jitter of a loop this stays below the two seconds that are promised."""
-
-PASSES_BETWEEN_ORPHANS = 8
-"""Whoever ends a parent ends its children; this is for the case that he dies in between."""
 
 log = structlog.get_logger()
 
@@ -28,7 +27,7 @@ log = structlog.get_logger()
 class Rescuer:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._passes = 0
+        self._looked_up_to: UUID | None = None
         self.loop = Loop("rescuer", self.one_pass, interval_seconds=INTERVAL_SECONDS)
 
     async def one_pass(self) -> float | None:
@@ -41,8 +40,14 @@ class Rescuer:
             self._engine.work_queued(None)
         self._engine.ended_from_outside(failed, RunStatus.FAILED, rescue.WORKER_LOST)
         self._engine.ended_from_outside(overdue, RunStatus.FAILED, TIMED_OUT)
-        if self._passes % PASSES_BETWEEN_ORPHANS == 0:
-            self._engine.ended_from_outside(await cancel_orphans(self._engine.pool), RunStatus.CANCELLED, None)
-        self._passes += 1
+        await self._cancel_orphans()
         full = max(len(freed) + len(failed), len(overdue)) >= rescue.BATCH
         return 0.0 if full else None
+
+    async def _cancel_orphans(self) -> None:
+        """Whoever ends a parent ends its children; this is for the case that he dies in between.
+
+        A pass looks at some of the live runs, so that it stays short however many there are.
+        """
+        gone, self._looked_up_to = await cancel_orphans(self._engine.pool, self._looked_up_to)
+        self._engine.ended_from_outside(gone, RunStatus.CANCELLED, None)

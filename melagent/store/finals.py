@@ -67,14 +67,24 @@ async def live_children(conn: Connection, run_ids: list[UUID]) -> list[UUID]:
     return [row["id"] for row in await conn.fetch(LIVE_CHILDREN, sorted(run_ids))]
 
 
+LIVE = """
+SELECT run_id FROM (
+    (SELECT run_id FROM work_items WHERE run_id > $1 ORDER BY run_id LIMIT $2) UNION ALL
+    (SELECT run_id FROM parked WHERE run_id > $1 ORDER BY run_id LIMIT $2)) AS live
+ ORDER BY run_id LIMIT $2
+"""
 ORPHANS = """
-SELECT c.id FROM (SELECT run_id FROM work_items UNION ALL SELECT run_id FROM parked) AS live
-  JOIN runs c ON c.id = live.run_id AND c.attached
-  JOIN runs p ON p.id = c.parent_run_id AND p.status IN ('completed', 'failed', 'cancelled')
- LIMIT $1
+SELECT c.id FROM runs c JOIN runs p ON p.id = c.parent_run_id
+ WHERE c.id = ANY($1::uuid[]) AND c.id BETWEEN $1[1] AND $1[cardinality($1)] AND c.attached
+   AND p.status IN ('completed', 'failed', 'cancelled') AND c.status NOT IN ('completed', 'failed', 'cancelled')
 """
 
 
-async def orphans(conn: Connection, limit: int) -> list[UUID]:
-    """Attached children that are live though their parent has ended. Reads all live runs."""
-    return [row["id"] for row in await conn.fetch(ORPHANS, limit)]
+async def orphans(conn: Connection, after: UUID, limit: int) -> tuple[list[UUID], UUID | None]:
+    """Attached children that are live though their parent has ended, among the next `limit` live runs after an id.
+
+    Also answers after which id to go on; null when these were the last.
+    """
+    live = [row["run_id"] for row in await conn.fetch(LIVE, after, limit)]
+    found = [row["id"] for row in await conn.fetch(ORPHANS, live)] if live else []
+    return found, live[-1] if len(live) == limit else None

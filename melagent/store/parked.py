@@ -23,16 +23,32 @@ async def due(conn: Connection, limit: int) -> list[UUID]:
 
 
 MAILED = """
+WITH newest AS (
+    SELECT run_id FROM run_inbox WHERE sent_at > now() - make_interval(secs => $2) ORDER BY sent_at DESC LIMIT $3
+)
+SELECT run_id FROM parked p
+ WHERE run_id = ANY(ARRAY(SELECT run_id FROM newest)) AND reason = 'waiting'
+   AND EXISTS (SELECT FROM run_inbox i WHERE i.run_id = p.run_id AND i.topic = ANY(p.waits))
+ LIMIT $1
+"""
+ALL_MAILED = """
 SELECT DISTINCT p.run_id FROM run_inbox i JOIN parked p ON p.run_id = i.run_id
- WHERE ($2::float8 IS NULL OR i.sent_at > now() - make_interval(secs => $2))
-   AND p.reason = 'waiting' AND i.topic = ANY(p.waits)
+ WHERE p.reason = 'waiting' AND i.topic = ANY(p.waits)
  LIMIT $1
 """
 
 
-async def mailed(conn: Connection, limit: int, within_seconds: float | None) -> list[UUID]:
-    """Waiting runs that have a message they wait for, sent within so many seconds, or at any time."""
-    return [row["run_id"] for row in await conn.fetch(MAILED, limit, within_seconds)]
+async def mailed(conn: Connection, limit: int, within_seconds: float, newest: int) -> list[UUID]:
+    """Waiting runs that have a message they wait for, of those to which the newest messages were sent.
+
+    An array of ids, because a join reads all parked runs when many messages lie there.
+    """
+    return [row["run_id"] for row in await conn.fetch(MAILED, limit, within_seconds, newest)]
+
+
+async def all_mailed(conn: Connection, limit: int) -> list[UUID]:
+    """Waiting runs that have a message they wait for. Reads all messages that are not taken in."""
+    return [row["run_id"] for row in await conn.fetch(ALL_MAILED, limit)]
 
 
 UNPARK = """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 import structlog
 
@@ -15,12 +16,12 @@ from melagent.store.pool import guarded
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from uuid import UUID
 
     from melagent.store.pool import Connection, Pool
 
 GIVE_UP_SECONDS = 10.0
-ORPHANS_AT_ONCE = 500
+LOOKED_AT_ONCE = 1_000
+FIRST = UUID(int=0)
 
 log = structlog.get_logger()
 
@@ -62,11 +63,16 @@ async def _children(pool: Pool, run_ids: list[UUID]) -> list[UUID]:
     return await persistently(pool, lambda conn: finals.live_children(conn, run_ids), seconds=GIVE_UP_SECONDS)
 
 
-async def cancel_orphans(pool: Pool) -> dict[UUID, Final]:
-    """Cancel attached children whose parent has ended: whoever ended it died before it came to them."""
-    orphans = await persistently(pool, lambda conn: finals.orphans(conn, ORPHANS_AT_ONCE), seconds=GIVE_UP_SECONDS)
+async def cancel_orphans(pool: Pool, after: UUID | None) -> tuple[dict[UUID, Final], UUID | None]:
+    """Cancel attached children whose parent has ended: whoever ended it died before it came to them.
+
+    Looks at the next thousand live runs after an id (null begins anew); also answers after which to go on.
+    """
+    orphans, last = await persistently(
+        pool, lambda conn: finals.orphans(conn, after or FIRST, LOOKED_AT_ONCE), seconds=GIVE_UP_SECONDS
+    )
     gone = await _cancel_all(pool, orphans)
-    return gone | await cancel_children(pool, list(gone))
+    return gone | await cancel_children(pool, list(gone)), last
 
 
 async def _cancel_all(pool: Pool, run_ids: Sequence[UUID]) -> dict[UUID, Final]:

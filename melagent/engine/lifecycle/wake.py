@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 BATCH = 500
 GIVE_UP_SECONDS = 5.0
 RECENT_SECONDS = 60.0
-"""Messages are looked for among those of this time, but for a thorough look: a lost wake is noticed within seconds."""
+NEWEST = 2_000
+"""Messages are looked for among those of this time, and no more than these, but for a thorough look: a lost wake is
+noticed within seconds, and a pass stays short however many messages lie unread."""
 
 log = structlog.get_logger()
 
@@ -39,10 +41,11 @@ async def wake(pool: Pool, run_ids: Sequence[UUID]) -> list[UUID]:
 
 async def wake_due(pool: Pool, *, thorough: bool) -> list[UUID]:
     """Make parked runs due whose time has come, or to which a message was sent; their ids."""
-    within = None if thorough else RECENT_SECONDS
 
     async def operation(conn: Connection) -> list[UUID]:
-        return [*await parked.due(conn, BATCH), *await parked.mailed(conn, BATCH, within)]
+        if thorough:
+            return [*await parked.due(conn, BATCH), *await parked.all_mailed(conn, BATCH)]
+        return [*await parked.due(conn, BATCH), *await parked.mailed(conn, BATCH, RECENT_SECONDS, NEWEST)]
 
     due = await persistently(pool, operation, seconds=GIVE_UP_SECONDS)
     return await wake(pool, due) if due else []
