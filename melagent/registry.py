@@ -146,13 +146,27 @@ class NodeType:
 
     def references(self, config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         """Each node that the config reads a step or input of, as (path, node id). Malformed texts are skipped."""
+        for path, text, is_expression in self._evaluated(config):
+            for node_id in sorted(expressions.references(text, expression=is_expression)):
+                yield path, node_id
+
+    def variables(self, config: Mapping[str, Any]) -> frozenset[str] | None:
+        """The keys of the variables that the config looks at; null when it may be any. Malformed texts are skipped."""
+        found: frozenset[str] = frozenset()
+        for _, text, is_expression in self._evaluated(config):
+            keys = expressions.variables(text, expression=is_expression)
+            if keys is None:
+                return None
+            found |= keys
+        return found
+
+    def _evaluated(self, config: Mapping[str, Any]) -> Iterator[tuple[str, str, bool]]:
+        """Each sound text of the config that will be evaluated: its path, itself, and whether it is an expression."""
         for path, kind, text in _texts(config, "", ""):
             is_expression = kind in self.expression_fields
-            if not is_expression and not self._is_template(kind, text):
-                continue
-            if text and expressions.check(text, expression=is_expression) is None:
-                for node_id in sorted(expressions.references(text, expression=is_expression)):
-                    yield path, node_id
+            is_evaluated = is_expression or self._is_template(kind, text)
+            if text and is_evaluated and expressions.check(text, expression=is_expression) is None:
+                yield path, text, is_expression
 
     def _is_template(self, kind: str, text: str) -> bool:
         return expressions.is_template(text) and not any(

@@ -23,14 +23,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Protocol, TypeAlias, TypeVar, get_args
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Generic, Literal, Protocol, TypeAlias, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
     from datetime import datetime
 
     import aiohttp
@@ -52,8 +52,11 @@ __all__ = [
     "Received",
     "Result",
     "RunInfo",
+    "SetVariable",
     "Sleep",
     "Success",
+    "VariableKey",
+    "VariableScope",
     "Wait",
 ]
 
@@ -165,6 +168,30 @@ class ForEach(Outcome):
     distributed: bool = False
 
 
+VariableScope = Literal["run", "workflow", "global"]
+
+VariableKey = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.:@-]{0,199}$")]
+"""Annotation for the name of a variable."""
+
+
+@dataclass(frozen=True, slots=True)
+class SetVariable(Outcome):
+    """Change a variable: `set` it to `value`, `increment` it by `amount`, `compare_and_set` it if it is `expected`, or
+    `delete` it.
+
+    The very write that records the step changes it: once, or not at all. The output of the step is
+    `{"key", "scope", "ok", "value", "revision"}`, the variable as it then is; `ok` is false when it was not as
+    `expected`. A change that cannot be made fails the step. Scope `run` is for the node type `variable_set` only.
+    """
+
+    key: str
+    value: Json = None
+    scope: VariableScope = "workflow"
+    operation: Literal["set", "increment", "compare_and_set", "delete"] = "set"
+    expected: Json = None
+    amount: float = 1
+
+
 @dataclass(frozen=True, slots=True)
 class Received:
     """What a node gets that waited: a signal's value, the output or the `error` of a child, or that time is up."""
@@ -247,15 +274,24 @@ class NodeContext(Protocol):
         """A guarded client: refuses private and metadata addresses that are not allow-listed, on every redirect."""
 
     def evaluate(self, expression: str, extra: Mapping[str, Json] | None = None) -> Json:
-        """The value of an expression over `input`, `inputs`, `steps`, `run`, `trigger`, `workflow` and `extra`.
+        """The value of an expression over `input`, `inputs`, `steps`, `run`, `trigger`, `workflow`, `vars` and `extra`.
 
-        In the body of a loop `item` and `index` are the item and its place; they are null outside.
+        In the body of a loop `item` and `index` are the item and its place; they are null outside. `vars` has the
+        variables that the parameters name; others are to be had by `variables`.
 
         Raises NodeError (code `expression_error`, not retryable) with the position of the fault.
         """
 
     def render(self, template: str, extra: Mapping[str, Json] | None = None) -> str:
         """The text of a template over the same names as `evaluate`; same errors."""
+
+    async def variables(
+        self, scope: VariableScope | None = None, *, keys: Collection[str] | None = None, prefix: str = ""
+    ) -> dict[str, Json]:
+        """Variables by key, those of one scope or as the run sees them; all, those with these keys, or with a prefix.
+
+        Raises NodeError, `too_large` for more than 16 MiB in all.
+        """
 
     def log(self, level: LogLevel, message: str, **fields: Json) -> None:
         """Write to the step's log, which is recorded with the step, and to the process log."""

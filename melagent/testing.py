@@ -13,17 +13,18 @@ from typing import TYPE_CHECKING, Any
 
 from melagent.registry import NodeType
 from melagent.sandbox import expressions
-from melagent.sdk import Json, LogLevel, Node, NodeError, Received, Result, RunInfo
+from melagent.sdk import Json, LogLevel, Node, NodeError, Received, Result, RunInfo, VariableScope
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
 
 @dataclass
 class Context:
     """What `sdk.NodeContext` promises, in a loop or outside.
 
-    `http` is the client to use, if any; `lines` is what the node has logged.
+    `http` is the client to use, if any; `lines` is what the node has logged. `vars` are the variables, of
+    whatever scope.
     """
 
     input: Json = None
@@ -39,13 +40,20 @@ class Context:
     idempotency_key: str = "run-1:node"
     now: datetime = datetime(2030, 1, 1, tzinfo=UTC)
     random: random.Random = field(default_factory=lambda: random.Random(1))  # noqa: S311  # must repeat
+    vars: dict[str, Json] = field(default_factory=dict)
     lines: list[tuple[LogLevel, str]] = field(default_factory=list)
 
     def scope(self, extra: Mapping[str, Json] | None = None) -> dict[str, Json]:
         """The names that expressions see."""
         known = {"input": self.input, "inputs": self.inputs, "steps": {}, "run": asdict(self.run)}
-        known |= {"trigger": self.trigger, "workflow": {"id": self.run.workflow_id}}
+        known |= {"trigger": self.trigger, "workflow": {"id": self.run.workflow_id}, "vars": self.vars}
         return {**known, "item": self.item, "index": self.index, **(extra or {})}
+
+    async def variables(
+        self, _scope: VariableScope | None = None, *, keys: Collection[str] | None = None, prefix: str = ""
+    ) -> dict[str, Json]:
+        wanted = [key for key in sorted(self.vars) if (keys is None or key in keys) and key.startswith(prefix)]
+        return {key: self.vars[key] for key in wanted}
 
     def evaluate(self, expression: str, extra: Mapping[str, Json] | None = None) -> Json:
         try:

@@ -71,6 +71,9 @@ def test_builtin_types_are_those_of_the_catalogue():
         "stop",
         "switch",
         "transform",
+        "variable_get",
+        "variable_list",
+        "variable_set",
         "wait",
         "webhook",
         "workflow_call",
@@ -196,6 +199,14 @@ def test_problems_name_the_parameter(type_id, config, found):
 )
 def test_value_that_is_known_only_in_the_run_is_no_problem(type_id, config):
     assert problems(type_id, config) == {}
+
+
+def test_the_variables_that_a_config_looks_at_are_those_of_its_templates_and_expressions():
+    transform, switch = REGISTRY.get("transform"), REGISTRY.get("switch")
+    assert transform.variables({"template": {"a": ["{{ vars.a }}", "vars.b"]}, "expression": "vars.c"}) == {"a", "c"}
+    assert switch.variables({"expression": "vars.a", "cases": [{"value": "{{ vars.raw }}", "handle": "x"}]}) == {"a"}
+    assert transform.variables({"template": "{{ vars[input] }}"}) is None
+    assert transform.variables({"template": "{{ vars.a", "expression": "vars.b +"}) == frozenset()
 
 
 def test_references_are_named_with_the_parameter():

@@ -10,10 +10,14 @@ from melagent.api import (
     events,
     health,
     metrics,
+    node_tests,
     node_types,
     openapi,
+    pinned,
+    previews,
     run_actions,
     runs,
+    tokens,
     triggers,
     variables,
     versions,
@@ -38,12 +42,14 @@ from melagent.protocol.messages import (
     JournalPage,
     Registered,
     Registration,
+    VariablesAnswer,
 )
 from melagent.services.access import Role
 
 OPEN, VIEWER, EDITOR, ADMIN, WORKER = Role.OPEN, Role.VIEWER, Role.EDITOR, Role.ADMIN, Role.WORKER
 
 _WORKFLOW = "/api/workflows/{id}"
+_DRAFT_NODE = f"{_WORKFLOW}/draft/nodes/{{node_id}}"
 _RUN = "/api/workflow-runs/{id}"
 _VARIABLE = "/api/variables/{scope}/{key}"
 _WORKER = "/api/workers/{id}"
@@ -72,6 +78,13 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", f"{_WORKFLOW}/draft", workflows.get_draft, VIEWER, answer=workflows.DraftAnswer),
     Route("PUT", f"{_WORKFLOW}/draft", workflows.put_draft, EDITOR, body=workflows.DraftBody,
           answer=workflows.DraftAnswer),
+    Route("POST", f"{_WORKFLOW}/draft/expressions/preview", previews.preview, EDITOR, body=previews.PreviewBody,
+          answer=previews.PreviewAnswer),
+    Route("GET", f"{_DRAFT_NODE}/pinned", pinned.get_pinned, VIEWER, answer=pinned.PinnedAnswer),
+    Route("PUT", f"{_DRAFT_NODE}/pinned", pinned.put_pinned, EDITOR, body=pinned.PinnedBody,
+          answer=pinned.PinnedAnswer),
+    Route("POST", f"{_DRAFT_NODE}/test", node_tests.test_node, EDITOR, body=node_tests.NodeTestBody,
+          answer=node_tests.NodeTestAnswer),
 
     Route("GET", f"{_WORKFLOW}/nodes", edits.list_nodes, VIEWER, query=edits.PartsQuery, answer=edits.NodesAnswer),
     Route("POST", f"{_WORKFLOW}/nodes", edits.add_node, EDITOR, body=edits.NewNode, answer=edits.NodeAnswer,
@@ -125,6 +138,11 @@ ROUTES: tuple[Route, ...] = (
           answer=variables.VariableAnswer),
     Route("DELETE", _VARIABLE, variables.delete_variable, EDITOR, status=204),
 
+    Route("GET", "/api/tokens", tokens.list_tokens, ADMIN, query=tokens.TokensQuery, answer=tokens.TokensAnswer),
+    Route("POST", "/api/tokens", tokens.create_token, ADMIN, body=tokens.NewToken, answer=tokens.MadeTokenAnswer,
+          status=201),
+    Route("DELETE", "/api/tokens/{id}", tokens.revoke_token, ADMIN, status=204),
+
     Route("GET", "/api/cluster", cluster.get_cluster, VIEWER, answer=cluster.ClusterAnswer),
     Route("GET", "/api/workers", cluster.list_workers, VIEWER, query=cluster.WorkersQuery,
           answer=cluster.WorkersAnswer),
@@ -142,6 +160,8 @@ ROUTES: tuple[Route, ...] = (
           answer=JournalPage),
     Route("GET", f"{_WORKER}/inbox/{{run_id}}", workers.get_inbox, WORKER, query=workers.SessionQuery,
           answer=InboxAnswer),
+    Route("GET", f"{_WORKER}/variables/{{run_id}}", workers.get_variables, WORKER, query=workers.VariablesQuery,
+          answer=VariablesAnswer),
     Route("POST", f"{_WORKER}/children", workers.children, WORKER, body=ChildQuestion, answer=ChildAnswer),
     Route("GET", f"{_WORKER}/payloads/{{run_id}}/{{hash}}", workers.get_payload, WORKER, query=workers.SessionQuery,
           answer="application/octet-stream"),

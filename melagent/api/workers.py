@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Literal
 from uuid import UUID
 
 from aiohttp import web
+from pydantic import Field
 
 from melagent.api.bodies import parsed
 from melagent.api.context import STREAM, WORKER, WORKERS, services_of, uuid_in_path
 from melagent.api.wire import UNBUFFERED, answer_message
+from melagent.domain.variables import KEY_PATTERN, Wanted, is_key
 from melagent.domain.work import Verdict
 from melagent.engine.live import LiveLine
 from melagent.engine.values import MAX_VALUE_BYTES
@@ -36,6 +38,7 @@ from melagent.protocol.messages import (
     Registered,
     Registration,
     Rejection,
+    VariablesAnswer,
 )
 from melagent.protocol.values import (
     entry_of,
@@ -65,6 +68,13 @@ class SessionQuery(Message):
 
 class PageQuery(SessionQuery):
     after: int = 0
+    limit: int = Field(default=STEPS_A_PAGE, ge=1, le=STEPS_A_PAGE)
+
+
+class VariablesQuery(SessionQuery):
+    keys: str | None = None
+    prefix: str = Field(default="", pattern=rf"^$|{KEY_PATTERN}")
+    scope: Literal["workflow", "global"] | None = None
 
 
 class PartQuery(SessionQuery):
@@ -209,9 +219,9 @@ async def get_journal(request: web.Request, query: PageQuery) -> web.Response:
     """The recorded steps of a run that the worker holds, after a `seq`."""
     session, run_id = await _session(request, query.session), uuid_in_path(request, "run_id")
     await request.app[WORKERS].check_run(session, run_id)
-    found = await services_of(request).engine.steps_after(run_id, query.after, STEPS_A_PAGE)
+    found = await services_of(request).engine.steps_after(run_id, query.after, query.limit)
     steps = tuple(stored_step(record, digest) for record, digest in found)
-    return answer_message(JournalPage(steps=steps, more=len(found) == STEPS_A_PAGE, now=datetime.now(UTC)))
+    return answer_message(JournalPage(steps=steps, more=len(found) == query.limit, now=datetime.now(UTC)))
 
 
 async def get_inbox(request: web.Request, query: SessionQuery) -> web.Response:
@@ -220,6 +230,15 @@ async def get_inbox(request: web.Request, query: SessionQuery) -> web.Response:
     await request.app[WORKERS].check_run(session, run_id)
     messages = await services_of(request).engine.unread(run_id)
     return answer_message(InboxAnswer(messages=tuple(message_message(message) for message in messages)))
+
+
+async def get_variables(request: web.Request, query: VariablesQuery) -> web.Response:
+    """Variables that a run sees, which the worker holds."""
+    session, run_id = await _session(request, query.session), uuid_in_path(request, "run_id")
+    await request.app[WORKERS].check_run(session, run_id)
+    keys = None if query.keys is None else frozenset(filter(is_key, query.keys.split(",")))
+    found = await request.app[WORKERS].variables(run_id, Wanted(keys, query.prefix, query.scope))
+    return answer_message(VariablesAnswer(variables={key: value.decode() for key, value in found.items()}))
 
 
 async def children(request: web.Request, body: ChildQuestion) -> web.Response:
@@ -264,8 +283,6 @@ async def _session(request: web.Request, session: UUID) -> Session:
 async def _record(request: web.Request, message: EntryOf, sent_at: datetime) -> Rejection | None:
     """Record one entry; null when it is durable."""
     try:
-        if message.commands:
-            return _rejected(message, "invalid", "Commands are not supported yet.")
         digests = [bytes.fromhex(value.hash) for value in values_in(message) if value.hash]
         workers = request.app[WORKERS]
         fetched = await workers.uploaded(message.run_id, digests) if digests else {}
@@ -284,8 +301,10 @@ async def _record(request: web.Request, message: EntryOf, sent_at: datetime) -> 
 
 async def _entry(request: web.Request, message: EntryOf, sent_at: datetime, fetched: Fetched) -> Entry:
     size = len(await request.read()) + sum(map(len, fetched.values()))
-    starts = await request.app[WORKERS].starts(message, fetched) if message.starts else ()
-    return await parsed(request, size, lambda: entry_of(message, sent_at, fetched, starts))
+    workers = request.app[WORKERS]
+    starts = await workers.starts(message, fetched) if message.starts else ()
+    commands = await workers.commands(message, fetched) if message.commands else ()
+    return await parsed(request, size, lambda: entry_of(message, sent_at, fetched, starts, commands))
 
 
 def _rejected(message: EntryOf, error: Literal["lease_lost", "invalid", "unavailable"], text: str) -> Rejection:

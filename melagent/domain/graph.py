@@ -17,7 +17,7 @@ class Graph:
     """A definition as arrays. Nodes and edges are named by their position in the definition.
 
     `incoming[n]` and `outgoing[n]` list the edges of node `n` in definition order, which is the order in which a node
-    with several live inputs receives them.
+    with several live inputs receives them. `inputs[n]` counts the incoming edges, `roots` are the nodes without any.
     """
 
     node_ids: tuple[str, ...]
@@ -27,6 +27,8 @@ class Graph:
     targets: tuple[int, ...]
     incoming: tuple[tuple[int, ...], ...]
     outgoing: tuple[tuple[int, ...], ...]
+    inputs: tuple[int, ...]
+    roots: tuple[int, ...]
 
     @classmethod
     def of(cls, definition: Definition) -> Graph:
@@ -51,6 +53,8 @@ class Graph:
             targets=tuple(index[edge.target] for edge in edges),
             incoming=tuple(map(tuple, incoming)),
             outgoing=tuple(map(tuple, outgoing)),
+            inputs=tuple(map(len, incoming)),
+            roots=tuple(node for node, into in enumerate(incoming) if not into),
         )
 
     def ancestors(self, node_id: str) -> frozenset[str]:

@@ -23,12 +23,12 @@ class RunStatus(StrEnum):
     FAILED = "failed"
     CANCELLED = "cancelled"
 
-    @property
-    def final(self) -> bool:
-        return self in FINAL_RUN
+    def __init__(self, value: str) -> None:
+        self.final = value in {"completed", "failed", "cancelled"}
+        """Kept, not computed: it is asked several times for every step of every run."""
 
 
-FINAL_RUN = frozenset({RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELLED})
+FINAL_RUN = frozenset(status for status in RunStatus if status.final)
 
 
 class StepStatus(StrEnum):
@@ -43,12 +43,11 @@ class StepStatus(StrEnum):
     SKIPPED = "skipped"
     CANCELLED = "cancelled"
 
-    @property
-    def final(self) -> bool:
-        return self in FINAL_STEP
+    def __init__(self, value: str) -> None:
+        self.final = value in {"completed", "failed", "skipped", "cancelled"}
 
 
-FINAL_STEP = frozenset({StepStatus.COMPLETED, StepStatus.FAILED, StepStatus.SKIPPED, StepStatus.CANCELLED})
+FINAL_STEP = frozenset(status for status in StepStatus if status.final)
 
 
 @dataclass(slots=True)

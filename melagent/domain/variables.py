@@ -15,7 +15,10 @@ from typing import Any
 import orjson
 
 GLOBAL = "global"
-"""The scope of all workflows. Every other scope is the id of a workflow."""
+"""The scope of all workflows. Every other scope in the database is the id of a workflow."""
+
+RUN = "run"
+"""The scope of one run, whose variables are in its journal."""
 
 SCOPE_PATTERN = r"^(global|[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})$"
 KEY_PATTERN = r"^[A-Za-z0-9_][A-Za-z0-9_.:@-]{0,199}$"
@@ -95,8 +98,27 @@ class VariableResult:
 NO_VARIABLE = VariableResult(None, 0)
 
 
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which variables are asked for: with these keys, or any when it is null, that begin with `prefix`.
+
+    Without a `scope` they are as the run sees them; with one only those of `run`, `workflow` or `global`.
+    """
+
+    keys: frozenset[str] | None = None
+    prefix: str = ""
+    scope: str | None = None
+
+    def includes(self, key: str) -> bool:
+        return (self.keys is None or key in self.keys) and key.startswith(self.prefix)
+
+
 def well_named(command: VariableCommand) -> bool:
-    return bool(re.fullmatch(SCOPE_PATTERN, command.scope) and re.fullmatch(KEY_PATTERN, command.key))
+    return bool(re.fullmatch(SCOPE_PATTERN, command.scope)) and is_key(command.key)
+
+
+def is_key(text: str) -> bool:
+    return bool(re.fullmatch(KEY_PATTERN, text))
 
 
 def execute(command: VariableCommand, present: VariableResult) -> VariableResult:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from uuid import UUID
 
+    from melagent.domain.commands import StepCommand
     from melagent.domain.links import Links
 
 
@@ -188,7 +189,8 @@ class Settle:
 class Entry:
     """One write of one leased run: recorded steps and, with the last one, how the lease ends.
 
-    In the same transaction the runs in `starts` are started, and the messages in `taken` leave the inbox.
+    In the same transaction the runs in `starts` are started, the messages in `taken` leave the inbox, and the commands,
+    one of a step at most, are executed: what is recorded of such a step is their result.
 
     `(lease, seq)` names the write: sent again, it is answered as the first time and changes nothing.
     """
@@ -200,11 +202,12 @@ class Entry:
     settle: Settle | None = None
     starts: tuple[NewRun, ...] = ()
     taken: tuple[int, ...] = ()
+    commands: tuple[StepCommand, ...] = ()
 
     @property
     def is_plain(self) -> bool:
         """Whether it does nothing but record steps and settle."""
-        return not self.starts and not self.taken
+        return not (self.starts or self.taken or self.commands)
 
     @property
     def leaves_children(self) -> bool:

@@ -12,17 +12,20 @@ import orjson
 import structlog
 from pydantic import ValidationError
 
+from melagent.domain.commands import StepCommand
 from melagent.domain.definition import Jitter, OnError, OnInterrupted, Retry
 from melagent.domain.loops import DONE_HANDLE, ITEMS_SUFFIX, LOOP_TYPE
 from melagent.domain.run import RunStatus, StepRecord, StepStatus
+from melagent.domain.variables import RUN
 from melagent.domain.work import Settle
 from melagent.engine.course import opening
 from melagent.engine.patience import Begun
 from melagent.engine.threads import in_thread
 from melagent.engine.values import encode, storable
+from melagent.engine.variables import SET_TYPE, command_of
 from melagent.errors import MelError, Unavailable
 from melagent.sandbox.expressions import ExpressionError
-from melagent.sdk import Call, Finish, ForEach, NodeError, Outcome, Sleep, Success, Wait
+from melagent.sdk import Call, Finish, ForEach, NodeError, Outcome, SetVariable, Sleep, Success, Wait
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -41,17 +44,26 @@ class Interrupted(Exception):  # not an error: the worker is draining and the no
     """The attempt was broken off by its worker. Nothing is recorded: the step runs again elsewhere."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Ended:
     """An attempt's record, and how the whole run ends when the node decided that.
 
-    With `starts` a child starts together with the record. A record that `opens` a loop lists its items.
+    With `starts` a child starts together with the record. A record that `opens` a loop lists its items. The output of
+    one with a `command` is the command's result, known when it is executed. A `recorded` one is in the journal already.
+    Treat it as frozen; it is not for the reason that `StepRecord` gives.
     """
 
     record: StepRecord
     settle: Settle | None = None
     starts: NewRun | None = None
     opens: bool = False
+    command: StepCommand | None = None
+    recorded: bool = False
+
+    def led_to(self, record: StepRecord, *, recorded: bool = False) -> Ended:
+        """The outcome once its command has been executed; a refused one may end the run."""
+        failed = record.status is StepStatus.FAILED and record.handle is None
+        return Ended(record, Settle(RunStatus.FAILED, error=record.error) if failed else None, recorded=recorded)
 
 
 @dataclass(slots=True)
@@ -103,10 +115,17 @@ class Attempt:
         """The record that says that the node is about to start."""
         return self._record(self.clock(), StepStatus.RUNNING)
 
+    @property
+    def _onward(self) -> str:
+        """The output where a run goes on past a node that did not do its work."""
+        return DONE_HANDLE if self.compiled.node.type == LOOP_TYPE else "out"
+
     async def _outcome(self) -> Outcome:
         node_type = self._known_type()
         if self.compiled.node.disabled:
-            return Success(self.context.input)
+            return Success(self.context.input, self._onward)
+        if self.compiled.variables != frozenset():
+            await self.scope.read_variables(self.compiled.variables)
         params = self._params(node_type)
         result = await self._call(node_type, params)
         outcome = result if isinstance(result, Outcome) else Success(result)
@@ -171,7 +190,7 @@ class Attempt:
         return Ended(self._record(started_at, StepStatus.WAITING, output=output, due_in=call.seconds), starts=run)
 
     def _completed(self, started_at: datetime, output: bytes, handle: str = "out") -> Ended:
-        return Ended(self._record(started_at, StepStatus.COMPLETED, output=output, handle=handle))
+        return Ended(self._record(started_at, StepStatus.COMPLETED, output, handle))
 
     async def _not_just_done(self, started_at: datetime, outcome: Outcome) -> Ended:
         match outcome:
@@ -187,6 +206,8 @@ class Attempt:
                 return await self._called(started_at, outcome)
             case ForEach():
                 return self._opened(started_at, outcome)
+            case SetVariable():
+                return self._changing(started_at, outcome)
         raise NodeError(f"{type(outcome).__name__} is no outcome.", code="invalid_output", retryable=False)
 
     def _asleep(self, started_at: datetime, sleep: Sleep) -> Ended:
@@ -194,6 +215,14 @@ class Attempt:
         if (seconds := self._seconds_of(sleep)) <= 0:
             return self._completed(started_at, output)
         return Ended(self._record(started_at, StepStatus.SLEEPING, output=output, due_in=seconds))
+
+    def _changing(self, started_at: datetime, outcome: SetVariable) -> Ended:
+        if outcome.scope == RUN and self.compiled.node.type != SET_TYPE:
+            message = f"Only a node of the type {SET_TYPE} can change variables of the run."
+            raise NodeError(message, code="invalid_output", retryable=False)
+        command = command_of(outcome, self.scope.view.item)
+        record = self._record(started_at, StepStatus.COMPLETED, handle="out")
+        return Ended(record, command=StepCommand(record.step_key, command, self._handle_after_failure()))
 
     def _opened(self, started_at: datetime, outcome: ForEach) -> Ended:
         if self.compiled.node.type != LOOP_TYPE:
@@ -217,27 +246,33 @@ class Attempt:
         if failure.retryable and failure.code not in node.retry.non_retryable and attempt < node.retry.max_attempts:
             delay = retry_delay(node.retry, attempt, seed=self.context.idempotency_key)
             return Ended(self._record(started_at, StepStatus.PENDING, error=error, due_in=delay))
-        if node.on_error is OnError.FAIL:
+        if (handle := self._handle_after_failure()) is None:
             settle = Settle(RunStatus.FAILED, error=error)
             return Ended(self._record(started_at, StepStatus.FAILED, error=error), settle)
-        go_on = DONE_HANDLE if node.type == LOOP_TYPE else "out"
-        handle = go_on if node.on_error is OnError.CONTINUE else "error"
         output = orjson.dumps({"error": error})
         return Ended(self._record(started_at, StepStatus.FAILED, error=error, output=output, handle=handle))
 
-    def _record(self, started_at: datetime, status: StepStatus, **fields: Any) -> StepRecord:
+    def _handle_after_failure(self) -> str | None:
+        """The output at which the run goes on; null when the failure is the run's."""
         node = self.compiled.node
+        return {OnError.FAIL: None, OnError.CONTINUE: self._onward, OnError.BRANCH: "error"}[node.on_error]
+
+    def _record(
+        self,
+        started_at: datetime,
+        status: StepStatus,
+        output: bytes | None = None,
+        handle: str | None = None,
+        *,
+        error: dict[str, Any] | None = None,
+        due_in: float | None = None,
+    ) -> StepRecord:
+        node, context = self.compiled.node, self.context
+        finished_at = max(self.clock(), started_at) if status.final else None
         return StepRecord(
-            step_key=self.context.step_key,
-            node_id=node.id,
-            node_type=node.type,
-            status=status,
-            attempt=self.context.attempt,
-            started_at=started_at,
-            finished_at=max(self.clock(), started_at) if status.final else None,
-            logs=self.context.lines.recorded(),
-            **fields,
-        )
+            context.step_key, node.id, node.type, status, context.attempt, started_at, finished_at, handle, output,
+            error, context.lines.recorded(), due_in,
+        )  # fmt: skip  # in the order of the fields
 
 
 def retry_delay(retry: Retry, attempt: int, *, seed: str) -> float:

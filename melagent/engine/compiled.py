@@ -29,7 +29,7 @@ class CompiledNode:
 
     `type` is null when this process does not know the node type: the step then fails and says so. A node with `effects`
     starts only when all before it is durable; the outcome of a `prompt` one is written at once, because somebody
-    outside has noticed it or waits for its answer.
+    outside has noticed it or waits for its answer. `variables` are the keys that its expressions look at, null for any.
     """
 
     node: Node
@@ -39,6 +39,7 @@ class CompiledNode:
     effects: bool
     prompt: bool
     timeout_seconds: float
+    variables: frozenset[str] | None = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +106,7 @@ def _compile_node(node: Node, node_type: NodeType | None) -> CompiledNode:
         effects=effects,
         prompt=effects or node_type.answers,
         timeout_seconds=node.timeout_seconds or node_type.node.timeout_seconds,
+        variables=node_type.variables(node.config),
     )
 
 

@@ -12,13 +12,14 @@ import structlog
 
 from melagent.domain.ids import time_of
 from melagent.domain.loops import step_key
+from melagent.domain.variables import Wanted
 from melagent.engine.live import LiveLine
 from melagent.engine.values import decode, storable
 from melagent.sandbox.expressions import ExpressionError, evaluate, render
 from melagent.sdk import Json, LogLevel, NodeError, RunInfo
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
     from datetime import datetime
 
     import aiohttp
@@ -27,7 +28,8 @@ if TYPE_CHECKING:
     from melagent.engine.compiled import CompiledVersion
     from melagent.engine.course import Course
     from melagent.engine.planner import Place, Plan
-    from melagent.sdk import Received
+    from melagent.engine.variables import Variables
+    from melagent.sdk import Received, VariableScope
 
 LEVELS: dict[LogLevel, int] = {"debug": 10, "info": 20, "warn": 30, "error": 40}
 MAX_LOG_LINES = 1_000
@@ -57,6 +59,7 @@ class View:
     item: WorkItem
     run: RunInfo
     outer: Mapping[str, bytes]
+    variables: Variables
 
 
 def shared(plan: Plan, node: int) -> Json:
@@ -72,7 +75,7 @@ class Scope(Mapping[str, Json]):
 
     __slots__ = ("_known", "place", "view")
 
-    NAMES = ("input", "inputs", "steps", "run", "trigger", "workflow", "item", "index")
+    NAMES = ("input", "inputs", "steps", "run", "trigger", "workflow", "vars", "item", "index")
 
     def __init__(self, view: View, place: Place) -> None:
         self.view = view
@@ -110,9 +113,16 @@ class Scope(Mapping[str, Json]):
                 return {"type": trigger.type, "id": trigger.id and str(trigger.id), "node_id": trigger.node_id}
             case "workflow":
                 return {"id": run.workflow_id}
+            case "vars":
+                raise ExpressionError("variables can be looked at where a parameter of the node names `vars`")
             case "item" | "index":
                 return self._loop_value(name) if plan.path else None
         raise KeyError(name)
+
+    async def read_variables(self, keys: frozenset[str] | None) -> None:
+        """Read the variables with these keys, or all, once for every expression here. Raises NodeError."""
+        found = await self.view.variables.read(Wanted(keys))
+        self._known["vars"] = {key: decode(value) for key, value in found.items()}
 
     def _loop_value(self, name: str) -> Json:
         plan = self.place.plan
@@ -257,6 +267,13 @@ class Context:
     @property
     def http(self) -> aiohttp.ClientSession:
         return self._world.http()
+
+    async def variables(
+        self, scope: VariableScope | None = None, *, keys: Collection[str] | None = None, prefix: str = ""
+    ) -> dict[str, Json]:
+        wanted = Wanted(None if keys is None else frozenset(keys), prefix, scope)
+        found = await self._scope.view.variables.read(wanted)
+        return {key: decode(found[key]) for key in sorted(found)}
 
     def evaluate(self, expression: str, extra: Mapping[str, Json] | None = None) -> Json:
         try:

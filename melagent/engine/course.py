@@ -159,10 +159,6 @@ class Course:
         self.to_spawn = deque((other, index) for other, index in self.to_spawn if other is not loop)
         return dropped
 
-    def plans(self) -> list[Plan]:
-        """The plans of the top and of all items under way."""
-        return [self.top, *(plan for loop in self.loops.values() for plan in loop.live.values() if plan is not None)]
-
     def _gather(self, plan: Plan) -> None:
         """Make known what has become possible in a plan."""
         if plan.ready:
@@ -228,6 +224,11 @@ class Course:
         loop = self.loops.get(step_key(around, path[:-1])) if around is not None and path else None
         return loop.live.get(path[-1]) if loop is not None else None
 
+    def place_of(self, record: StepRecord) -> Place | None:
+        """The place of an open step; null when it stands for an item of a distributed loop."""
+        plan = self.plan_of(record.node_id, path_of(record.step_key, record.node_id))
+        return plan.place(plan.graph.index[record.node_id]) if plan is not None else None
+
 
 @dataclass(frozen=True, slots=True)
 class Item:
@@ -249,12 +250,14 @@ def fold(
     open_steps: dict[str, StepRecord] = {}
     if item is not None:
         course.begin_item(item_record(item.scope, entry, item.value, item.began_at))
-    for record in sorted(journal, key=lambda step: step.seq):
+    records = sorted(journal, key=lambda step: step.seq)
+    for record in records:
         if not record.status.final:
             open_steps[record.step_key] = record
         else:
             _replay(course, record)
-    _settle_ready(course, open_steps)
+    if records:
+        _settle_ready(course, open_steps)
     return course, open_steps
 
 

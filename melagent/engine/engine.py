@@ -14,7 +14,7 @@ from melagent.domain.work import Entry, NewRun, RunEnd
 from melagent.engine import metrics
 from melagent.engine.desk import Desk
 from melagent.engine.lifecycle.cancel import cancel, cancel_children
-from melagent.engine.lifecycle.claim import claim, load, steps_after
+from melagent.engine.lifecycle.claim import claim, load, read_variables, recorded, steps_after
 from melagent.engine.lifecycle.copy import copy
 from melagent.engine.lifecycle.hold import Extended, Holder, give_back, release_workers
 from melagent.engine.lifecycle.pause import pause, resume
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from melagent.broker import Broker
     from melagent.domain.run import StepRecord
+    from melagent.domain.variables import Wanted
     from melagent.domain.work import Copy, Final, Message, WorkItem
     from melagent.engine.slots import Slots
     from melagent.store.pool import Pool
@@ -231,6 +232,14 @@ class Engine:
     async def steps_after(self, run_id: UUID, seq: int, limit: int) -> list[tuple[StepRecord, bytes | None]]:
         """Recorded steps after a `seq`; where an output is a large value, its hash stands for it."""
         return await steps_after(self.pool, run_id, seq, limit)
+
+    async def recorded(self, run_id: UUID, seq: int) -> StepRecord:
+        """The step that was recorded under a `seq`, with its output however large."""
+        return await recorded(self.pool, run_id, seq)
+
+    async def variables(self, workflow_id: UUID | None, wanted: Wanted) -> dict[str, bytes]:
+        """The JSON text of variables that a run of a workflow sees, by key. TooLarge above 16 MiB in all."""
+        return await read_variables(self.pool, workflow_id, wanted)
 
     async def extend(self, leases: Mapping[UUID, UUID]) -> Extended:
         """Keep leases, given by run, for another lease time; calls of many workers share a statement."""

@@ -9,6 +9,7 @@ client from `World`. Where the run stands is the `Course`, what it waits for the
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ from melagent.domain.definition import OnInterrupted
 from melagent.domain.loops import DONE_HANDLE, LOOP_TYPE
 from melagent.domain.requirement import requirement
 from melagent.domain.run import RunStatus, StepRecord, StepStatus
+from melagent.domain.variables import RUN
 from melagent.domain.work import TIMED_OUT, Settle, WorkItem
 from melagent.engine.attempt import Attempt, Ended, Interrupted
 from melagent.engine.children import Children, given_item
@@ -28,6 +30,7 @@ from melagent.engine.journal import Journal, Sink
 from melagent.engine.open_steps import OpenSteps
 from melagent.engine.run_limits import beyond_limit, exceeded
 from melagent.engine.values import MAX_VALUE_BYTES
+from melagent.engine.variables import Variables
 from melagent.engine.waits import Waits
 from melagent.errors import LeaseLost
 from melagent.sdk import NodeError, RunInfo
@@ -75,11 +78,14 @@ class Executor:
             version_id=str(item.version_id),
             demo_url=world.demo_url,
         )
-        self._view = View(self._course, version, item, info, outer)
-        self._waits = Waits(item.inbox)
+        self._variables = Variables(item, version, sink)
+        self._view = View(self._course, version, item, info, outer, self._variables)
+        self._stir = asyncio.Event()
+        self._waits = Waits(item.inbox, self._stir)
         self._open = OpenSteps(self._course, open_steps, self._waits, self._journal, world.clock)
         self._children = Children(item, sink, self._view)
         self._running: dict[asyncio.Task[Ended], Place] = {}
+        self._ended: deque[asyncio.Task[Ended]] = deque()
         self._attempts: dict[str, Attempt] = {}
         self._elsewhere: list[Place] = []
         self._draining = False
@@ -153,11 +159,12 @@ class Executor:
             if settle is not None:
                 return settle
             if self._running:
-                settle = await self._next_outcome()
+                await self._news()
+                settle = self._take_in_outcomes()
             elif not self._course.ready or self._stopping:
                 settle = self._stop()
                 if settle is None:
-                    await asyncio.sleep(max(0.0, self._open.seconds_to_timer() or 0.0))
+                    await self._news()
             if settle is not None:
                 return settle
             self._take_in_messages()
@@ -197,7 +204,7 @@ class Executor:
                 self._elsewhere.append(place)
                 continue
             if ready or self._running or self._open.timers:
-                self._running[asyncio.create_task(self._attempt(place))] = place
+                self._start(place)
                 continue
             try:
                 settle = self._apply(place, await self._attempt(place))
@@ -212,6 +219,15 @@ class Executor:
                 await asyncio.sleep(0)
                 slice_end = clock() + SLICE_SECONDS
         return None
+
+    def _start(self, place: Place) -> None:
+        task = asyncio.create_task(self._attempt(place))
+        task.add_done_callback(self._note_end)
+        self._running[task] = place
+
+    def _note_end(self, task: asyncio.Task[Ended]) -> None:
+        self._ended.append(task)
+        self._stir.set()
 
     def _may_run(self, place: Place) -> bool:
         return self._offered.issuperset(self._compiled(place).node.labels)
@@ -250,14 +266,22 @@ class Executor:
         context = Context(scope, self._world, number, received)
         return Attempt(self._compiled(place), context, scope, self._world.clock, self._children.of_call)
 
-    async def _next_outcome(self) -> Settle | None:
+    async def _news(self) -> None:
+        """Return when a node has ended, a message has come, or a timer is due."""
         seconds = self._open.seconds_to_timer()
-        waiting: list[asyncio.Future[Any]] = [*self._running, *self._waits.coming()]
-        timeout = None if seconds is None else max(0.0, seconds)
-        done, _ = await asyncio.wait(waiting, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+        try:
+            async with asyncio.timeout(None if seconds is None else max(0.0, seconds)):
+                await self._stir.wait()
+        except TimeoutError:
+            return
+        self._stir.clear()
+
+    def _take_in_outcomes(self) -> Settle | None:
         settle = None
-        for task in [task for task in self._running if task in done]:
-            place = self._running.pop(task)
+        while self._ended:
+            task = self._ended.popleft()
+            if (place := self._running.pop(task, None)) is None:
+                continue  # it was stopped
             try:
                 end = self._apply(place, task.result())
             except Interrupted:
@@ -269,7 +293,9 @@ class Executor:
     def _apply(self, place: Place, ended: Ended) -> Settle | None:
         """Take in an outcome: record it, set a timer, wait, or let the course go on."""
         key, taken = place.key, self._waits.taken(place.key)
-        if (problem := exceeded(self._journal, ended.record)) is not None:
+        if ended.command is not None and ended.command.command.scope == RUN:
+            ended = ended.led_to(self._variables.execute(ended.record, ended.command))
+        if not ended.recorded and (problem := exceeded(self._journal, ended.record)) is not None:
             ended = beyond_limit(ended.record, problem)
         record = ended.record
         compiled = self._compiled(place)
@@ -278,7 +304,13 @@ class Executor:
             return None
         self._open.records.pop(key, None)
         derived = self._is_entry(place) and not compiled.effects and record.status is StepStatus.COMPLETED
-        record = self._journal.record(record, derived=derived, taken=taken, starts=ended.starts)
+        if not ended.recorded:
+            record = self._journal.record(
+                record, derived=derived, taken=taken, starts=ended.starts, command=ended.command
+            )
+        if ended.command is not None:
+            self._running[asyncio.create_task(self._executed(ended))] = place
+            return None
         if ended.opens:
             self._course.open(place, record)
             return None
@@ -289,6 +321,10 @@ class Executor:
         if ended.settle is None and compiled.prompt and (self._course.ready or self._running):
             self._journal.flush()
         return ended.settle
+
+    async def _executed(self, ended: Ended) -> Ended:
+        """What the command of a step has led to, which is known when its record is durable."""
+        return ended.led_to(await self._journal.written(ended.record), recorded=True)
 
     def _is_entry(self, place: Place) -> bool:
         return place.plan is self._course.top and place.node == place.plan.entry

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from uuid import UUID
 
+    from melagent.domain.commands import StepCommand
+    from melagent.domain.variables import Wanted
+
 FLUSH_SECONDS = 1.0
 """Recorded steps become durable at the latest after this time, even when nothing waits for them."""
 
@@ -32,14 +35,21 @@ class Sink(Protocol):
     async def child(self, call: ChildCall) -> NewRun:
         """The run that a call would start; nothing is started yet. Raises MelError when it cannot be."""
 
+    async def recorded(self, run_id: UUID, seq: int) -> StepRecord:
+        """The step that a run has recorded under a `seq`. Raises MelError."""
+
+    async def variables(self, run_id: UUID, workflow_id: UUID | None, wanted: Wanted) -> dict[str, bytes]:
+        """The JSON text of variables that a run of a workflow sees, by key. Raises MelError."""
+
 
 @dataclass(slots=True)
 class Kept:
-    """A step that is not written yet, with the children that start and the messages that are taken together with it."""
+    """A step that is not written yet, with the children, messages and commands that go together with it."""
 
     step: StepRecord
     starts: tuple[NewRun, ...] = ()
     taken: tuple[int, ...] = ()
+    commands: tuple[StepCommand, ...] = ()
 
 
 class Journal:
@@ -70,12 +80,19 @@ class Journal:
         return self._step_seq
 
     def record(
-        self, step: StepRecord, *, derived: bool = False, taken: int | None = None, starts: NewRun | None = None
+        self,
+        step: StepRecord,
+        *,
+        derived: bool = False,
+        taken: int | None = None,
+        starts: NewRun | None = None,
+        command: StepCommand | None = None,
     ) -> StepRecord:
         """Take in a step; the record as it will be stored. A later record of the same step replaces an earlier one.
 
         A `derived` step follows from what is durable already, so nothing has to wait for its own record. Together with
-        the step a message is `taken` from the inbox, and a child starts.
+        the step a message is `taken` from the inbox, a child starts, and a command is executed, whose result is in the
+        record only when it is `written`.
         """
         step.seq = self._step_seq
         self._step_seq += 1
@@ -85,7 +102,9 @@ class Journal:
             kept.starts += (starts,)
         if taken is not None:
             kept.taken += (taken,)
-        self._owing = self._owing or not derived
+        if command is not None:
+            kept.commands += (command,)
+        self._owing = self._owing or not derived or command is not None
         self.size += _size(step)
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(FLUSH_SECONDS, self.flush)
@@ -110,6 +129,13 @@ class Journal:
             if self._writing is not None:
                 await asyncio.shield(self._writing)
             self._raise_if_lost()
+
+    async def written(self, step: StepRecord) -> StepRecord:
+        """A step as it was stored, with the result of its command; returns when that is durable."""
+        await self.durable()
+        stored = await self._sink.recorded(self._run_id, step.seq)
+        self.size += _size(stored)
+        return stored
 
     async def settle(self, settle: Settle) -> None:
         """Write what has gathered together with the end of the lease, after the write under way."""
@@ -172,6 +198,7 @@ class Journal:
             settle,
             tuple(start for one in kept for start in one.starts),
             (*dropped, *(message for one in kept for message in one.taken)),
+            tuple(command for one in kept for command in one.commands),
         )
         try:
             verdict = await self._sink.submit(entry)

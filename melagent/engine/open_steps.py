@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
-from operator import itemgetter
+from heapq import heappop, heappush
 from typing import TYPE_CHECKING
 
 from melagent.domain.run import RunStatus, StepRecord, StepStatus
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 PARK_SECONDS = 4.9
 """A run whose next timer is this far away gives its place back. The promise is 5 s; the rest of it is the time that
 passes between a node's answer and the decision."""
-
 
 MOMENT_SECONDS = 0.1
 """A wait that is over so soon is waited for in place; parking would take as long."""
@@ -46,6 +45,7 @@ class OpenSteps:
     ) -> None:
         self.records = records
         self.timers: dict[str, tuple[float, Place | None, StepRecord]] = {}
+        self._by_time: list[tuple[float, str]] = []
         self._course = course
         self._waits = waits
         self._journal = journal
@@ -57,7 +57,7 @@ class OpenSteps:
         """
         record, key = ended.record, place.key
         if record.due_in is not None:
-            self.timers[key] = (asyncio.get_running_loop().time() + record.due_in, place, record)
+            self._set_timer(key, record.due_in, place, record)
         if record.status is StepStatus.WAITING:
             self._waits.add(key, place, record)
         noticed = noticed or taken is not None or record.status is not StepStatus.SLEEPING
@@ -73,11 +73,10 @@ class OpenSteps:
 
     def resume(self) -> None:
         """Go on with what the journal says: set the timers, wait for messages, see to what was interrupted."""
-        now = asyncio.get_running_loop().time()
         for key, record in self.records.items():
-            place = self._place_of(record)
+            place = self._course.place_of(record)
             if record.due_in is not None:
-                self.timers[key] = (now + record.due_in, place, record)
+                self._set_timer(key, record.due_in, place, record)
             if record.status is StepStatus.WAITING:
                 self._waits.add(key, place, record)
             elif record.status is StepStatus.RUNNING and place is not None:
@@ -85,8 +84,8 @@ class OpenSteps:
 
     def fire_timers(self) -> None:
         """Let the steps go on whose time has come."""
-        now = asyncio.get_running_loop().time()
-        for key in [key for key, (due, _, _) in self.timers.items() if due <= now]:
+        while (seconds := self.seconds_to_timer()) is not None and seconds <= 0:
+            _, key = heappop(self._by_time)
             _, place, record = self.timers.pop(key)
             if place is None:
                 continue
@@ -99,9 +98,10 @@ class OpenSteps:
             self._course.ready.append(place)
 
     def seconds_to_timer(self) -> float | None:
-        if not self.timers:
-            return None
-        return min(due for due, _, _ in self.timers.values()) - asyncio.get_running_loop().time()
+        """Until the next step goes on; null when none has a time."""
+        while self._by_time and not self._is_set(*self._by_time[0]):
+            heappop(self._by_time)
+        return self._by_time[0][0] - asyncio.get_running_loop().time() if self._by_time else None
 
     def park(self) -> Settle | None:
         """How the lease of a run ends that has nothing to do but these; null when one of them goes on in a moment.
@@ -117,7 +117,7 @@ class OpenSteps:
         return None
 
     def _worth_parking(self) -> float:
-        _, _, earliest = min(self.timers.values(), key=itemgetter(0))
+        _, _, earliest = self.timers[self._by_time[0][1]]
         return MOMENT_SECONDS if earliest.status is StepStatus.WAITING else PARK_SECONDS
 
     def close(self, attempts: dict[str, Attempt], which: Callable[[Place | None, StepRecord], bool]) -> None:
@@ -135,7 +135,7 @@ class OpenSteps:
             self._journal.record(replace(record, status=StepStatus.CANCELLED, output=None, due_in=None, finished_at=at))
 
     def _all(self, attempts: Mapping[str, Attempt]) -> dict[str, tuple[Place | None, StepRecord]]:
-        found = {key: (self._place_of(record), record) for key, record in self.records.items()}
+        found = {key: (self._course.place_of(record), record) for key, record in self.records.items()}
         found |= {key: (place, record) for key, (_, place, record) in self.timers.items()}
         return found | {key: (attempt.scope.place, attempt.begun()) for key, attempt in attempts.items()}
 
@@ -145,9 +145,12 @@ class OpenSteps:
         self.records.pop(place.key, None)
         self._course.advance(place, self._journal.record(awake))
 
-    def _place_of(self, record: StepRecord) -> Place | None:
-        for plan in self._course.plans():
-            node = plan.graph.index.get(record.node_id)
-            if node is not None and (place := plan.place(node)).key == record.step_key:
-                return place
-        return None
+    def _set_timer(self, key: str, seconds: float, place: Place | None, record: StepRecord) -> None:
+        due = asyncio.get_running_loop().time() + seconds
+        self.timers[key] = (due, place, record)
+        heappush(self._by_time, (due, key))
+
+    def _is_set(self, due: float, key: str) -> bool:
+        """Whether a timer still stands: it may have been set anew, or taken away."""
+        timer = self.timers.get(key)
+        return timer is not None and timer[0] == due

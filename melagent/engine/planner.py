@@ -43,20 +43,21 @@ class Plan:
         self.done: list[StepRecord | None] = [None] * len(graph.node_ids)
         self.skipped: set[int] = set()
         self.ready: list[int] = [self.entry]
-        self._open_inputs = [len(edges) for edges in graph.incoming]
+        self._open_inputs = list(graph.inputs)
         self._taken = [False] * len(graph.edges)
-        roots = [n for n, edges in enumerate(graph.incoming) if not edges and n != self.entry]
-        for node in roots:
-            self._skip(node)
+        for node in graph.roots:
+            if node != self.entry:
+                self._skip(node)
 
     def advance(self, node: int, record: StepRecord) -> None:
         """Take in the final record of a node; nodes that become ready are appended to `ready`."""
         self.done[node] = record
         self.undone -= 1
-        if record.status is StepStatus.FAILED and record.handle is None:
+        handle, edges = record.handle, self.graph.edges
+        if handle is None and record.status is StepStatus.FAILED:
             self.failure = self.failure or record
         for edge in self.graph.outgoing[node]:
-            self._decide(edge, taken=self.graph.edges[edge].source_handle == record.handle)
+            self._decide(edge, taken=edges[edge].source_handle == handle)
 
     def live_inputs(self, node: int) -> list[int]:
         """The nodes whose output reaches `node`, in edge order; one that is connected twice is listed twice."""
@@ -76,7 +77,7 @@ class Plan:
         self._taken[edge] = taken
         self._open_inputs[target] -= 1
         if self._open_inputs[target] == 0:
-            if any(self._taken[incoming] for incoming in self.graph.incoming[target]):
+            if taken or any(self._taken[incoming] for incoming in self.graph.incoming[target]):
                 self._make_ready(target)
             else:
                 self._skip(target)

@@ -19,6 +19,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validato
 from melagent.domain.definition import Label
 from melagent.domain.requirement import MAX_LENGTH
 from melagent.domain.run import RunStatus, StepStatus
+from melagent.domain.variables import KEY_PATTERN, VariableOperation
 
 VERSION = 1
 
@@ -239,6 +240,23 @@ class InboxAnswer(Message):
     messages: tuple[MessageOf, ...] = ()
 
 
+class CommandOf(Message):
+    """A change of a variable, of the run's own workflow or a global one; the step's output becomes its result.
+
+    The step is completed, and part of the same entry. When the change is refused it fails, and the run goes on at the
+    output `handle_refused` if there is one.
+    """
+
+    step_key: str = Field(min_length=1, max_length=300)
+    scope: Literal["workflow", "global"]
+    key: str = Field(pattern=KEY_PATTERN)
+    operation: VariableOperation
+    value: Value | None = None
+    expected: Value | None = None
+    amount: int | Annotated[float, Field(allow_inf_nan=False)] = 1
+    handle_refused: str | None = Field(default=None, max_length=100)
+
+
 class EntryOf(Message):
     """One write of one run. `(lease, seq)` names it: sent again, it is answered as the first time."""
 
@@ -248,7 +266,7 @@ class EntryOf(Message):
     steps: tuple[Step, ...] = ()
     starts: tuple[CallOf, ...] = Field(default=(), max_length=MAX_ENTRIES)
     taken: tuple[int, ...] = Field(default=(), max_length=100_000)
-    commands: tuple[dict[str, Any], ...] = ()
+    commands: tuple[CommandOf, ...] = Field(default=(), max_length=MAX_ENTRIES)
     settle: SettleWith | None = None
 
 
@@ -270,7 +288,7 @@ class CompleteCall(Message):
     steps: tuple[Step, ...] = ()
     starts: tuple[CallOf, ...] = Field(default=(), max_length=MAX_ENTRIES)
     taken: tuple[int, ...] = Field(default=(), max_length=100_000)
-    commands: tuple[dict[str, Any], ...] = ()
+    commands: tuple[CommandOf, ...] = Field(default=(), max_length=MAX_ENTRIES)
     settle: SettleWith | None = None
 
 
@@ -292,11 +310,20 @@ class JournalAnswer(Message):
 
 
 class JournalPage(Message):
-    """GET /api/workers/{id}/journal/{run_id}?after=N: recorded steps by `seq`; `more` says to ask again."""
+    """GET /api/workers/{id}/journal/{run_id}?after=N&limit=N: recorded steps by `seq`; `more` says to ask again."""
 
     steps: tuple[Step, ...]
     more: bool = False
     now: AwareDatetime
+
+
+class VariablesAnswer(Message):
+    """GET /api/workers/{id}/variables/{run_id}?keys=&prefix=&scope=: variables that the run sees, as JSON text by key.
+
+    `keys` are joined by commas; without it any variable is meant, without `scope` the workflow's and the global ones.
+    """
+
+    variables: dict[str, str] = Field(default_factory=dict)
 
 
 class LiveEvent(Message):

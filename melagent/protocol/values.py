@@ -7,6 +7,7 @@ Large values are not in the messages: whoever sends asks `large_values` what to 
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -14,8 +15,10 @@ from typing import TYPE_CHECKING
 import orjson
 from pydantic import TypeAdapter
 
+from melagent.domain.commands import StepCommand
 from melagent.domain.links import Links
-from melagent.domain.run import RunStatus, StepRecord, Trigger
+from melagent.domain.run import RunStatus, StepRecord, StepStatus, Trigger
+from melagent.domain.variables import ABSENT, GLOBAL, VariableCommand
 from melagent.domain.work import Caller, ChildCall, Entry, NewRun, Parent, Settle, WorkItem
 from melagent.domain.work import Message as InboxMessage
 from melagent.errors import BadRequest
@@ -23,6 +26,7 @@ from melagent.protocol.messages import (
     INLINE_BYTES,
     SETTLE_STATUS,
     CallOf,
+    CommandOf,
     EntryOf,
     Item,
     MessageOf,
@@ -65,6 +69,7 @@ def text_of(value: Value | None, fetched: Fetched = NOTHING) -> bytes | None:
 def values_in(entry: EntryOf) -> Iterator[Value]:
     """The values that an entry mentions by hash."""
     outputs = [*(step.output for step in entry.steps), *(start.input for start in entry.starts)]
+    outputs += [value for command in entry.commands for value in (command.value, command.expected)]
     if entry.settle is not None:
         outputs.append(entry.settle.output)
     return (value for value in outputs if value is not None and value.hash is not None)
@@ -78,6 +83,7 @@ def large_values(entry: Entry) -> dict[str, bytes]:
 
 def _outputs(entry: Entry) -> Iterator[bytes]:
     outputs = [*(step.output for step in entry.steps), *(start.input for start in entry.starts)]
+    outputs += [value for each in entry.commands for value in (each.command.value, each.command.expected)]
     if entry.settle is not None:
         outputs.append(entry.settle.output)
     return (output for output in outputs if output is not None)
@@ -134,7 +140,7 @@ def entry_message(entry: Entry) -> EntryOf:
         steps=tuple(step_message(step) for step in entry.steps),
         starts=tuple(_start_message(run, run.parent) for run in entry.starts if run.parent),
         taken=entry.taken,
-        commands=(),
+        commands=tuple(map(_command_message, entry.commands)),
         settle=_settle_message(entry.settle) if entry.settle else None,
     )
 
@@ -197,6 +203,35 @@ def inbox_message(message: MessageOf, fetched: Fetched = NOTHING) -> InboxMessag
     return InboxMessage(message.id, message.topic, value, message.child_id, message.status, message.error)
 
 
+def _command_message(step_command: StepCommand) -> CommandOf:
+    command = step_command.command
+    return CommandOf.model_construct(
+        step_key=step_command.step_key,
+        scope="global" if command.scope == GLOBAL else "workflow",
+        key=command.key,
+        operation=command.operation,
+        value=value_of(command.value),
+        expected=value_of(command.expected),
+        amount=command.amount,
+        handle_refused=step_command.handle_refused,
+    )
+
+
+def step_command(message: CommandOf, workflow_id: UUID | None, fetched: Fetched = NOTHING) -> StepCommand:
+    """The command of a run of this workflow. KeyError when it mentions a value that was not fetched; BadRequest."""
+    if message.scope != GLOBAL and workflow_id is None:
+        raise BadRequest("The run belongs to no workflow, so there are no variables of its workflow.")
+    command = VariableCommand(
+        GLOBAL if message.scope == GLOBAL else str(workflow_id),
+        message.key,
+        message.operation,
+        value=text_of(message.value, fetched) or ABSENT,
+        expected=text_of(message.expected, fetched) or ABSENT,
+        amount=message.amount,
+    )
+    return StepCommand(message.step_key, command, message.handle_refused)
+
+
 def _settle_message(settle: Settle) -> SettleWith:
     return SettleWith.model_construct(
         status=SETTLE_WORD[settle.status],
@@ -209,21 +244,31 @@ def _settle_message(settle: Settle) -> SettleWith:
     )
 
 
-def entry_of(message: EntryOf, sent_at: datetime, fetched: Fetched = NOTHING, starts: tuple[NewRun, ...] = ()) -> Entry:
-    """The entry of a message, with the runs that it starts. KeyError when it mentions a value that was not fetched.
+def entry_of(
+    message: EntryOf,
+    sent_at: datetime,
+    fetched: Fetched = NOTHING,
+    starts: tuple[NewRun, ...] = (),
+    commands: tuple[StepCommand, ...] = (),
+) -> Entry:
+    """The entry of a message, with the runs and commands in it. KeyError when it mentions a value that was not fetched.
 
     Raises BadRequest for an entry that nobody could record, or read afterwards: two of its steps have the same key, a
-    time lies outside the calendar by our clock, or a value is not JSON. Looking at a large value takes a while.
+    command has no step, a time lies outside the calendar by our clock, or a value is not JSON. Looking at a large value
+    takes a while.
     """
     if len({step.step_key for step in message.steps}) < len(message.steps):
         raise BadRequest("Two steps of the entry have the same `step_key`.")
+    completed = [step.step_key for step in message.steps if step.status is StepStatus.COMPLETED]
+    if not Counter(command.step_key for command in commands) <= Counter(completed):
+        raise BadRequest("Each command needs a completed step of its own in the entry.")
     try:
         shift = datetime.now(UTC) - sent_at
         steps = tuple(step_record(step, shift, fetched) for step in message.steps)
     except OverflowError:
         raise BadRequest("The times of the steps are too far from `sent_at`.") from None
     settle = _settle(message.settle, fetched) if message.settle else None
-    entry = Entry(message.run_id, message.lease, message.seq, steps, settle, starts, message.taken)
+    entry = Entry(message.run_id, message.lease, message.seq, steps, settle, starts, message.taken, commands)
     _check_values(entry)
     return entry
 

@@ -12,24 +12,30 @@ FACTOR = "|_factor"
 
 _NOTHING = Token("mark", "", 0, 0)
 _STEP_NAMES = ("steps", "inputs")
+_SHARED = "vars"
 _OPERATORS = ["+", "-", "*", "/", "//", "%", "~", "**", "==", "!=", "<", ">", "<=", ">=", ",", ":", "=", ")", "]", "}"]
 _ENDS_OPERAND = frozenset([*_OPERATORS, "and", "or", "not", "in", "is", "if", "else"])
 
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """The names in an expression by their use. `steps` are the ids in `steps.<id>`, `inputs["<id>"]` and the like."""
+    """The names in an expression by their use. `steps` are the ids in `steps.<id>`, `inputs["<id>"]` and the like.
+
+    `shared` are the keys in `vars.<key>` and `vars["<key>"]`; null when it may look at any, as in `vars[input.key]`.
+    """
 
     variables: frozenset[str]
     steps: frozenset[str]
     filters: frozenset[str]
     tests: frozenset[str]
     functions: frozenset[str]
+    shared: frozenset[str] | None
 
 
 def names_of(tokens: tuple[Token, ...], source: str) -> Names:
     """Sort the names. Raises ExpressionError when anything but a name is called: values have no methods."""
     variables, steps, filters, tests, functions = set(), set(), set(), set(), set()
+    shared: set[str | None] = set()
     for index, token in enumerate(tokens):
         before, after = _at(tokens, index - 1), _at(tokens, index + 1)
         if token.text == "(" and (before.text in (")", "]", "}") or before.kind in ("text", "number")):
@@ -48,7 +54,12 @@ def names_of(tokens: tuple[Token, ...], source: str) -> Names:
         else:
             variables.add(token.text)
             steps.update(_step(token, after, _at(tokens, index + 2)))
-    return Names(*map(frozenset, (variables, steps, filters, tests, functions)))
+            if token.text == _SHARED:
+                shared.add(_key(after, _at(tokens, index + 2), _at(tokens, index + 3)))
+    known = None if None in shared else frozenset(key for key in shared if key is not None)
+    return Names(
+        frozenset(variables), frozenset(steps), frozenset(filters), frozenset(tests), frozenset(functions), known
+    )
 
 
 def _at(tokens: tuple[Token, ...], index: int) -> Token:
@@ -61,6 +72,15 @@ def _step(token: Token, mark: Token, key: Token) -> set[str]:
     if token.text in _STEP_NAMES and mark.text == "[" and key.kind == "text":
         return {key.text[1:-1]}
     return set()
+
+
+def _key(mark: Token, key: Token, end: Token) -> str | None:
+    """What is looked up in `vars`; null when only the run can tell."""
+    if mark.text == "." and key.kind == "name":
+        return key.text
+    if mark.text == "[" and key.kind == "text" and end.text == "]" and "\\" not in key.text:
+        return key.text[1:-1]
+    return None
 
 
 def guarded(tokens: tuple[Token, ...], source: str) -> str:

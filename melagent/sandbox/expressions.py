@@ -24,7 +24,18 @@ from melagent.sandbox.templates import compile_template
 if TYPE_CHECKING:
     from melagent.sandbox.values import Json
 
-__all__ = ["ExpressionError", "Template", "check", "compile_config", "evaluate", "is_template", "references", "render"]
+__all__ = [
+    "ExpressionError",
+    "Template",
+    "check",
+    "compile_config",
+    "evaluate",
+    "fill",
+    "is_template",
+    "references",
+    "render",
+    "variables",
+]
 
 
 def is_template(text: str) -> bool:
@@ -41,6 +52,11 @@ def render(template: str, scope: Mapping[str, Json]) -> str:
     return compile_template(template).render(scope)
 
 
+def fill(template: str, scope: Mapping[str, Json]) -> Json:
+    """What a parameter with this text becomes: a value when it is exactly one `{{ expression }}`, else a text."""
+    return _filled(compile_template(template), scope)
+
+
 def check(source: str, *, expression: bool = False) -> str | None:
     """What is wrong with a template (or an expression): syntax, or an unknown filter, test or function."""
     try:
@@ -52,6 +68,12 @@ def check(source: str, *, expression: bool = False) -> str | None:
 def references(source: str, *, expression: bool = False) -> frozenset[str]:
     """Ids of the nodes whose steps a template (or an expression) names. Raises ExpressionError when it is malformed."""
     return frozenset().union(*(part.names.steps for part in _expressions(source, expression)))
+
+
+def variables(source: str, *, expression: bool = False) -> frozenset[str] | None:
+    """The keys of the variables that a template (or an expression) looks at; null for any. Raises ExpressionError."""
+    found = [part.names.shared for part in _expressions(source, expression)]
+    return None if None in found else frozenset().union(*filter(None, found))
 
 
 def _expressions(source: str, expression: bool) -> tuple[Expression, ...]:
@@ -112,7 +134,7 @@ def _compile_text(source: str, path: str) -> Text:
 def _render(value: Json, scope: Mapping[str, Json], path: str) -> Json:
     if isinstance(value, Text):
         try:
-            return value.render(scope) if value.single is None else value.single.evaluate(scope)
+            return _filled(value, scope)
         except ExpressionError as error:
             raise error.within(path) from None
     if isinstance(value, dict):
@@ -120,6 +142,10 @@ def _render(value: Json, scope: Mapping[str, Json], path: str) -> Json:
     if isinstance(value, list):
         return [_render(item, scope, f"{path}[{index}]") for index, item in enumerate(value)]
     return value
+
+
+def _filled(text: Text, scope: Mapping[str, Json]) -> Json:
+    return text.render(scope) if text.single is None else text.single.evaluate(scope)
 
 
 def _join(path: str, key: str) -> str:

@@ -26,15 +26,19 @@ _OPENING = {"(": ")", "[": "]", "{": "}"}
 
 
 class ExpressionError(Exception):
-    """An expression or template is wrong, or could not be evaluated. `message` is one short sentence with the place."""
+    """An expression or template is wrong, or could not be evaluated. `message` is one short sentence with the place.
 
-    def __init__(self, message: str) -> None:
+    `place` is its line and column, where they are known.
+    """
+
+    def __init__(self, message: str, place: tuple[int, int] | None = None) -> None:
         super().__init__(message)
         self.message = message
+        self.place = place
 
     def within(self, path: str) -> ExpressionError:
         """The same error, naming the parameter in which it occurred."""
-        return ExpressionError(f"{path}: {self.message}")
+        return ExpressionError(f"{path}: {self.message}", self.place)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +64,7 @@ def error_at(message: str, source: str, offset: int) -> ExpressionError:
     """An error that names line and column, both counted from 1."""
     line = source.count("\n", 0, offset) + 1
     column = offset - source.rfind("\n", 0, offset)
-    return ExpressionError(f"{message} (line {line}, column {column})")
+    return ExpressionError(f"{message} (line {line}, column {column})", (line, column))
 
 
 def tokenize(source: str) -> tuple[Token, ...]:

@@ -21,7 +21,7 @@ from melagent.engine.batch import Batcher
 from melagent.engine.values import MAX_RUN_BYTES, MAX_VALUE_BYTES
 from melagent.errors import Conflict, Forbidden, LeaseLost, NotFound, Problem, TooLarge, Unprocessable
 from melagent.loop import Loop
-from melagent.protocol.values import NOTHING, child_call
+from melagent.protocol.values import NOTHING, child_call, step_command
 from melagent.services.calls import Calls
 from melagent.services.memory import BriefMemory
 from melagent.services.workflows import found
@@ -33,7 +33,9 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
     from uuid import UUID
 
-    from melagent.domain.work import NewRun
+    from melagent.domain.commands import StepCommand
+    from melagent.domain.variables import Wanted
+    from melagent.domain.work import Caller, NewRun
     from melagent.engine.engine import Engine
     from melagent.engine.lifecycle.hold import Extended
     from melagent.protocol.messages import CallOf, EntryOf, Registration
@@ -172,13 +174,22 @@ class Workers:
 
     async def child(self, run_id: UUID, call: CallOf, fetched: Fetched = NOTHING) -> NewRun:
         """The run that a call of this run would start; the errors of `Calls.resolve`."""
-        async with self._pool.acquire() as conn:
-            caller, depth = found(await runs.caller(conn, run_id), "run")
+        caller, depth = await self._caller(run_id)
         return await self._calls.resolve(child_call(call, run_id, caller, depth + 1, fetched))
 
     async def starts(self, message: EntryOf, fetched: Fetched) -> tuple[NewRun, ...]:
         """The runs that an entry starts. What a worker says of them is looked up anew: it may be any worker."""
         return tuple([await self.child(message.run_id, call, fetched) for call in message.starts])
+
+    async def commands(self, message: EntryOf, fetched: Fetched) -> tuple[StepCommand, ...]:
+        """The commands of an entry. A worker cannot say which workflow's variables it means: they are the run's."""
+        caller, _ = await self._caller(message.run_id)
+        return tuple(step_command(command, caller.workflow_id, fetched) for command in message.commands)
+
+    async def variables(self, run_id: UUID, wanted: Wanted) -> dict[str, bytes]:
+        """Variables that a run sees. TooLarge above 16 MiB in all."""
+        caller, _ = await self._caller(run_id)
+        return await self._engine.variables(caller.workflow_id, wanted)
 
     async def check_version(self, session: Session, version_id: UUID) -> None:
         """Raises Forbidden unless the worker holds a run of this version."""
@@ -220,6 +231,10 @@ class Workers:
     async def drop_parts(self, run_id: UUID, digests: Collection[bytes]) -> None:
         async with self._pool.acquire() as conn:
             await parts.drop(conn, run_id, digests)
+
+    async def _caller(self, run_id: UUID) -> tuple[Caller, int]:
+        async with self._pool.acquire() as conn:
+            return found(await runs.caller(conn, run_id), "run")
 
     async def one_pass(self) -> float | None:
         """Note who was heard of since the last pass, for all of them in one statement; and forget what is long over.

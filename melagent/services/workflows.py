@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from melagent.errors import Conflict, DraftBehind, NotFound
 from melagent.services.definitions import encode
-from melagent.store import drafts, runs, triggers, variables, workflows
+from melagent.store import drafts, pinned, runs, triggers, variables, workflows
 from melagent.store.ids import new_id
 from melagent.store.pool import MAY_PASS, transaction
 
@@ -71,7 +71,8 @@ async def update(
 
 
 async def delete(pool: Pool, engine: Engine, workflow_id: UUID, *, cancel_runs: bool) -> None:
-    """Take a workflow out of sight, disarm its triggers, delete its variables; the history of its runs stays.
+    """Take a workflow out of sight, disarm its triggers, delete its variables and pinned data; the history of its
+    runs stays.
 
     Runs in flight are cancelled when asked for; otherwise they are a Conflict. Another instance may still know a
     webhook of the workflow for a second: a run that it starts within that time goes on.
@@ -85,6 +86,7 @@ async def delete(pool: Pool, engine: Engine, workflow_id: UUID, *, cancel_runs: 
             raise Conflict("Runs of this workflow are in flight; wait for them or pass cancel_runs=true.")
         await workflows.mark_deleted(conn, workflow_id)
         await triggers.retire(conn, workflow_id)
+        await pinned.keep(conn, workflow_id, ())
     if cancel_runs:
         await _cancel_live(pool, engine, workflow_id)
     with suppress(

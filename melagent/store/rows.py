@@ -104,6 +104,15 @@ class Variable:
 
 
 @dataclass(frozen=True, slots=True)
+class Pinned:
+    """Test data of a node; `value` is JSON text. Without `updated_at` nothing is pinned, and the value is null."""
+
+    node_id: str
+    value: bytes
+    updated_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
 class User:
     """A person, without the password's hash."""
 

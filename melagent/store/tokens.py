@@ -58,6 +58,25 @@ async def list_all(conn: Connection, kind: str | None = None) -> list[Token]:
     return [value_of(Token, row) for row in await conn.fetch(LIST_KEYS, kind)]
 
 
+PAGE_OF_KEYS = """
+SELECT id, kind, role, name, created_at, expires_at, revoked_at, labels FROM tokens
+ WHERE ($1::text IS NULL OR kind = $1) AND id < $2
+ ORDER BY id DESC LIMIT $3
+"""
+
+
+async def page(conn: Connection, kind: str | None, before: UUID, limit: int) -> list[Token]:
+    """The newest tokens older than `before`, of one kind or of all."""
+    return [value_of(Token, row) for row in await conn.fetch(PAGE_OF_KEYS, kind, before, limit)]
+
+
+COUNT_KEYS = "SELECT count(*) FROM tokens WHERE $1::text IS NULL OR kind = $1"
+
+
+async def count(conn: Connection, kind: str | None) -> int:
+    return int(await conn.fetchval(COUNT_KEYS, kind))
+
+
 REVOKE_KEY = "UPDATE tokens SET revoked_at = now() WHERE id = $1 AND revoked_at IS NULL"
 
 

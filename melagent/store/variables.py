@@ -14,6 +14,7 @@ from melagent.domain.variables import (
     NO_VARIABLE,
     Refusal,
     VariableResult,
+    Wanted,
     execute,
     well_named,
 )
@@ -21,7 +22,7 @@ from melagent.errors import TooLarge
 from melagent.store.rows import Variable, value_of
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Sequence
     from uuid import UUID
 
     from melagent.domain.variables import VariableCommand
@@ -32,6 +33,8 @@ Name = tuple[str, str]
 
 PAGE_BYTES = 4 * 1024 * 1024
 """A page ends early when its values are larger than this, after at least one variable."""
+
+EVERYTHING = Wanted()
 
 RUN_BYTES = 16 * 1024 * 1024
 """What the variables that one run is given may have in all."""
@@ -75,21 +78,23 @@ async def find(conn: Connection, scope: str, key: str) -> Variable | None:
 
 
 VARIABLES_OF_RUN = """
-SELECT key, CASE WHEN sum(octet_length(value)) OVER () <= $3 THEN value END AS value
+SELECT key, CASE WHEN sum(octet_length(value)) OVER () <= $4 THEN value END AS value
   FROM variables
- WHERE scope = ANY($1::text[]) AND ($2::text[] IS NULL OR key = ANY($2))
+ WHERE scope = ANY($1::text[]) AND ($2::text[] IS NULL OR key = ANY($2)) AND starts_with(key, $3)
  ORDER BY scope <> 'global', key
 """
 
 
-async def of_run(conn: Connection, workflow_id: UUID | None, keys: Collection[str] | None = None) -> dict[str, bytes]:
-    """The JSON text of the variables that a run of this workflow sees, all of them or only those with these keys.
+async def of_run(conn: Connection, workflow_id: UUID | None, wanted: Wanted = EVERYTHING) -> dict[str, bytes]:
+    """The JSON text of wanted variables as a run of this workflow sees them, but for those of the run itself.
 
     A variable of the workflow hides the global one of the same key. Raises TooLarge above 16 MiB in all, having loaded
     nothing: whoever can, names the keys.
     """
-    scopes = [GLOBAL] if workflow_id is None else [GLOBAL, str(workflow_id)]
-    rows = await conn.fetch(VARIABLES_OF_RUN, scopes, None if keys is None else list(keys), RUN_BYTES)
+    own = [] if workflow_id is None else [str(workflow_id)]
+    scopes = {None: [GLOBAL, *own], GLOBAL: [GLOBAL], "workflow": own}.get(wanted.scope, [])
+    keys = None if wanted.keys is None else list(wanted.keys)
+    rows = await conn.fetch(VARIABLES_OF_RUN, scopes, keys, wanted.prefix, RUN_BYTES)
     if rows and rows[0]["value"] is None:
         raise TooLarge(f"The variables that this run sees have more than {RUN_BYTES:,} bytes in all.")
     return {row["key"]: row["value"] for row in rows}

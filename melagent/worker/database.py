@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from uuid import UUID
 
+    from melagent.domain.run import StepRecord
+    from melagent.domain.variables import Wanted
     from melagent.domain.work import ChildCall, Entry, Message, NewRun, Verdict, WorkItem
     from melagent.engine.engine import Engine
     from melagent.engine.lifecycle.hold import Extended
@@ -52,6 +54,12 @@ class DatabaseSource:
 
     async def child(self, call: ChildCall) -> NewRun:
         return await self._calls.resolve(call)
+
+    async def recorded(self, run_id: UUID, seq: int) -> StepRecord:
+        return await self._engine.recorded(run_id, seq)
+
+    async def variables(self, _run_id: UUID, workflow_id: UUID | None, wanted: Wanted) -> dict[str, bytes]:
+        return await self._engine.variables(workflow_id, wanted)
 
     async def inbox(self, run_id: UUID) -> Sequence[Message]:
         return await self._engine.unread(run_id)

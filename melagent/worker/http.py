@@ -17,7 +17,7 @@ from melagent.domain.definition import Definition
 from melagent.domain.work import NewRun, Verdict
 from melagent.engine.batch import Batcher
 from melagent.engine.lifecycle.hold import Extended
-from melagent.errors import Internal, LeaseLost, MelError, TooLarge, Unavailable
+from melagent.errors import Internal, LeaseLost, MelError, NotFound, TooLarge, Unavailable
 from melagent.protocol import values
 from melagent.protocol.messages import (
     INLINE_BYTES,
@@ -34,6 +34,7 @@ from melagent.protocol.messages import (
     JournalCall,
     JournalPage,
     LiveEvent,
+    VariablesAnswer,
 )
 from melagent.worker.connection import CALL_SECONDS, HeldBack
 
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from melagent.domain.run import StepRecord
+    from melagent.domain.variables import Wanted
     from melagent.domain.work import ChildCall, Entry, WorkItem
     from melagent.domain.work import Message as InboxMessage
     from melagent.engine.live import LiveLine
@@ -65,6 +67,9 @@ JOURNAL_BYTES = 400 * 1024
 
 BEAT_SHARE_OF_LEASE = 0.2
 """How long a heartbeat may take: with heartbeats every third of a lease there is time for two more."""
+
+KEYS_CHARACTERS = 4_000
+"""Names of variables in one call. For more than that all are fetched, as a proxy may refuse an address of 8 KiB."""
 
 RETRY_SECONDS = 0.2
 TELL_SECONDS = 0.2
@@ -187,6 +192,23 @@ class HttpSource:
             scope=call.scope,
         )
 
+    async def recorded(self, run_id: UUID, seq: int) -> StepRecord:
+        for step in (await self._journal_page(run_id, seq - 1, limit=1))[0]:
+            if step.seq == seq:
+                return step
+        raise NotFound(f"The run {run_id} has no step {seq}.")
+
+    async def variables(self, run_id: UUID, _workflow_id: UUID | None, wanted: Wanted) -> dict[str, bytes]:
+        params = {"prefix": wanted.prefix, **({"scope": wanted.scope} if wanted.scope else {})}
+        keys = ",".join(sorted(wanted.keys or ()))
+        if wanted.keys is not None and len(keys) <= KEYS_CHARACTERS:
+            params["keys"] = keys
+        data = await self._connection.call(
+            "GET", f"/variables/{run_id}", params=params, seconds=3 * CALL_SECONDS, patience=self._lease_seconds
+        )
+        found = VariablesAnswer.model_validate_json(data).variables
+        return {key: value.encode() for key, value in found.items() if wanted.includes(key)}
+
     async def inbox(self, run_id: UUID) -> Sequence[InboxMessage]:
         data = await self._connection.call("GET", f"/inbox/{run_id}", patience=self._lease_seconds)
         return [await self._message(run_id, message) for message in InboxAnswer.model_validate_json(data).messages]
@@ -307,15 +329,18 @@ class HttpSource:
         steps: list[StepRecord] = []
         more = True
         while more:
-            after = {"after": str(steps[-1].seq if steps else 0)}
-            answer = await self._connection.call(
-                "GET", f"/journal/{run_id}", params=after, patience=self._lease_seconds
-            )
-            page = JournalPage.model_validate_json(answer)
-            shift = datetime.now(UTC) - page.now
-            steps += [values.step_record(step, shift, await self._outputs(run_id, step)) for step in page.steps]
-            more = page.more
+            page, more = await self._journal_page(run_id, steps[-1].seq if steps else 0)
+            steps += page
         return tuple(steps)
+
+    async def _journal_page(self, run_id: UUID, after: int, limit: int | None = None) -> tuple[list[StepRecord], bool]:
+        """Recorded steps after a `seq`, and whether there are more."""
+        params = {"after": str(after), **({"limit": str(limit)} if limit else {})}
+        answer = await self._connection.call("GET", f"/journal/{run_id}", params=params, patience=self._lease_seconds)
+        page = JournalPage.model_validate_json(answer)
+        shift = datetime.now(UTC) - page.now
+        steps = [values.step_record(step, shift, await self._outputs(run_id, step)) for step in page.steps]
+        return steps, page.more
 
     async def _outputs(self, run_id: UUID, step: Step) -> dict[str, bytes]:
         digest = step.output.hash if step.output is not None else None
@@ -333,8 +358,9 @@ class HttpSource:
 def _size(entry: Entry) -> int:
     """About what an entry needs in a call: large values travel apart."""
     outputs = [*(step.output for step in entry.steps), *(run.input for run in entry.starts)]
+    outputs += [value for each in entry.commands for value in (each.command.value, each.command.expected)]
     if entry.settle is not None:
         outputs.append(entry.settle.output)
     inline = sum(len(output) for output in outputs if output is not None and len(output) <= INLINE_BYTES)
     logs = sum(500 * len(step.logs) for step in entry.steps)
-    return inline + logs + 500 * (len(entry.steps) + len(entry.starts))
+    return inline + logs + 500 * (len(entry.steps) + len(entry.starts) + len(entry.commands))

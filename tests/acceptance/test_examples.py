@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from melagent.store.inbox import send
 from tests import examples
 from tests.acceptance.program import program
 from tests.builders import eventually
@@ -74,8 +73,7 @@ async def test_an_example_that_asks_goes_on_with_the_answer(name, given, signal,
         )
         assert code == 0, errors
         run = await waits_for(server, signal)
-        async with server.database() as conn:
-            assert await send(conn, run["id"], f"signal:{signal}", json.dumps(answer).encode())
+        await server.call("POST", f"/api/workflow-runs/{run['id']}/signals/{signal}", answer)
 
         async def ended() -> Any:
             shown = await server.call("GET", f"/api/workflow-runs/{run['id']}")

@@ -81,6 +81,11 @@ class Lists:
         workflow_id = await self.deploy(hook)
         return str(await self.pool.fetchval("SELECT id FROM triggers WHERE workflow_id = $1", workflow_id))
 
+    async def tokens(self):
+        made = (await self.post("/api/tokens", name="t"))["id"]
+        await self.client.delete(f"/api/tokens/{made}")
+        return made
+
     async def variables(self):
         return (await self.post("/api/variables", scope="global", key=f"k{new_id()}", value=1))["key"]
 
@@ -98,6 +103,7 @@ PATHS = {
     "/api/workflow-runs": ("runs", "id"),
     "/api/workflow-runs/{id}/steps": ("steps", "step_key"),
     "/api/triggers": ("triggers", "id"),
+    "/api/tokens": ("tokens", "id"),
     "/api/variables": ("variables", "key"),
     "/api/workers": ("workers", "id"),
 }

@@ -183,12 +183,92 @@ async def test_one_bad_entry_harms_no_other(remote, pool):
         entry(good, 1, step(), settle=COMPLETED),
         entry(nul, 1, step("nul\x00")),
         entry(missing, 1, step(output={"hash": "0" * 64, "size": 5})),
-        entry(command, 1, commands=[{"type": "set_variable"}]),
+        entry(command, 1, commands=[{"step_key": "no", "scope": "global", "key": "k", "operation": "delete"}]),
     )
     errors = {found["run_id"]: found["error"] for found in answer[1]["rejected"]}
     assert errors == {item["run_id"]: "invalid" for item in (nul, missing, command)}
     assert await place(pool, UUID(good["run_id"])) == ("completed", "nowhere")
     assert len(runs) == 4
+
+
+def command(key="n", **fields):
+    return {"step_key": "count", "scope": "global", "key": key, "operation": "increment", **fields}
+
+
+async def test_commands_change_variables_once_and_their_result_is_in_the_journal(remote, pool):
+    workflow = new_id()
+    run = await free_run(pool, workflow_id=workflow)
+    (item,) = await remote.claim()
+    sent = entry(item, 1, step("count", 1, output=None), commands=[command(scope="workflow", amount=3)])
+    for _ in range(2):
+        assert await remote.journal(sent) == (200, {"rejected": [], "results": [], "items": []})
+    _, page = await remote.call("GET", f"/journal/{run.id}", query={"after": 0, "limit": 1})
+    assert page["steps"][0]["output"]["text"] == ('{"key":"n","scope":"workflow","ok":true,"value":3,"revision":1}')
+    assert page["more"]
+    assert [tuple(row) for row in await pool.fetch("SELECT scope, value FROM variables")] == [(str(workflow), b"3")]
+
+
+async def test_a_worker_changes_no_variable_without_the_lease(remote, pool):
+    await free_run(pool)
+    (item,) = await remote.claim()
+    stolen = entry(item, 1, step("count"), commands=[command()]) | {"lease": str(uuid4())}
+    (rejected,) = (await remote.journal(stolen))[1]["rejected"]
+    assert rejected["error"] == "lease_lost"
+    assert await pool.fetchval("SELECT count(*) FROM variables") == 0
+
+
+async def test_a_worker_cannot_name_another_workflow_s_variables(remote, pool):
+    await free_run(pool, workflow_id=new_id())
+    (item,) = await remote.claim()
+    sent = entry(item, 1, step("count"), commands=[command(scope=str(new_id()))])
+    assert (await remote.journal(sent))[0] == 400
+    await free_run(pool)
+    (item,) = await remote.claim()
+    sent = entry(item, 1, step("count"), commands=[command(scope="workflow")])
+    (rejected,) = (await remote.journal(sent))[1]["rejected"]
+    assert (rejected["error"], "no workflow" in rejected["message"]) == ("invalid", True)
+    assert await pool.fetchval("SELECT count(*) FROM variables") == 0
+
+
+@pytest.mark.parametrize(
+    ("steps", "commands"),
+    [
+        ([], [command()]),
+        ([step("other")], [command()]),
+        ([step("count", status="sleeping", finished_at=None, handle=None, due_in=1)], [command()]),
+        ([step("count")], [command(), command("m")]),
+        ([step("count")], [command(operation="set", value={"text": "no json"})]),
+    ],
+)
+async def test_a_command_needs_a_completed_step_of_its_own_and_a_value_that_is_json(remote, pool, steps, commands):
+    await free_run(pool)
+    (item,) = await remote.claim()
+    (rejected,) = (await remote.journal(entry(item, 1, *steps, commands=commands)))[1]["rejected"]
+    assert rejected["error"] == "invalid"
+    assert await pool.fetchval("SELECT count(*) FROM variables") == 0
+
+
+async def test_a_worker_reads_the_variables_of_runs_that_it_holds_and_of_no_others(remote, pool):
+    workflow, another = new_id(), new_id()
+    await pool.execute(
+        "INSERT INTO variables (scope, key, value, revision) VALUES ('global', 'a', '1', 1), ('global', 'b', '2', 1),"
+        " ($1, 'a', '3', 1), ($2, 'a', '4', 1)", str(workflow), str(another),
+    )  # fmt: skip  # the statement, then its values
+    run = await free_run(pool, workflow_id=workflow)
+    await remote.claim()
+
+    async def read(**query):
+        return await remote.call("GET", f"/variables/{run.id}", query=query)
+
+    assert await read() == (200, {"variables": {"a": "3", "b": "2"}})
+    assert await read(keys="a,c") == (200, {"variables": {"a": "3"}})
+    assert await read(keys="") == (200, {"variables": {}})
+    assert await read(keys="b", scope="workflow") == (200, {"variables": {}})
+    assert await read(prefix="a", scope="global") == (200, {"variables": {"a": "1"}})
+    assert (await read(prefix="\x00"))[0] == 400
+    assert await read(keys="\x00,b") == (200, {"variables": {"b": "2"}})
+    foreign = await free_run(pool, workflow_id=another)
+    assert (await remote.call("GET", f"/variables/{foreign.id}"))[0] == 403
 
 
 async def test_an_entry_with_the_same_step_twice_is_refused_and_holds_no_other_up(remote, pool):

@@ -245,6 +245,7 @@ async def test_a_child_that_ends_while_nobody_tells_its_parent_wakes_it_by_the_p
         await one.engine.start(run)
         await eventually(lambda: stage.steps() == ["a"])
         await eventually(lambda: pool.fetchval("SELECT count(*) = 1 FROM parked"))
+        await one.engine.waker.drain()
         one.engine.waker.wake = lambda *_: None
         stage.gates["a"].set()
         await eventually(lambda: pool.fetchval("SELECT count(*) = 1 FROM run_inbox"))

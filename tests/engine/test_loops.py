@@ -81,6 +81,18 @@ async def test_an_object_gives_its_entries_and_a_body_without_nodes_the_items_th
     assert await output_of(pool, run) == [{"key": "a", "value": 1}, {"key": "b", "value": 2}]
 
 
+async def test_a_loop_that_is_disabled_passes_its_input_on_to_what_follows_it(database_url, pool):
+    run = await run_of(
+        pool, [1, 2], each(disabled=True), value("body", "item * 0"), value("after", "input | sum"),
+        edges="start>each each.item>body each.done>after",
+    )  # fmt: skip
+    async with instance(database_url, Stage()) as one:
+        await one.engine.start(run)
+        await eventually(ended(pool, run))
+    assert await output_of(pool, run) == 3
+    assert await step_keys(pool, run) == ["start", "each", "after"]
+
+
 async def test_loops_within_loops_see_what_is_around_them(database_url, pool):
     run = await run_of(
         pool, [[1, 2], [3]], value("ten", "10"), each("outer", "steps.start.output"), each("inner", "item"),

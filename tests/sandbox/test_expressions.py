@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from melagent.sandbox.expressions import ExpressionError, check, evaluate, references
+from melagent.sandbox.expressions import ExpressionError, check, evaluate, references, variables
 
 SCOPE = {
     "input": {
@@ -222,6 +222,27 @@ def test_check_accepts_what_can_be_evaluated(source):
 def test_check_evaluates_nothing():
     assert check("1 / 0", expression=True) is None
     assert check("'x' | fromjson", expression=True) is None
+
+
+@pytest.mark.parametrize(
+    ("source", "keys"),
+    [
+        ("input.vars + steps.vars.output", set()),
+        ("vars.a + vars['b.c'] + vars.a.deep", {"a", "b.c"}),
+        ('[vars["x-y"], vars . z]', {"x-y", "z"}),
+        ("vars[input.key]", None),
+        ("vars['a' ~ input.key]", None),
+        ("vars['a\\x62']", None),
+        ("vars|length", None),
+        ("vars.a if 'b' in vars else 0", None),
+    ],
+)
+def test_the_variables_that_an_expression_looks_at_are_known_without_evaluating_it(source, keys):
+    assert variables(source, expression=True) == keys
+    assert variables(f"a {{{{ {source} }}}} vars.other") == keys
+    assert variables(f"{{% if {source} %}}{{{{ vars.more }}}}{{% endif %}}") == (
+        None if keys is None else keys | {"more"}
+    )
 
 
 def test_references_name_the_steps_and_inputs_that_are_read():

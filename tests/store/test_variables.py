@@ -8,7 +8,7 @@ import random
 import asyncpg
 import pytest
 
-from melagent.domain.variables import MAX_IN_SCOPE, Refusal, VariableCommand, VariableOperation
+from melagent.domain.variables import MAX_IN_SCOPE, Refusal, VariableCommand, VariableOperation, Wanted
 from melagent.errors import TooLarge
 from melagent.store import variables
 from melagent.store.ids import new_id
@@ -200,8 +200,8 @@ async def test_a_run_sees_its_workflows_variables_before_the_global_ones(pool):
     async with pool.acquire() as conn:
         assert await variables.of_run(conn, workflow) == {"both": b'"own"', "everywhere": b"1"}
         assert await variables.of_run(conn, None) == {"both": b'"global"', "everywhere": b"1"}
-        assert await variables.of_run(conn, workflow, ["both", "nothing"]) == {"both": b'"own"'}
-        assert await variables.of_run(conn, workflow, []) == {}
+        assert await variables.of_run(conn, workflow, Wanted(frozenset({"both", "nothing"}))) == {"both": b'"own"'}
+        assert await variables.of_run(conn, workflow, Wanted(frozenset())) == {}
 
 
 async def test_a_run_is_not_given_more_than_it_can_hold(pool, monkeypatch):
@@ -210,7 +210,7 @@ async def test_a_run_is_not_given_more_than_it_can_hold(pool, monkeypatch):
     async with pool.acquire() as conn:
         with pytest.raises(TooLarge):
             await variables.of_run(conn, None)
-        assert len(await variables.of_run(conn, None, [f"v{n}" for n in range(1, 11)])) == 10
+        assert len(await variables.of_run(conn, None, Wanted(frozenset(f"v{n}" for n in range(1, 11))))) == 10
 
 
 async def test_the_table_itself_refuses_what_no_command_may_write(pool):

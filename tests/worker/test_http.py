@@ -25,6 +25,7 @@ from melagent.maintenance.rescuer import Rescuer
 from melagent.protocol.messages import Registration
 from melagent.registry import NodeType, Registry
 from melagent.services.copies import Copies
+from melagent.store import payloads
 from melagent.store.ids import new_id
 from melagent.worker import connection as connection_module
 from melagent.worker import http as http_module
@@ -313,6 +314,65 @@ async def test_a_worker_is_dismissed_when_another_process_takes_its_id(relay, po
         error = await asyncio.wait_for(asyncio.shield(first.dismissed), 240)
         assert isinstance(error, Conflict)
         assert not second.dismissed.done()
+
+
+def node(node_id, kind, **config):
+    return {"id": node_id, "type": kind, "config": config}
+
+
+async def test_variables_are_changed_and_read_over_http_also_large_ones(relay, engine, pool):
+    large = "x\x00é" * 20_000
+    definition = chain(
+        START,
+        node("count", "variable_set", key="n", scope="workflow", operation="increment", amount=2),
+        node("own", "variable_set", key="own", scope="run", value=1),
+        node("keep_large", "variable_set", key="text", scope="global", value="{{ steps.start.output }}"),
+        node("all", "variable_list"),
+        node("show", "set", include="none", fields={
+            "n": "{{ vars.n + steps.count.output.value }}", "large": "{{ vars.text }}",
+            "same": "{{ steps.keep_large.output.value == vars['text'] }}", "names": "{{ input|list }}",
+        }),
+    )  # fmt: skip  # one node a line
+    version, stage, workflow = await stored(pool, definition), Stage(), new_id()
+    async with working(relay, stage):
+        await engine.start(run := new_run(version, workflow_id=workflow, input=orjson.dumps(large)))
+        await eventually(ended(pool, 1))
+    digest = await pool.fetchval("SELECT output_hash FROM runs WHERE id = $1", run.id)
+    output = orjson.loads((await payloads.load(pool, run.id, [digest]))[digest])
+    assert output == {"n": 4, "large": large, "same": True, "names": ["n", "own", "text"]}
+    assert await pool.fetchval("SELECT count(*) FROM payload_parts") == 0
+
+
+async def test_two_workers_count_to_exactly_the_number_of_runs_over_a_network_that_is_cut(relay, engine, pool):
+    version = await stored(
+        pool, chain(START, node("count", "variable_set", key="n", scope="global", operation="increment"))
+    )
+    async with working(relay, Stage()), working(relay, Stage(), "two"):
+        for _ in range(5):
+            await asyncio.gather(*(engine.start(new_run(version)) for _ in range(20)))
+            relay.cut()
+
+        async def all_ended():
+            await Rescuer(engine).one_pass()  # for runs that were granted with an answer that was cut
+            return await ended(pool, 100)()
+
+        await eventually(all_ended, seconds=120)
+    assert await pool.fetchval("SELECT value FROM variables") == b"100"
+    seen = [orjson.loads(row["output"])["value"] for row in await pool.fetch("SELECT output FROM runs")]
+    assert sorted(seen) == list(range(1, 101))
+
+
+async def test_more_names_than_fit_into_an_address_are_read_all_the_same(relay, engine, pool):
+    names = [f"{'k' * 190}{number}" for number in range(60)]
+    await pool.execute(
+        "INSERT INTO variables (scope, key, value, revision) SELECT 'global', unnest($1::text[]), '1', 1", names
+    )
+    expression = " + ".join(f"vars.{name}" for name in names)
+    version = await stored(pool, chain(START, node("sum", "transform", expression=expression)))
+    async with working(relay, Stage()):
+        await engine.start(new_run(version))
+        await eventually(ended(pool, 1))
+    assert await pool.fetchval("SELECT output FROM runs") == b"60"
 
 
 async def test_a_drained_worker_has_given_everything_back(relay, engine, pool):

@@ -9,13 +9,15 @@ from melagent.domain.work import WorkItem
 from melagent.engine import metrics
 from melagent.engine.lifecycle.persist import persistently
 from melagent.engine.lifecycle.signal import MAX_MESSAGES
-from melagent.store import inbox, journal, payloads, work
+from melagent.errors import NotFound
+from melagent.store import inbox, journal, payloads, variables, work
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
     from uuid import UUID
 
     from melagent.domain.run import StepRecord
+    from melagent.domain.variables import Wanted
     from melagent.store.pool import Connection, Pool
 
 GIVE_UP_SECONDS = 5.0
@@ -64,6 +66,26 @@ async def load(pool: Pool, item: WorkItem) -> WorkItem:
 async def steps_after(pool: Pool, run_id: UUID, seq: int, limit: int) -> list[tuple[StepRecord, bytes | None]]:
     """Recorded steps after a `seq`; where an output is a large value, its hash stands for it."""
     return await persistently(pool, lambda conn: journal.page(conn, run_id, seq, limit), seconds=GIVE_UP_SECONDS)
+
+
+async def recorded(pool: Pool, run_id: UUID, seq: int) -> StepRecord:
+    """The step that was recorded under a `seq`, with its output however large. NotFound when there is none."""
+
+    async def operation(conn: Connection) -> StepRecord | None:
+        for step, digest in await journal.page(conn, run_id, seq - 1, 1):
+            if step.seq == seq:
+                return replace(step, output=(await payloads.load(conn, run_id, [digest]))[digest]) if digest else step
+        return None
+
+    step = await persistently(pool, operation, seconds=GIVE_UP_SECONDS)
+    if step is None:
+        raise NotFound(f"The run {run_id} has no step {seq}.")
+    return step
+
+
+async def read_variables(pool: Pool, workflow_id: UUID | None, wanted: Wanted) -> dict[str, bytes]:
+    """The JSON text of variables that a run of a workflow sees, by key. TooLarge above 16 MiB in all."""
+    return await persistently(pool, lambda conn: variables.of_run(conn, workflow_id, wanted), seconds=GIVE_UP_SECONDS)
 
 
 def _item(grant: work.Grant, head: work.Head) -> WorkItem:

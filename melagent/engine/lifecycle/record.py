@@ -1,26 +1,27 @@
 """Record: steps become durable and leases end, fenced by the lease token, many runs in one statement.
 
-Entries that do more than that (start children, take in messages) are written in a transaction of their own, many at
-once as well.
+Entries that do more than that (start children, take in messages, change variables) are written in a transaction of
+their own, many at once as well.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import structlog
 
+from melagent.domain.commands import with_result
 from melagent.domain.work import Entry, NewRun, Verdict
 from melagent.engine import metrics
 from melagent.engine.batch import Batcher
 from melagent.engine.lifecycle.persist import bisected, persistently, with_partitions
-from melagent.store import inbox, journal, work
+from melagent.store import inbox, journal, variables, work
 from melagent.store.pool import guarded
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
     from uuid import UUID
 
     from melagent.store.journal import Written
@@ -103,6 +104,7 @@ class Recorder:
         """Entries with all that belongs to them, in one transaction."""
         async with guarded(conn):
             held = await journal.hold(conn, entries)
+            entries = await _with_results(conn, entries, held)
             fresh = [entry for entry in entries if entry.run_id in held]
             taken = [(entry.run_id, number) for entry in fresh for number in entry.taken]
             if taken:
@@ -111,6 +113,28 @@ class Recorder:
             if starts := [run for entry in fresh for run in entry.starts]:
                 await work.start(conn, starts, [None] * len(starts), self._lease_seconds)
             return written
+
+
+async def _with_results(conn: Connection, entries: Sequence[Entry], held: Collection[UUID]) -> Sequence[Entry]:
+    """Execute the commands of the entries of these runs; the entries with what came of them."""
+    commands = [(entry.run_id, command) for entry in entries if entry.run_id in held for command in entry.commands]
+    if not commands:
+        return entries
+    results = await variables.apply(conn, [command.command for _, command in commands])
+    found = {
+        (run_id, command.step_key): (command, result)
+        for (run_id, command), result in zip(commands, results, strict=True)
+    }
+    return [
+        replace(
+            entry,
+            steps=tuple(
+                with_result(step, *found[name]) if (name := (entry.run_id, step.step_key)) in found else step
+                for step in entry.steps
+            ),
+        )
+        for entry in entries
+    ]
 
 
 def _note(aftermath: Aftermath, entries: Sequence[Entry], written: Mapping[UUID, Written | None]) -> None:
@@ -127,7 +151,9 @@ def _note(aftermath: Aftermath, entries: Sequence[Entry], written: Mapping[UUID,
 
 def _size(entry: Entry) -> int:
     result = len(entry.settle.output or b"") if entry.settle else 0
-    return result + sum(len(step.output or b"") for step in entry.steps) + sum(len(run.input) for run in entry.starts)
+    values = sum(len(each.command.value) + len(each.command.expected) for each in entry.commands)
+    outputs = sum(len(step.output or b"") for step in entry.steps)
+    return result + outputs + values + sum(len(run.input) for run in entry.starts)
 
 
 def _refuse(entry: Entry, error: BaseException) -> Verdict:
