@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from aiohttp import web
 
 MAX_SIGNAL_BYTES = 1024 * 1024
-SIGNAL_NAME = re.compile(r"[A-Za-z0-9_.:\[\]-]{1,300}")
+SIGNAL_NAME = re.compile(r"[^\x00-\x1f]{1,250}")
 
 
 def _which_version(value: Any) -> int | str:
@@ -99,7 +99,7 @@ async def send_signal(request: web.Request, body: SignalValue) -> web.Response:
     run_id, name, signal_id = uuid_in_path(request), request.match_info["name"], fresh_id(request)
     sent = await request.read()
     if not SIGNAL_NAME.fullmatch(name):
-        raise BadRequest(details=[Problem("name", "A name has letters, digits and _ . : - [ ].")])
+        raise BadRequest(details=[Problem("name", "A name has 1 to 250 characters, none of them a control character.")])
     if len(sent) > MAX_SIGNAL_BYTES:
         raise TooLarge(f"A signal may have at most {MAX_SIGNAL_BYTES:,} bytes.")
     value = orjson.dumps(body.root) if sent else b"null"

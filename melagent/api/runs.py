@@ -212,11 +212,13 @@ async def with_links(request: web.Request, run: Run) -> Run:
     return replace(run, waiting_for=_linked(run.waiting_for, links))
 
 
-def _linked(waiting_for: dict[str, Any], links: Links) -> dict[str, Any]:
-    if waiting_for.get("type") == "signal":
-        return waiting_for | {"resume_url": links.url(str(waiting_for["signal"]))}
-    if waiting_for.get("type") == "several":
-        return waiting_for | {"first": [_linked(each, links) for each in waiting_for["first"]]}
+def _linked(waiting_for: Any, links: Links) -> Any:
+    """What a run waits for, with links. It was told by a worker, so nothing is taken for granted."""
+    match waiting_for:
+        case {"type": "signal", "signal": str(signal)}:
+            return waiting_for | {"resume_url": links.url(signal)}
+        case {"type": "several", "first": list(first)}:
+            return waiting_for | {"first": [_linked(each, links) for each in first]}
     return waiting_for
 
 

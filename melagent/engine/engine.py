@@ -78,6 +78,7 @@ class Engine:
             offer=self._offer,
             on_queued=self.work_queued,
             on_limited=lambda workflows: self.waker.wake((), workflows),
+            links=self.linker.known,
         )
         self.live = Live(broker, lambda run_id: self.waiters.changed([run_id]))
         self._holder = Holder(pool, lease_seconds=lease_seconds)
@@ -222,7 +223,7 @@ class Engine:
 
     async def linked(self, item: WorkItem) -> WorkItem:
         """The item with what makes its links."""
-        return replace(item, links=await self.linker.of(item.run_id))
+        return item if item.links else replace(item, links=await self.linker.of(item.run_id))
 
     async def unread(self, run_id: UUID) -> tuple[Message, ...]:
         """The messages that a run has not taken in."""

@@ -33,4 +33,11 @@ class Linker:
             self._server_key = await persistently(
                 self._pool, lambda conn: server_keys.shared(conn, NAME, candidate), seconds=GIVE_UP_SECONDS
             )
-        return Links(run_id, self._base if base is None else base, key_of(self._server_key, run_id))
+        return self._links(run_id, base, self._server_key)
+
+    def known(self, run_id: UUID) -> Links | None:
+        """The same without waiting: null as long as the key was not read."""
+        return self._links(run_id, None, self._server_key) if self._server_key is not None else None
+
+    def _links(self, run_id: UUID, base: str | None, server_key: bytes) -> Links:
+        return Links(run_id, self._base if base is None else base, key_of(server_key, run_id))

@@ -116,8 +116,8 @@ async def _shown(conn: Connection, run: StoredRun, signal: str) -> tuple[str, tu
     recorded = await steps.find(conn, run.run.id, [signal])
     for step in [*recorded.values(), *await steps.waiting(conn, run.run.id, MAX_WAITS)]:
         if not step.record.status.final and (state := await _state(conn, run.run.id, step)).get("signal") == signal:
-            shown = state.get("shown") or {}
-            return str(shown.get("title") or ""), _fields(shown.get("fields"))
+            shown = state.get("shown")
+            return _question(shown if isinstance(shown, dict) else {})
     if any(step.record.status.final for step in recorded.values()):
         raise _answered()
     return _foreseen(decode(await versions.definition_of(conn, run.run.version_id) or b"{}"), signal)
@@ -138,14 +138,16 @@ def _foreseen(definition: Definition, signal: str) -> tuple[str, tuple[FormField
     for node in definition.nodes:
         own = named.get(node.id)
         if node.type == WAIT_TYPE and (signal == own if own else node_of(signal) == node.id):
-            title = node.config.get("title", "")
-            return "" if is_template(str(title)) else str(title), _fields(node.config.get("fields"))
+            title, fields = _question(node.config)
+            return "" if is_template(title) else title, fields
     return "", ()
 
 
-def _fields(given: Any) -> tuple[FormField, ...]:
-    """The fields of a form, none when they are not of the form that a wait gives them."""
+def _question(shown: Mapping[str, Any]) -> tuple[str, tuple[FormField, ...]]:
+    """Heading and fields, in so far as they are of the form that a wait gives them: a worker has told them."""
+    title = shown.get("title")
     try:
-        return tuple(FIELDS.validate_python(given or []))
+        fields = tuple(FIELDS.validate_python(shown.get("fields") or []))
     except ValidationError:
-        return ()
+        fields = ()
+    return title if isinstance(title, str) else "", fields

@@ -257,6 +257,15 @@ async def test_what_was_tampered_with_is_not_found(start, anybody, link_of):
             assert (await anybody.post(f"/resume/{each}", json=1)).status == 404, each
 
 
+@pytest.mark.parametrize("shown", [b"1", b"[]", b'{"title": 1, "fields": {}}', b'{"fields": [{"name": "<"}]}'])
+async def test_a_question_that_is_none_is_an_empty_form(waiting, anybody, worker, pool, *, shown):
+    _, url = await waiting()
+    output = b'{"signal": "ask", "shown": ' + shown + b"}"
+    await pool.execute("UPDATE steps SET output = $1 WHERE step_key = 'ask'", output)
+    async with anybody.get(path_of(url), headers={"Accept": "application/json"}) as answer:
+        assert (answer.status, await answer.json()) == (200, {"title": "", "fields": []})
+
+
 async def test_no_key_makes_a_difference_and_no_account_is_told_apart(waiting, client, anybody, keys, worker):
     _, url = await waiting()
     pages = []

@@ -2,6 +2,7 @@
 
 import io
 import itertools
+import json
 import time
 
 import pytest
@@ -80,7 +81,7 @@ async def test_a_signal_may_be_any_value_of_up_to_1_mib_and_nothing_is_null(runs
     assert (await client.post(path, data=text_of(1024 * 1024))).status == 202
     assert (await client.post(path, data=text_of(1024 * 1024 + 1))).status == 413
     assert (await client.post(path, data=b"{")).status == 400
-    assert (await client.post(path.replace("other", "a%20b"), json=1)).status == 400
+    assert (await client.post(path.replace("other", "a%0Ab"), json=1)).status == 400
     for body in (b"", b"null", b"[1]", b"false"):
         assert (await client.post(path, data=body)).status == 202
     values = [row["value"] for row in await pool.fetch("SELECT value FROM run_inbox ORDER BY id OFFSET 1")]
@@ -170,6 +171,16 @@ async def test_a_waiting_run_says_for_what_and_gives_the_link_to_those_who_may_e
     assert listed["runs"][0]["waiting_for"] == shown
     async with client.get(URL(shown["resume_url"]).path) as page:
         assert page.status == 200
+
+
+@pytest.mark.parametrize(
+    "told", ['{"type": "signal"}', '{"type": "signal", "signal": 1}', '{"type": "several", "first": 1}',
+             '{"type": "several", "first": [1, {"type": "signal"}]}'],
+)  # fmt: skip
+async def test_whatever_a_worker_says_that_a_run_waits_for_is_shown_as_it_is(runs, pool, worker, told):
+    run = await runs.until(await runs.start(WAITS), "waiting")
+    await pool.execute("UPDATE parked SET waiting_for = $1::text::json", told)
+    assert (await runs.get(run))["waiting_for"] == json.loads(told)
 
 
 async def test_a_run_with_several_waits_gives_a_link_for_each(runs, worker):

@@ -17,6 +17,7 @@ from melagent.store.work import Offer
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from melagent.domain.links import Links
     from melagent.engine.slots import Slots
     from melagent.store.pool import Connection, Pool
 
@@ -27,8 +28,8 @@ LANES = 2
 class Starter:
     """Starts runs in batches. `offer` reserves a place for a run that requires something, if there is one here.
 
-    `on_queued` is told what the runs require that were left for any worker to claim, `on_limited` the workflows with
-    runs that wait for a place.
+    `links` makes the links of a run that starts here. `on_queued` is told what the runs require that were left for any
+    worker to claim, `on_limited` the workflows with runs that wait for a place.
     """
 
     def __init__(
@@ -39,10 +40,12 @@ class Starter:
         offer: Callable[[str], Slots | None],
         on_queued: Callable[[set[str]], None],
         on_limited: Callable[[set[UUID]], None],
+        links: Callable[[UUID], Links | None] = lambda _: None,
     ) -> None:
         self._pool = pool
         self._lease_seconds = lease_seconds
         self._offer = offer
+        self._links = links
         self._on_queued = on_queued
         self._on_limited = on_limited
         self._batcher: Batcher[NewRun, MelError | None] = Batcher(
@@ -62,7 +65,7 @@ class Starter:
         places = {
             run.id: slots for run in runs if run.limit is None and (slots := self._offer(run.requires)) is not None
         }
-        items = {run.id: _leased(run) for run in runs if run.id in places}
+        items = {run.id: _leased(run, self._links(run.id)) for run in runs if run.id in places}
         offers = {run_id: Offer(item.lease, places[run_id].worker_id) for run_id, item in items.items()}
         held_from = asyncio.get_running_loop().time()
         leased: set[UUID] = set()
@@ -111,7 +114,7 @@ def _fill(places: Mapping[UUID, Slots], leased: Mapping[UUID, WorkItem], held_fr
         slots.release(len(run_ids) - len(taken))
 
 
-def _leased(run: NewRun) -> WorkItem:
+def _leased(run: NewRun, links: Links | None) -> WorkItem:
     return WorkItem(
         run_id=run.id,
         lease=uuid4(),
@@ -125,6 +128,7 @@ def _leased(run: NewRun) -> WorkItem:
         depth=run.parent.depth if run.parent else 0,
         scope=run.scope,
         required=run.requires,
+        links=links,
     )
 
 
