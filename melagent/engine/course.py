@@ -11,7 +11,7 @@ has no plans here: each of its items is a child run.
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -95,8 +95,9 @@ class Course:
         self._gather(self.top)
 
     def advance(self, place: Place, record: StepRecord) -> None:
-        """Take in the final record of a step."""
-        self.loops.pop(record.step_key, None)
+        """Take in the final record of a step. When it is that of a loop, nothing is left to be done about its items."""
+        if (loop := self.loops.pop(record.step_key, None)) is not None:
+            self.drop(loop)
         place.plan.advance(place.node, record)
         self._gather(place.plan)
 
@@ -153,7 +154,9 @@ class Course:
             dropped += self.drop(inner)
         loop.live.clear()
         loop.waiting.clear()
-        self.ready = deque(place for place in self.ready if place.plan not in dropped)
+        kept = [place for place in self.ready if place.plan not in dropped]
+        self.ready.clear()  # in place: whoever starts what is ready has this very deque in hand
+        self.ready.extend(kept)
         self.over = deque(other for other in self.over if other is not loop and other.place.plan not in dropped)
         self.failed = deque(pair for pair in self.failed if pair[0] is not loop and pair[0].place.plan not in dropped)
         self.to_spawn = deque((other, index) for other, index in self.to_spawn if other is not loop)
@@ -290,6 +293,8 @@ def _settle_ready(course: Course, open_steps: dict[str, StepRecord]) -> None:
         for loop, index in course.to_spawn
         if course.is_open(loop) and loop.key_of(index) not in open_steps
     )
+    for key in open_steps.keys() & course.loops.keys():  # tried again until its items began: no timer is left of that
+        open_steps[key] = replace(open_steps[key], due_in=None)
 
 
 def skipped(regions: Regions, entry: str, journal: Iterable[StepRecord], scope: str | None) -> set[str]:

@@ -36,7 +36,7 @@ from melagent.errors import LeaseLost
 from melagent.sdk import NodeError, RunInfo
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable
+    from collections.abc import Callable, Collection, Coroutine, Iterable
 
     from melagent.domain.work import Message
     from melagent.engine.compiled import CompiledNode, CompiledVersion
@@ -167,7 +167,7 @@ class Executor:
                     await self._news()
             if settle is not None:
                 return settle
-            self._take_in_messages()
+            self._take_in_messages()  # before the timers: what came in time is not too late
             self._open.fire_timers()
 
     @property
@@ -204,7 +204,7 @@ class Executor:
                 self._elsewhere.append(place)
                 continue
             if ready or self._running or self._open.timers:
-                self._start(place)
+                self._watch(self._attempt(place), place)
                 continue
             try:
                 settle = self._apply(place, await self._attempt(place))
@@ -220,8 +220,9 @@ class Executor:
                 slice_end = clock() + SLICE_SECONDS
         return None
 
-    def _start(self, place: Place) -> None:
-        task = asyncio.create_task(self._attempt(place))
+    def _watch(self, outcome: Coroutine[Any, Any, Ended], place: Place) -> None:
+        """Take in an outcome as soon as it is there."""
+        task = asyncio.create_task(outcome)
         task.add_done_callback(self._note_end)
         self._running[task] = place
 
@@ -241,14 +242,14 @@ class Executor:
             await self._journal.durable()
             if self._stopping:
                 raise Interrupted
-        if not self._still_held():
-            raise LeaseLost("The lease may have run out.")
         attempt = self._new_attempt(place)
         if (begun := self._open.records.get(key)) is not None and begun.status is StepStatus.RUNNING:
             return attempt.interrupted()
         if compiled.effects and compiled.node.on_interrupted is not OnInterrupted.RETRY:
-            self._journal.record(attempt.begun())
+            self._open.records[key] = self._journal.record(attempt.begun())
             await self._journal.durable()
+        if not self._still_held():
+            raise LeaseLost("The lease may have run out.")
         self._attempts[key] = attempt
         try:
             ended = await attempt.run()
@@ -305,14 +306,15 @@ class Executor:
             if self._course.ready or self._running:
                 self._open.flush()
             return None
-        self._open.records.pop(key, None)
+        if not ended.opens:
+            self._open.records.pop(key, None)
         derived = self._is_entry(place) and not compiled.effects and record.status is StepStatus.COMPLETED
         if not ended.recorded:
             record = self._journal.record(
                 record, derived=derived, taken=taken, starts=ended.starts, command=ended.command
             )
         if ended.command is not None:
-            self._running[asyncio.create_task(self._executed(ended))] = place
+            self._watch(self._executed(ended), place)
             return None
         if ended.opens:
             self._course.open(place, record)

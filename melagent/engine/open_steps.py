@@ -140,7 +140,9 @@ class OpenSteps:
                 known.pop(key, None)
             self._waits.drop(key)
             at = max(now, record.started_at)
-            self._journal.record(replace(record, status=StepStatus.CANCELLED, output=None, due_in=None, finished_at=at))
+            output = record.output if record.status is StepStatus.WAITING else None  # it names the child, if any
+            cancelled = replace(record, status=StepStatus.CANCELLED, output=output, due_in=None, finished_at=at)
+            self._journal.record(cancelled)
 
     def _all(self, attempts: Mapping[str, Attempt]) -> dict[str, tuple[Place | None, StepRecord]]:
         found = {key: (self._course.place_of(record), record) for key, record in self.records.items()}

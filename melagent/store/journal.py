@@ -66,6 +66,7 @@ WITH entry AS (
                       WHERE i.run_id = e.run_id AND i.topic = ANY(string_to_array(e.waits, E'\\n')))
                 THEN 'pending'
                 WHEN h.pausing AND e.status IN ('sleeping', 'waiting') THEN 'paused'
+                WHEN e.status = 'paused' AND NOT h.pausing THEN 'pending'
                 ELSE e.status END AS status
       FROM entry e JOIN held h ON h.run_id = e.run_id WHERE e.seq > h.lease_seq
 ), stored AS (

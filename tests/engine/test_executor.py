@@ -256,6 +256,17 @@ async def test_no_node_starts_once_the_lease_may_have_run_out():
 
 
 @virtual
+async def test_nor_when_it_runs_out_while_the_start_of_a_node_is_recorded():
+    sink, held = Sink(seconds=1), ["the lease"]
+    careful = node("a", kind="effect", on_interrupted="fail")
+    run = made(version(node("start"), careful), sink, still_held=lambda: bool(held))
+    asyncio.get_running_loop().call_later(0.5, held.clear)
+    await run.run()
+    assert sink.steps["a"].status is StepStatus.RUNNING
+    assert started("a") == []
+
+
+@virtual
 async def test_a_value_that_the_database_refuses_fails_its_own_step_and_the_run():
     def refuse(entry: Entry) -> Verdict:
         guilty = any(step.step_key == "bad" and step.output is not None for step in entry.steps)

@@ -7,21 +7,28 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from melagent.domain.run import RunStatus, StepRecord
+from melagent.domain.work import CHILD_TOPIC
 from melagent.engine.lifecycle.cancel import cancel
+from melagent.engine.lifecycle.claim import claim, load
+from melagent.engine.lifecycle.hold import Holder
+from melagent.engine.lifecycle.pause import pause, resume
 from melagent.engine.lifecycle.record import Recorder
+from melagent.engine.lifecycle.signal import send
 from melagent.engine.lifecycle.start import Starter
 from melagent.errors import Conflict, NotFound
-from melagent.store import journal, payloads, pool
+from melagent.store import inbox, journal, payloads, pool
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Iterable, Sequence
+    from collections.abc import Awaitable, Iterable, Mapping, Sequence
 
-    from melagent.domain.work import Entry, NewRun, WorkItem
-    from tests.model.model import ModelRun
+    from melagent.domain.run import StepRecord
+    from melagent.domain.work import Entry, Message, NewRun, WorkItem
+    from melagent.engine.lifecycle.hold import Extended
+    from tests.model.run import ModelRun
 
 LEASE = 1000.0
 NOBODY = UUID(int=7)
+MANY = 1_000
 
 
 class Slots:
@@ -86,6 +93,18 @@ class Database:
         self.wait(together())
         return self.slots.items
 
+    def claim(self, limit: int, wanted: Sequence[str]) -> list[WorkItem]:
+        """Free runs with these requirements, leased and loaded."""
+
+        async def together() -> list[WorkItem]:
+            claimed = await claim(self.pool, ["worker"] * limit, wanted, LEASE)
+            return [await load(self.pool, item) for _, item in claimed]
+
+        return self.wait(together())
+
+    def extend(self, leases: Mapping[UUID, UUID]) -> Extended:
+        return self.wait(Holder(self.pool, lease_seconds=LEASE).extend(leases))
+
     def write(self, entries: Sequence[Entry]) -> list[Any]:
         async def together() -> list[Any]:
             return await asyncio.gather(*[self.recorder.submit(entry) for entry in entries])
@@ -93,11 +112,24 @@ class Database:
         return self.wait(together())
 
     def cancel(self, run_id: UUID) -> str:
+        return self._answer(cancel(self.pool, run_id))
+
+    def send(self, run_id: UUID, name: str, value: bytes) -> str:
+        return self._answer(send(self.pool, run_id, name, value))
+
+    def pause(self, run_id: UUID) -> str:
+        return self._answer(pause(self.pool, run_id))
+
+    def resume(self, run_id: UUID) -> str:
+        return self._answer(resume(self.pool, run_id))
+
+    def _answer(self, call: Awaitable[Any]) -> str:
+        """`done`, or the code of the error."""
         try:
-            self.wait(cancel(self.pool, run_id))
+            self.wait(call)
         except (Conflict, NotFound) as error:
             return error.code
-        return "cancelled"
+        return "done"
 
     def let_pass(self, seconds: float, run_ids: Iterable[UUID]) -> None:
         self.wait(
@@ -116,13 +148,20 @@ class Database:
         )
 
     def forget(self) -> None:
-        self.wait(self.pool.execute("DELETE FROM work_items; DELETE FROM parked; DELETE FROM runs"))
+        tables = ("work_items", "parked", "run_inbox", "runs")
+        self.wait(self.pool.execute("; ".join(f"DELETE FROM {table}" for table in tables)))
 
 
 def comparable(item: WorkItem) -> WorkItem:
-    """What both must agree on: all but the token and what depends on the clock."""
-    journal = tuple(sorted((plain(step) for step in item.journal), key=lambda step: (step.seq, step.step_key)))
-    return replace(item, lease=NOBODY, deadline_in=None, journal=journal)
+    """What both must agree on: all but the token, the numbers of messages, and what depends on the clock."""
+    steps = tuple(sorted((plain(step) for step in item.journal or ()), key=lambda step: (step.seq, step.step_key)))
+    messages = tuple(replace(message, id=0) for message in in_order(item.inbox))
+    return replace(item, lease=NOBODY, deadline_in=None, journal=steps, inbox=messages)
+
+
+def in_order(messages: Iterable[Message]) -> list[Message]:
+    """Messages of a topic in their order; those about children, which may end at the same moment, by the child."""
+    return sorted(messages, key=lambda m: (m.topic, m.child_id or NOBODY, 0 if m.topic == CHILD_TOPIC else m.id))
 
 
 def plain(step: StepRecord) -> StepRecord:
@@ -130,13 +169,16 @@ def plain(step: StepRecord) -> StepRecord:
 
 
 def durations(item: WorkItem) -> dict[str, float | None]:
-    return {"deadline": item.deadline_in} | {step.step_key: step.due_in for step in item.journal}
+    return {"deadline": item.deadline_in} | {step.step_key: step.due_in for step in item.journal or ()}
 
 
 STATE = """
 SELECT r.id, r.status, r.output, r.output_hash, r.error, r.settled_lease, r.settled_seq,
        r.finished_at IS NOT NULL AS ended, coalesce(w.attempt, p.attempt, r.attempt) AS attempt,
        coalesce(w.priority, p.priority, r.priority) AS priority, w.lease, w.lease_seq, w.expiries, p.reason,
+       coalesce(w.requires, p.requires) AS requires, coalesce(w.limited_by, p.limited_by) AS limited_by,
+       coalesce(w.limit_to, p.limit_to) AS limit_to, coalesce(w.pausing, false) AS pausing,
+       coalesce(p.waits, '{}') AS waits, EXISTS (SELECT FROM run_inbox i WHERE i.run_id = r.id) AS mail,
        extract(epoch FROM w.lease_expires_at - now())::float8 AS expires_in,
        extract(epoch FROM p.wake_at - now())::float8 AS wake_in,
        extract(epoch FROM coalesce(w.deadline_at, p.deadline_at) - now())::float8 AS deadline_in
@@ -153,9 +195,13 @@ async def stored_states(pool: Any, run_ids: list[UUID]) -> dict[UUID, dict[str, 
             output = row["output"]
             if row["output_hash"]:
                 output = (await payloads.load(conn, row["id"], [row["output_hash"]]))[row["output_hash"]]
-            steps = await journal.journal(conn, row["id"])
-            found[row["id"]] = dict(row) | {"output": output, "steps": {step.step_key: plain(step) for step in steps}}
+            steps = {step.step_key: plain(step) for step in await journal.journal(conn, row["id"])}
+            messages = await inbox.unread(conn, row["id"], MANY) if row["mail"] else ()
+            found[row["id"]] = dict(row) | {"output": output, "steps": steps, "inbox": messages}
         return found
+
+
+PLACE = ("requires", "limited_by", "limit_to", "pausing", "expiries")
 
 
 def state_of_row(stored: dict[str, Any], tokens: dict[UUID, UUID]) -> dict[str, Any]:
@@ -170,15 +216,16 @@ def state_of_row(stored: dict[str, Any], tokens: dict[UUID, UUID]) -> dict[str, 
         "priority": stored["priority"],
         "lease": tokens[stored["lease"]] if stored["lease"] else None,
         "lease_seq": stored["lease_seq"] if stored["lease"] else None,
-        "expiries": stored["expiries"] or 0,
         "settled": settled,
         "reason": stored["reason"],
+        "waits": set(stored["waits"]),
+        "place": {name: stored[name] or 0 for name in PLACE},
         "steps": {key: without_times(step) for key, step in stored["steps"].items()},
+        "inbox": [replace(message, id=0) for message in in_order(stored["inbox"])],
     }
 
 
-def state_of_model(run: ModelRun) -> dict[str, Any]:
-    parked = run.status in (RunStatus.SLEEPING, RunStatus.WAITING)
+def state_of_model(run: ModelRun, messages: Iterable[Message]) -> dict[str, Any]:
     return {
         "status": run.status,
         "ended": run.status.final,
@@ -188,11 +235,19 @@ def state_of_model(run: ModelRun) -> dict[str, Any]:
         "priority": run.new.priority,
         "lease": run.lease,
         "lease_seq": run.lease_seq if run.lease else None,
-        "expiries": 0 if run.status.final else run.expiries,
         "settled": run.settled,
-        "reason": run.status if parked else None,
+        "reason": run.reason,
+        "waits": set(run.waits),
+        "place": dict.fromkeys(PLACE, 0) if run.status.final else _place_of_model(run),
         "steps": {key: without_times(step) for key, step in run.steps.items()},
+        "inbox": [replace(message, id=0) for message in in_order(messages)],
     }
+
+
+def _place_of_model(run: ModelRun) -> dict[str, Any]:
+    limit = run.new.limit
+    values = (run.requires, limit and limit.workflow_id, limit and limit.runs, run.pausing, run.expiries)
+    return {name: value or 0 for name, value in zip(PLACE, values, strict=True)}
 
 
 def without_times(step: StepRecord) -> StepRecord:

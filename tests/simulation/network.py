@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from melagent.domain.definition import Definition
-    from melagent.domain.work import Entry, Verdict, WorkItem
+    from melagent.domain.work import ChildCall, Entry, Message, NewRun, Verdict, WorkItem
+    from melagent.engine.lifecycle.hold import Extended
     from tests.simulation.loop import Process, VirtualLoop
     from tests.simulation.store import Store
 
@@ -37,11 +38,12 @@ class Weather:
 
 
 class Network:
-    """Carries calls to the store. `disturbed_at` is when it last did worse than a few milliseconds."""
+    """Carries calls to the store. `forgot_at` is when an instance last died before it had done what follows."""
 
     def __init__(self, loop: VirtualLoop, dice: random.Random, weather: Weather) -> None:
         self.weather = weather
         self.down = False
+        self.forgot_at = float("-inf")
         self._loop = loop
         self._dice = dice
 
@@ -81,6 +83,13 @@ class Network:
         if not self.down and not self._happens(self.weather.lost):
             self._loop.call_later(self._delay(), listener, context=process.context)
 
+    def soon(self, what: Callable[[], None]) -> None:
+        """What an instance does when it has answered. It may die before it comes to that, and then nobody does it."""
+        if self.down or self._happens(self.weather.lost):
+            self.forgot_at = self._loop.time()
+        else:
+            self._later(self._delay(), what)
+
     def _later(self, seconds: float, callback: Callable[..., Any], *args: Any) -> None:
         self._loop.call_later(seconds, callback, *args, context=Context())
 
@@ -109,9 +118,17 @@ class Link:
     """
 
     def __init__(
-        self, loop: VirtualLoop, process: Process, store: Store, network: Network, lease_seconds: float
+        self,
+        loop: VirtualLoop,
+        process: Process,
+        store: Store,
+        network: Network,
+        *,
+        offered: frozenset[str],
+        lease_seconds: float,
     ) -> None:
         self.disturbed_at = float("-inf")
+        self.offered = offered
         self._loop = loop
         self._process = process
         self._store = store
@@ -127,7 +144,7 @@ class Link:
         self._store.on_work(lambda: self._network.hint(self._process, listener))
 
     async def claim(self, limit: int, take: Callable[[Sequence[WorkItem]], None]) -> None:
-        if items := await self._call(lambda: self._store.claim(limit)):
+        if items := await self._call(lambda: self._store.claim(limit, self.offered)):
             take(items)
 
     async def load(self, item: WorkItem) -> WorkItem:
@@ -148,13 +165,19 @@ class Link:
         self._loop.create_task(write())
         return answer
 
-    async def extend(self, leases: Mapping[UUID, UUID]) -> set[UUID]:
+    async def child(self, call: ChildCall) -> NewRun:
+        return await self.persistently(lambda: self._store.child(call), seconds=self._lease_seconds)
+
+    async def inbox(self, run_id: UUID) -> Sequence[Message]:
+        return await self._call(lambda: self._store.model.unread(run_id))
+
+    async def extend(self, leases: Mapping[UUID, UUID]) -> Extended:
         return await self.persistently(
             lambda: self._store.extend(leases), seconds=self._lease_seconds, may_repeat=False
         )
 
     async def definition(self, version_id: UUID) -> Definition:
-        return await self._call(lambda: self._store.definitions[version_id])
+        return await self._call(lambda: self._store.library.of_version(version_id).definition)
 
     async def persistently(self, request: Callable[[], T], *, seconds: float, may_repeat: bool = True) -> T:
         """Call until there is an answer, as `engine.lifecycle.persist` does. Raises Unavailable after `seconds`."""

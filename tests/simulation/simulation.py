@@ -7,24 +7,27 @@ import random
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
-from uuid import UUID
 
 from melagent.domain.ids import uuid7
-from melagent.domain.work import NewRun
 from melagent.engine.context import World
 from melagent.errors import MelError
 from melagent.worker.worker import Worker, WorkerOptions
 from tests.simulation.loop import Process, VirtualLoop
 from tests.simulation.network import SLOWEST_SECONDS, Link, Network, Weather
-from tests.simulation.store import HEARTBEAT_SECONDS, LEASE_SECONDS, Store, WatchedModel
-from tests.simulation.workflows import random_definition, registry
+from tests.simulation.nodes import registry
+from tests.simulation.store import Store, WatchedModel
+from tests.simulation.trace import Trace
+from tests.simulation.witness import HEARTBEAT_SECONDS, LEASE_SECONDS, Witness
+from tests.simulation.workflows import LABEL, SIGNALS, Library
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
+    from uuid import UUID
 
+    from melagent.domain.work import NewRun
     from melagent.engine.context import Context
     from melagent.registry import Registry
-    from tests.simulation.workflows import Watched
+    from tests.simulation.nodes import Watched
 
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 RESCUE_SECONDS, UNPARK_SECONDS = 2.0, 1.0
@@ -48,15 +51,16 @@ class Computer:
 class SimulatedProcess(Process):
     """A process that nodes can find in their context."""
 
-    def __init__(self, name: str, dice: random.Random, store: Store) -> None:
+    def __init__(self, name: str, dice: random.Random, witness: Witness, offered: frozenset[str]) -> None:
         super().__init__(name)
         self.dice = dice
-        self._store = store
+        self.offered = offered
+        self._witness = witness
         self.link: Link | None = None
 
     def started(self, node: Watched, context: Context) -> None:
         assert self.link is not None
-        self._store.node_started(self, self.link.disturbed_at, node, context)
+        self._witness.node_started(self, self.link.disturbed_at, node, context)
 
 
 class Simulation:
@@ -67,15 +71,18 @@ class Simulation:
         self._seed = seed
         self._types = types
         self._loop = VirtualLoop()
-        self._store = Store(self._loop, model(self._loop.time, lease_seconds=LEASE_SECONDS, seed=seed))
+        self._trace = Trace(self._loop)
+        self._library = Library(self._dice)
         self._network = Network(self._loop, self._dice, self._random_weather())
+        watched = model(self._loop.time, lease_seconds=LEASE_SECONDS, seed=seed)
+        self._witness = Witness(self._loop, watched, self._library, self._trace)
+        self._store = Store(watched, types, self._network, self._witness)
         self._computers: list[Computer] = []
         self._accepted: list[UUID] = []
-        self._made = 0
 
     @property
     def trace(self) -> list[tuple[Any, ...]]:
-        return self._store.trace
+        return self._trace.lines
 
     @property
     def seconds(self) -> float:
@@ -97,12 +104,13 @@ class Simulation:
         await asyncio.gather(*(start for computer in self._computers for start in computer.starts))
         while self._store.model.live():
             assert self._loop.time() < LONGEST_SECONDS, f"still live: {self._store.model.live()}"
+            self._store.answer_everybody()
             await asyncio.sleep(0.5)
         await asyncio.gather(*(self._shut_down(computer) for computer in list(self._computers)))
         for task in background:
             task.cancel()
         await asyncio.wait(background)
-        self._store.check_at_the_end(self._accepted)
+        self._witness.check_at_the_end(self._accepted)
         left = asyncio.all_tasks(self._loop) - {asyncio.current_task(self._loop)}
         assert not left, f"tasks are left: {left}"
 
@@ -116,9 +124,11 @@ class Simulation:
         """What happens when. Starts come early, so that trouble finds them at work."""
         dice = self._dice
         trouble = (self._kill, self._freeze, self._cut_off, self._restart, self._cancel)
+        people = (self._signal, self._signal, self._pause)
         plan: list[tuple[float, Callable[[], Coroutine[Any, Any, None]]]] = []
         plan += [(dice.uniform(0, TROUBLE_SECONDS / 2), self._start) for _ in range(dice.randint(1, 4))]
         plan += [(dice.uniform(0, TROUBLE_SECONDS), dice.choice(trouble)) for _ in range(dice.randint(0, 6))]
+        plan += [(dice.uniform(0, TROUBLE_SECONDS), dice.choice(people)) for _ in range(dice.randint(0, 6))]
         return plan
 
     async def _at(self, when: float, what: Callable[[], Coroutine[Any, Any, None]]) -> None:
@@ -128,15 +138,8 @@ class Simulation:
     # What happens.
 
     async def _start(self) -> None:
-        self._made += 1
-        version_id = UUID(int=self._made)
-        definition = random_definition(self._dice)
-        self._store.add_version(version_id, definition)
         unix_ms = int((EPOCH + timedelta(seconds=self._loop.time())).timestamp() * 1000)
-        run = NewRun(
-            uuid7(unix_ms, self._dice.randbytes(10)), None, version_id, "n0", b'{"hello": 1}',
-            priority=self._dice.randint(0, 9), deadline_in=definition.settings.timeout_seconds,
-        )  # fmt: skip  # in the order of the fields
+        run = self._store.new_run(uuid7(unix_ms, self._dice.randbytes(10)), self._library.any(), b'{"hello": 1}')
         if self._dice.random() < 0.25:
             self._loop.call_later(self._dice.uniform(0, 8), self._store.cancel, run.id)
         if self._computers:
@@ -146,7 +149,8 @@ class Simulation:
     async def _start_at(self, computer: Computer, run: NewRun) -> None:
         """What `engine.lifecycle.start.Starter` does: leased to this process when it has a place and nothing waits."""
         worker, store = computer.worker, self._store
-        places = worker.reserve(1) if self._dice.random() < 0.5 else 0
+        offers = run.limit is None and worker.meets(run.requires) and self._dice.random() < 0.5
+        places = worker.reserve(1) if offers else 0
         held_from = self._loop.time()
         try:
             items = await computer.link.persistently(lambda: store.start(run, places), seconds=START_SECONDS)
@@ -165,7 +169,7 @@ class Simulation:
             self._computers.remove(computer)
             within = LEASE_SECONDS + 2 * RESCUE_SECONDS + 2 * SLOWEST_SECONDS
             for run_id, held in computer.worker._held.items():
-                self._store.lease_ends_soon(run_id, held.item.lease, within)
+                self._witness.lease_ends_soon(run_id, held.item.lease, within)
             self._loop.kill(computer.process)
             await asyncio.sleep(self._dice.uniform(0, 5))
             self._boot()
@@ -194,25 +198,40 @@ class Simulation:
         if live := self._store.model.live():
             self._store.cancel(self._dice.choice(live))
 
+    async def _signal(self) -> None:
+        if live := self._store.model.live():
+            self._store.signal(self._dice.choice(live), self._dice.choice(SIGNALS))
+
+    async def _pause(self) -> None:
+        if live := self._store.model.live():
+            run_id = self._dice.choice(live)
+            self._store.pause(run_id)
+            await asyncio.sleep(self._dice.uniform(0, 20))
+            self._store.resume(run_id)
+
     def _calm_down(self) -> None:
         """From here on nothing fails any more."""
         self._network.weather = Weather()
         self._network.down = False
         for computer in self._computers:
             self._thaw(computer)
-        if not self._computers:
-            self._boot()
+        if not any(computer.process.offered for computer in self._computers):
+            self._boot(frozenset([LABEL]))
 
     # Computers.
 
-    def _boot(self) -> None:
-        process = SimulatedProcess(f"w{len(self.trace)}", self._dice, self._store)
-        link = process.link = Link(self._loop, process, self._store, self._network, LEASE_SECONDS)
+    def _boot(self, offered: frozenset[str] | None = None) -> None:
+        if offered is None:
+            offered = frozenset(self._dice.choice([(), (LABEL,)]))
+        process = SimulatedProcess(f"w{len(self.trace)}", self._dice, self._witness, offered)
+        link = process.link = Link(
+            self._loop, process, self._store, self._network, offered=offered, lease_seconds=LEASE_SECONDS
+        )
         skew = timedelta(seconds=self._dice.choice([0, 0, -40, 40]))
         world = World(clock=lambda: EPOCH + skew + timedelta(seconds=self._loop.time()), http=_no_http)
         options = WorkerOptions(
             process.name, concurrency=self._dice.choice([1, 2, 10]), lease_seconds=LEASE_SECONDS,
-            heartbeat_seconds=HEARTBEAT_SECONDS, grace_seconds=self._dice.choice([0.5, 5.0, 30.0]),
+            heartbeat_seconds=HEARTBEAT_SECONDS, grace_seconds=self._dice.choice([0.5, 5.0, 30.0]), offered=offered,
         )  # fmt: skip
         worker = process.context.run(Worker, link, self._types, world, options)
         process.context.run(worker.start)

@@ -16,21 +16,26 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import structlog
 
-from melagent.domain.work import Entry, Verdict
+from melagent.domain.run import RunStatus, StepStatus
+from melagent.domain.work import Entry, Message, NewRun, Settle, Verdict, WorkItem
+from melagent.engine.course import Loop
 from melagent.engine.journal import Journal
+from melagent.engine.open_steps import OpenSteps
 from melagent.worker.worker import Worker
+from tests.simulation.nodes import CallWorkflow, registry
 from tests.simulation.simulation import Simulation
-from tests.simulation.store import Violation, WatchedModel
-from tests.simulation.workflows import registry
+from tests.simulation.store import WatchedModel
+from tests.simulation.trace import Violation
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
     from uuid import UUID
 
     from melagent.domain.run import StepRecord
-    from tests.model.model import ModelRun
+    from melagent.engine.lifecycle.hold import Extended
+    from tests.model.run import ModelRun
 
-SEEDS = int(os.environ.get("MEL_SIM_SEEDS", "2000"))
+SEEDS = int(os.environ.get("MEL_SIM_SEEDS", "3000"))
 BLOCKS = 10
 TOLD_LINES = 60
 
@@ -98,17 +103,21 @@ def test_a_seed_always_tells_the_same_story(types):
 
 def test_the_simulation_meets_every_kind_of_trouble(types):
     met: Counter[str] = Counter()
-    for seed in range(300):
+    for seed in range(500):
         simulation = Simulation(seed, types)
         simulation.run()
         for _, what, *details in simulation.trace:
             met[what] += 1
             met.update(f"{what} {word}" for word in words(what, details))
     for expected in (
-        "kill", "freeze", "network down", "drain", "cancel", "unpark", "claim", "start eager", "rescue freed",
-        "rescue overdue", "write accepted", "write lease_lost", "write settled pending", "write settled sleeping",
-        "write settled completed", "write settled failed", "write step cancelled", "write step pending",
-        "write again", "node attempt 2",
+        "kill", "freeze", "network down", "drain", "cancel", "unpark", "claim", "admit", "cancel children",
+        "start eager", "start limited", "pause pending", "pause waiting", "pause sleeping", "resume True",
+        "signal sent", "rescue freed", "rescue overdue", "rescue orphan",
+        "write accepted", "write lease_lost", "write settled pending", "write settled sleeping",
+        "write settled waiting", "write settled paused", "write settled completed", "write settled failed",
+        "write step cancelled", "write step pending", "write step waiting", "write step running", "write step skipped",
+        "write again", "write starts", "write takes", "write requires", "write item", "write item of an item",
+        "node attempt 2", "node received", "node timed out", "node sim_call received", "node sim_wait received",
     ):  # fmt: skip
         assert met[expected] > 5, f"{expected}: {met}"
 
@@ -116,18 +125,29 @@ def test_the_simulation_meets_every_kind_of_trouble(types):
 def words(what: str, details: list[Any]) -> Iterable[str]:
     """What a line of a story is about, besides its first word."""
     if what == "rescue":
-        freed, failed, overdue = details
-        yield from ["freed"] * len(freed) + ["lost"] * len(failed) + ["overdue"] * len(overdue)
+        freed, failed, overdue, orphans = details
+        yield from ["freed"] * len(freed) + ["lost"] * len(failed)
+        yield from ["overdue"] * len(overdue) + ["orphan"] * len(orphans)
     elif what == "write":
-        _, verdict, _, seq, steps, settle = details
-        yield verdict
-        yield from (f"step {status}" for _, status in steps)
-        if settle:
-            yield f"settled {settle.status}"
-        if seq > 1:
-            yield "again"
-    elif what in ("start", "node"):
-        yield details[-1]
+        yield from words_of_write(*details)
+    elif what == "node":
+        _, _, kind, _, attempt, received = details
+        yield from (attempt, received, f"{kind} {received}")
+    elif what in ("start", "signal", "pause", "resume"):
+        yield str(details[-1])
+
+
+def words_of_write(_run: Any, verdict: str, _lease: Any, seq: int, steps: Any, settle: Any, more: Any) -> Iterable[str]:
+    yield verdict
+    for key, status in steps:
+        yield f"step {status}"
+        yield "item" + " of an item" * (key.count("[") - 1) if "[" in key else ""
+    if settle:
+        yield f"settled {settle.status}"
+        yield "requires" if settle.requires else ""
+    yield from (kind for kind, _ in more)
+    if seq > 1:
+        yield "again"
 
 
 # The simulation can fail: each of these breaks one rule, and is caught by the promise that rests on it.
@@ -163,9 +183,74 @@ class NobodyRescues(WatchedModel):
 
 
 class NobodyTellsTheWorker(WatchedModel):
-    def extend(self, leases: Mapping[UUID, UUID]) -> set[UUID]:
-        super().extend(leases)
-        return set()
+    def extend(self, leases: Mapping[UUID, UUID]) -> Extended:
+        return replace(super().extend(leases), lost=frozenset())
+
+
+class NobodySaysPause(WatchedModel):
+    def extend(self, leases: Mapping[UUID, UUID]) -> Extended:
+        return replace(super().extend(leases), paused=frozenset())
+
+
+class ResumedRunsPause(WatchedModel):
+    def _status_after(self, run: ModelRun, settle: Settle) -> RunStatus:
+        return settle.status if settle.status is RunStatus.PAUSED else super()._status_after(run, settle)
+
+
+class MessagesStay(WatchedModel):
+    def _apply(self, run: ModelRun, entry: Entry) -> None:
+        inbox = dict(run.inbox)
+        super()._apply(run, entry)
+        run.inbox.update(inbox)
+
+
+class SignalsChange(WatchedModel):
+    def _message(self, message: Message) -> Message:
+        message = super()._message(message)
+        return message if message.child_id else replace(message, value=b'"another"')
+
+
+class NewestSignalFirst(WatchedModel):
+    def unread(self, run_id: UUID) -> tuple[Message, ...]:
+        newest = {message.child_id or message.topic: message for message in super().unread(run_id)}
+        return tuple(newest.values())
+
+
+class NobodyLooksIntoTheInbox(WatchedModel):
+    def _may_wake(self, run: ModelRun) -> bool:
+        return run.wake_at is not None and super()._may_wake(run)
+
+
+class ParentsAreNotTold(WatchedModel):
+    def _tell_of_end(self, run: ModelRun) -> None:
+        pass
+
+
+class ChildrenAreLeftAlone(WatchedModel):
+    def cancel_children(self, run_ids: Iterable[UUID]) -> list[UUID]:
+        return []
+
+
+class ChildrenStartBeforeTheirStep(WatchedModel):
+    def write(self, entry: Entry) -> Verdict:
+        self.start(entry.starts)
+        return super().write(entry)
+
+
+class WokenRunsTakeAPlace(WatchedModel):
+    def _wake(self, run: ModelRun) -> None:
+        run.status = RunStatus.PENDING
+        run.make_due()
+
+
+class LabelsAreForgotten(WatchedModel):
+    def start(self, runs: Sequence[NewRun], eager: int = 0) -> list[WorkItem]:
+        return super().start([replace(run, requires="") for run in runs], eager)
+
+
+class BegunStepsAreForgotten(WatchedModel):
+    def _journal(self, run: ModelRun) -> tuple[StepRecord, ...]:
+        return tuple(step for step in super()._journal(run) if step.status is not StepStatus.RUNNING)
 
 
 class SleepsAreCutShort(WatchedModel):
@@ -177,11 +262,11 @@ class SleepsAreCutShort(WatchedModel):
 
 
 class EndsAreUndone(WatchedModel):
-    def unpark_due(self) -> list[UUID]:
+    def due(self) -> list[UUID]:
         for run in self.runs.values():
             if run.error is not None and run.steps:
                 run.error = None
-        return super().unpark_due()
+        return super().due()
 
 
 @pytest.mark.parametrize(
@@ -195,6 +280,18 @@ class EndsAreUndone(WatchedModel):
         (NobodyTellsTheWorker, "too long after the end"),
         (SleepsAreCutShort, "sleep was too short"),
         (EndsAreUndone, "a final state changed"),
+        (NobodySaysPause, "a node started in a paused run"),
+        (ResumedRunsPause, "a run is paused that was told to go on"),
+        (MessagesStay, "a message was taken twice"),
+        (SignalsChange, "a signal was taken and led to nothing"),
+        (NewestSignalFirst, "a signal was taken before an earlier one"),
+        (NobodyLooksIntoTheInbox, "still live"),
+        (ParentsAreNotTold, "still live"),
+        (ChildrenAreLeftAlone, "a child lives on without its parent"),
+        (ChildrenStartBeforeTheirStep, "a child was started twice|a child lives on without its parent"),
+        (WokenRunsTakeAPlace, "more runs are due than the limit"),
+        (LabelsAreForgotten, "where its labels are not"),
+        (BegunStepsAreForgotten, "an attempt was made twice"),
     ],
 )
 def test_the_simulation_notices_a_store_in_which(model, promise, types, crashes):
@@ -207,7 +304,34 @@ def test_the_simulation_notices_effects_that_do_not_wait_for_their_cause(types, 
         pass
 
     monkeypatch.setattr(Journal, "durable", at_once)
-    with pytest.raises(Violation, match="an effect before its cause"):
+    with pytest.raises(Violation, match=r"an effect before its cause|an attempt was made twice"):
+        simulate(range(2_000), types, crashes)
+
+
+def test_the_simulation_notices_results_in_the_order_of_their_arrival(types, crashes, monkeypatch):
+    def as_they_came(loop: Loop) -> bytes:
+        return b"[" + b",".join(result for result in loop.results.values() if result is not None) + b"]"
+
+    monkeypatch.setattr(Loop, "output", as_they_came)
+    with pytest.raises(Violation, match="the results of a loop are not those of its items"):
+        simulate(range(2_000), types, crashes)
+
+
+def test_the_simulation_notices_a_call_that_answers_for_another(types, crashes, monkeypatch):
+    monkeypatch.setattr(CallWorkflow, "after_wait", lambda _node, _params, _ctx: "what the child did not say")
+    with pytest.raises(Violation, match="a call has not the output of its run"):
+        simulate(range(2_000), types, crashes)
+
+
+def test_the_simulation_notices_a_signal_that_the_time_out_passes_over(types, crashes, monkeypatch):
+    resume = OpenSteps.resume
+
+    def timers_first(steps: OpenSteps) -> None:
+        resume(steps)
+        steps.fire_timers()
+
+    monkeypatch.setattr(OpenSteps, "resume", timers_first)
+    with pytest.raises(Violation, match="a wait timed out though its signal was there"):
         simulate(range(2_000), types, crashes)
 
 

@@ -9,8 +9,10 @@ from uuid import UUID
 import pytest
 
 from melagent.domain.definition import Definition
-from melagent.domain.work import Trigger, Verdict, WorkItem
+from melagent.domain.run import Trigger
+from melagent.domain.work import Verdict, WorkItem
 from melagent.engine.context import World
+from melagent.engine.lifecycle.hold import Extended
 from melagent.registry import Registry
 from melagent.worker.worker import Worker, WorkerOptions
 from tests.simulation.loop import Process, VirtualLoop
@@ -18,7 +20,7 @@ from tests.simulation.loop import Process, VirtualLoop
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from melagent.domain.work import Entry
+    from melagent.domain.work import ChildCall, Entry, Message, NewRun
 
 LEASE_SECONDS = 15.0
 
@@ -49,8 +51,14 @@ class OneRun:
     def submit(self, entry: Entry) -> asyncio.Future[Verdict]:
         return asyncio.get_running_loop().create_future()
 
-    async def extend(self, leases: Mapping[UUID, UUID]) -> set[UUID]:
-        return set(leases.values())
+    async def child(self, call: ChildCall) -> NewRun:
+        raise AssertionError("its run calls nobody")
+
+    async def inbox(self, run_id: UUID) -> Sequence[Message]:
+        return ()
+
+    async def extend(self, leases: Mapping[UUID, UUID]) -> Extended:
+        return Extended(lost=frozenset(leases.values()))
 
     async def definition(self, version_id: UUID) -> Definition:
         return Definition()
