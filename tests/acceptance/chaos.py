@@ -94,7 +94,7 @@ class Chaos:
     async def go(self, turns: int) -> None:
         """Return when all that stood still has gone on."""
         dice, pauses = random.Random(self.seed), itertools.cycle(self.pauses)
-        stopping = itertools.cycle(["worker", "api"])
+        stopping = itertools.cycle(["worker", "api", "worker", "worker"])
         await note_grants(self.cluster)
         async with asyncio.TaskGroup() as still:
             for turn in range(turns):
@@ -109,15 +109,17 @@ class Chaos:
                 else:
                     await self._kill(victim, kind, turn)
 
-    def last_words(self) -> list[tuple[Any, datetime]]:
-        """The runs of lost workers, each with the latest moment at which their worker may have been heard of.
+    def lost_while_instances_answered(self, seconds: float) -> list[tuple[Any, datetime]]:
+        """The runs of lost workers but those for which an instance stood still within so many seconds of the loss.
 
-        An instance that stands still keeps what a worker has told it, and brings it when it goes on: a lease then
-        counts from that moment, though the worker is dead.
+        Such an instance keeps the last heartbeat of a worker that is dead, and brings it when it goes on: the lease
+        then counts from that moment. And it keeps a living worker's claim from those who have work for it.
         """
+        during = timedelta(seconds=seconds)
         return [
-            (run, max([at, *(ended for began, ended in self.stood_still if began - AT_ONCE <= at <= ended)]))
+            (run, at)
             for run, at in self.lost
+            if not any(began - AT_ONCE <= at + during and at <= ended for began, ended in self.stood_still)
         ]
 
     def had_begun(self, key: str, at: float) -> bool:
