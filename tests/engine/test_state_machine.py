@@ -567,7 +567,7 @@ def test_stories_in_which_everything_happens_are_told_alike(database_url):
 
 
 def test_postgresql_answers_and_ends_up_like_the_model(database_url):
-    explore(database_url, examples=300)
+    explore(database_url, examples=400)
 
 
 @pytest.mark.prove

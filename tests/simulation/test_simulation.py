@@ -22,6 +22,7 @@ from melagent.engine.course import Loop
 from melagent.engine.journal import Journal
 from melagent.engine.open_steps import OpenSteps
 from melagent.worker.worker import Worker
+from tests.simulation import simulation
 from tests.simulation.nodes import CallWorkflow, registry
 from tests.simulation.simulation import Simulation
 from tests.simulation.store import WatchedModel
@@ -66,19 +67,19 @@ def crashes():
     random.setstate(dice)
 
 
-def story(simulation: Simulation, seed: int) -> str:
-    lines = [" ".join(map(str, line)) for line in simulation.trace[-TOLD_LINES:]]
+def story(told: Simulation, seed: int) -> str:
+    lines = [" ".join(map(str, line)) for line in told.trace[-TOLD_LINES:]]
     return "\n".join([*lines, f"Repeat it: MEL_SIM_SEED={seed} make test ARGS=tests/simulation"])
 
 
 def simulate(seeds: Iterable[int], types: Any, crashes: list[str], model: type[WatchedModel] = WatchedModel) -> None:
     for seed in seeds:
-        simulation = Simulation(seed, types, model)
+        one = Simulation(seed, types, model)
         try:
-            simulation.run()
+            one.run()
             assert not crashes, crashes
         except Exception as error:
-            error.add_note(story(simulation, seed))
+            error.add_note(story(one, seed))
             raise
 
 
@@ -104,9 +105,9 @@ def test_a_seed_always_tells_the_same_story(types):
 def test_the_simulation_meets_every_kind_of_trouble(types):
     met: Counter[str] = Counter()
     for seed in range(500):
-        simulation = Simulation(seed, types)
-        simulation.run()
-        for _, what, *details in simulation.trace:
+        one = Simulation(seed, types)
+        one.run()
+        for _, what, *details in one.trace:
             met[what] += 1
             met.update(f"{what} {word}" for word in words(what, details))
     for expected in (
@@ -294,7 +295,8 @@ class EndsAreUndone(WatchedModel):
         (BegunStepsAreForgotten, "an attempt was made twice"),
     ],
 )
-def test_the_simulation_notices_a_store_in_which(model, promise, types, crashes):
+def test_the_simulation_notices_a_store_in_which(model, promise, types, crashes, monkeypatch):
+    monkeypatch.setattr(simulation, "LONGEST_SECONDS", 250.0)  # what never ends need not be waited for so long
     with pytest.raises(AssertionError, match=promise):
         simulate(range(2_000), types, crashes, model)
 

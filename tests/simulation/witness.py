@@ -247,15 +247,13 @@ class Witness:
             self._require(step is not None and started <= step.attempt, "a child was started twice", parent)
 
     def _check_completed(self, run: ModelRun, step: StepRecord) -> None:
-        if self._node(run, step.node_id).disabled:
+        node = self._node(run, step.node_id)
+        if node.disabled or step.step_key.endswith(ITEMS_SUFFIX):
             return
-        if step.node_type == LOOP_TYPE and step.handle == DONE_HANDLE:
+        if node.type == LOOP_TYPE and step.handle == DONE_HANDLE:
             self._check_results(run, step)
-        elif step.node_type == LOOP_TYPE and step.handle is None and not step.step_key.endswith(ITEMS_SUFFIX):
+        elif node.type == LOOP_TYPE or (node.type == CallWorkflow.id and node.config["sync"]):
             self._check_child(run, step)
-        elif step.node_type == CallWorkflow.id:
-            if self._node(run, step.node_id).config["sync"]:
-                self._check_child(run, step)
 
     def _check_results(self, run: ModelRun, step: StepRecord) -> None:
         spec = orjson.loads(run.steps[step.step_key + ITEMS_SUFFIX].output or b"null")
