@@ -38,6 +38,7 @@ from melagent.protocol.messages import (
     Registered,
     Registration,
     Rejection,
+    Value,
     VariablesAnswer,
 )
 from melagent.protocol.values import (
@@ -245,7 +246,8 @@ async def children(request: web.Request, body: ChildQuestion) -> web.Response:
     """What a call of a run that the worker holds would start."""
     session = await _session(request, body.session)
     await request.app[WORKERS].check_run(session, body.run_id)
-    run = await request.app[WORKERS].child(body.run_id, body.call)
+    call = body.call.model_copy(update={"input": Value(text="null")})  # it may not have been uploaded yet
+    run = await request.app[WORKERS].child(body.run_id, call)
     return answer_message(ChildAnswer(workflow_id=run.workflow_id, version_id=run.version_id, entry=run.entry))
 
 

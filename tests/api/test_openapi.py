@@ -83,7 +83,7 @@ async def test_nothing_that_a_worker_may_send_is_an_error_of_ours(client, descri
         if isinstance(case.body, dict):
             case.body |= {"session": session, "wait_seconds": 0, **(held if "heartbeat" in case.path else {})}
             for sent in (case.body, *_objects(case.body.get("entries")), *_objects(case.body.get("events"))):
-                sent |= {**run, "commands": [], "seq": next(numbers)}
+                sent |= {**run, "seq": next(numbers)}
 
     called = await asyncio.to_thread(probe, described[0], str(client.make_url("/")), headers, aim, only="/api/workers")
     assert called > EXAMPLES * 5
