@@ -253,7 +253,10 @@ class Lifecycle(RuleBasedStateMachine):
         chosen = [_pick(ended, which)] if ended else []
         cancelled = self.model.cancel_orphans() if orphans else self.model.cancel_children(chosen)
         pool = self.database.pool
-        there = self.database.wait(cancel_orphans(pool) if orphans else cancel_children(pool, chosen))
+        if orphans:
+            there, _ = self.database.wait(cancel_orphans(pool, None))
+        else:
+            there = self.database.wait(cancel_children(pool, chosen))
         assert there.keys() == set(cancelled)
 
     @precondition(lambda self: self.model.runs)
