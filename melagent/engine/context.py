@@ -50,6 +50,16 @@ class World:
     """Told each log line as soon as it is written."""
 
 
+def run_info(item: WorkItem, world: World) -> RunInfo:
+    """What nodes and expressions may know of a run."""
+    return RunInfo(
+        id=str(item.run_id),
+        workflow_id=str(item.workflow_id) if item.workflow_id else None,
+        version_id=str(item.version_id),
+        demo_url=world.demo_url,
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class View:
     """What all steps of a run see of it. `outer` has outputs from around the loop whose item this run is, as JSON."""

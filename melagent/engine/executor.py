@@ -10,30 +10,27 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import orjson
 import structlog
 
 from melagent.domain.definition import OnInterrupted
-from melagent.domain.loops import DONE_HANDLE, LOOP_TYPE
 from melagent.domain.requirement import requirement
 from melagent.domain.run import RunStatus, StepRecord, StepStatus
 from melagent.domain.variables import RUN
 from melagent.domain.work import TIMED_OUT, Settle, WorkItem
 from melagent.engine.attempt import Attempt, Ended, Interrupted
 from melagent.engine.children import Children, given_item
-from melagent.engine.context import Context, Scope, View, World
+from melagent.engine.context import Context, Scope, View, World, run_info
 from melagent.engine.course import Loop, fold, output_of
+from melagent.engine.items import belongs_to, ended_by, loop_and_index, results_of, waiting_for
 from melagent.engine.journal import Journal, Sink
 from melagent.engine.open_steps import OpenSteps
 from melagent.engine.run_limits import beyond_limit, exceeded
-from melagent.engine.values import MAX_VALUE_BYTES
 from melagent.engine.variables import Variables
 from melagent.engine.waits import Waits
 from melagent.errors import LeaseLost
-from melagent.sdk import NodeError, RunInfo
+from melagent.sdk import NodeError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Coroutine, Iterable
@@ -72,14 +69,8 @@ class Executor:
         value, outer = given_item(item)
         self._course, open_steps = fold(version.regions, item.entry, item.journal or (), value)
         self._journal = Journal(item, sink, on_lost=self._lost)
-        info = RunInfo(
-            id=str(item.run_id),
-            workflow_id=str(item.workflow_id) if item.workflow_id else None,
-            version_id=str(item.version_id),
-            demo_url=world.demo_url,
-        )
         self._variables = Variables(item, version, sink)
-        self._view = View(self._course, version, item, info, outer, self._variables)
+        self._view = View(self._course, version, item, run_info(item, world), outer, self._variables)
         self._stir = asyncio.Event()
         self._waits = Waits(item.inbox, self._stir)
         self._open = OpenSteps(self._course, open_steps, self._waits, self._journal, world.clock)
@@ -130,8 +121,7 @@ class Executor:
     # How the run ends or parks.
 
     async def _until_end(self) -> Settle:
-        failure = self._course.top.failure
-        if failure is not None:
+        if (failure := self._course.top.failure) is not None:
             settle = Settle(RunStatus.FAILED, error=failure.error)
         elif self._item.deadline_in is not None and self._item.deadline_in <= 0:
             settle = Settle(RunStatus.FAILED, error=TIMED_OUT)
@@ -294,7 +284,7 @@ class Executor:
 
     def _apply(self, place: Place, ended: Ended) -> Settle | None:
         """Take in an outcome: record it, set a timer, wait, or let the course go on."""
-        key, taken = place.key, self._waits.taken(place.key)
+        taken = self._waits.taken(place.key)
         if ended.command is not None and ended.command.command.scope == RUN:
             ended = ended.led_to(self._variables.execute(ended.record, ended.command))
         if not ended.recorded and (problem := exceeded(self._journal, ended.record)) is not None:
@@ -307,12 +297,12 @@ class Executor:
                 self._open.flush()
             return None
         if not ended.opens:
-            self._open.records.pop(key, None)
-        derived = self._is_entry(place) and not compiled.effects and record.status is StepStatus.COMPLETED
+            self._open.records.pop(place.key, None)
+        entry = place.plan is self._course.top and place.node == place.plan.entry
+        derived = entry and not compiled.effects and record.status is StepStatus.COMPLETED
         if not ended.recorded:
-            record = self._journal.record(
-                record, derived=derived, taken=taken, starts=ended.starts, command=ended.command
-            )
+            started, command = ended.starts, ended.command
+            record = self._journal.record(record, derived=derived, taken=taken, starts=started, command=command)
         if ended.command is not None:
             self._watch(self._executed(ended), place)
             return None
@@ -330,9 +320,6 @@ class Executor:
     async def _executed(self, ended: Ended) -> Ended:
         """What the command of a step has led to, which is known when its record is durable."""
         return ended.led_to(await self._journal.written(ended.record), recorded=True)
-
-    def _is_entry(self, place: Place) -> bool:
-        return place.plan is self._course.top and place.node == place.plan.entry
 
     # Loops.
 
@@ -352,40 +339,24 @@ class Executor:
         return None
 
     def _close_loop(self, loop: Loop) -> Settle | None:
-        output = loop.output()
-        if len(output) > MAX_VALUE_BYTES:
-            message = f"The results have {len(output):,} bytes; a value may have {MAX_VALUE_BYTES:,}."
-            failure = NodeError(message, code="value_too_large", retryable=False)
+        try:
+            return self._apply(loop.place, Ended(results_of(loop, self._world.clock())))
+        except NodeError as failure:
             return self._apply(loop.place, self._new_attempt(loop.place).failed(failure))
-        began = loop.record.started_at
-        at = max(self._world.clock(), began)
-        record = StepRecord(
-            loop.place.key, loop.place.node_id, LOOP_TYPE, StepStatus.COMPLETED, loop.record.attempt, began, at,
-            handle=DONE_HANDLE, output=output,
-        )  # fmt: skip  # in the order of the fields
-        return self._apply(loop.place, Ended(record))
 
     async def _fail_loop(self, loop: Loop, error: dict[str, Any] | None) -> Settle | None:
         """Stop what the items are doing, and fail the loop's own step, which its settings may still save."""
         error = error or {}
         dropped = self._course.drop(loop)
         await self._stop_nodes(dropped)
-        self._open.close(self._attempts, lambda place, record: self._is_dropped(loop, dropped, place, record))
+        self._open.close(self._attempts, lambda place, record: belongs_to(loop, dropped, place, record))
         failure = NodeError(error.get("message", ""), code=error.get("code", "item_failed"), retryable=False)
         return self._apply(loop.place, self._new_attempt(loop.place).failed(failure))
-
-    def _is_dropped(self, loop: Loop, dropped: Collection[Plan], place: Place | None, record: StepRecord) -> bool:
-        return place.plan in dropped if place is not None else record.node_id == loop.place.node_id
 
     async def _spawn(self, loop: Loop, index: int) -> None:
         """Start the child run of an item: a step that waits for its end stands for it."""
         run = await self._children.of_item(loop, index)
-        output = orjson.dumps({"run_id": str(run.id)})
-        record = StepRecord(
-            loop.key_of(index), loop.place.node_id, LOOP_TYPE, StepStatus.WAITING, 1, self._world.clock(),
-            output=output,
-        )  # fmt: skip  # in the order of the fields
-        self._open.wait_for_child(record, run)
+        self._open.wait_for_child(waiting_for(run, loop, index, self._world.clock()), run)
 
     def _take_in_messages(self) -> None:
         """Give messages to the steps that wait for them."""
@@ -400,20 +371,12 @@ class Executor:
 
     def _end_item(self, record: StepRecord, message: Message) -> None:
         """The child run of an item has ended."""
-        path_end = int(record.step_key.rsplit("[", 1)[1][:-1])
-        loop = self._course.loops.get(record.step_key[: record.step_key.rindex("[")])
-        completed = message.status is RunStatus.COMPLETED
-        ended = replace(
-            record,
-            status=StepStatus.COMPLETED if completed else StepStatus.FAILED,
-            output=message.value if completed else None,
-            error=None if completed else message.error or {"code": "cancelled", "message": "The run was cancelled."},
-            finished_at=max(self._world.clock(), record.started_at),
-        )
+        ended = ended_by(message, record, self._world.clock())
         del self._open.records[record.step_key]
         self._journal.record(ended, taken=self._waits.taken(record.step_key))
-        if loop is not None:
-            self._course.take_result(loop, path_end, ended)
+        loop_key, index = loop_and_index(record.step_key)
+        if (loop := self._course.loops.get(loop_key)) is not None:
+            self._course.take_result(loop, index, ended)
 
     # The end.
 
