@@ -88,14 +88,21 @@ def set_variable(
 
 
 @app.command()
-def delete(key: Key, *, workflow: OfWorkflow = None, server: ServerUrl = None, api_key: ApiKey = None) -> None:
+def delete(
+    key: Key,
+    *,
+    workflow: OfWorkflow = None,
+    as_json: AsJson = False,
+    server: ServerUrl = None,
+    api_key: ApiKey = None,
+) -> None:
     """Delete a variable."""
 
     async def work(api: Api) -> None:
         await api.delete(await _path(api, workflow, key))
 
     call(server, api_key, work)
-    show_progress(f"deleted {key}")
+    show_json({"deleted": key}) if as_json else show_progress(f"deleted {key}")
 
 
 async def _path(api: Api, workflow: str | None, key: str) -> str:

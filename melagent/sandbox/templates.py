@@ -8,6 +8,7 @@ template is bounded: each evaluation by fuel, the text by its size, the statemen
 from __future__ import annotations
 
 import time
+from collections import ChainMap
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -176,7 +177,7 @@ class _Rendering:
                 yield self._counted(text(part.evaluate(scope)))
             elif isinstance(part, Set):
                 self._check_time()
-                scope = {**scope, part.name: part.value.evaluate(scope)}
+                scope = _within(scope, {part.name: part.value.evaluate(scope)})
             elif isinstance(part, If):
                 yield from self._if(part, scope)
             else:
@@ -194,7 +195,7 @@ class _Rendering:
             raise error_at("`for` needs a list", part.items.source, part.items.start)
         for index, item in enumerate(items):
             self._check_time()
-            yield from self._texts(part.body, {**scope, **_bound(part, item), "loop": _loop(index, len(items))})
+            yield from self._texts(part.body, _within(scope, {**_bound(part, item), "loop": _loop(index, len(items))}))
         if not items:
             yield from self._texts(part.otherwise, scope)
 
@@ -222,3 +223,9 @@ def _bound(part: For, item: Json) -> dict[str, Json]:
     if not isinstance(item, list) or len(item) != len(part.names):
         raise error_at(f"each item needs {len(part.names)} parts", part.items.source, part.items.start)
     return dict(zip(part.names, item, strict=True))
+
+
+def _within(scope: Mapping[str, Json], names: dict[str, Json]) -> Mapping[str, Json]:
+    """The names of a scope and these, without asking for any: some are made only when they are looked at."""
+    bound, outside = scope.maps if isinstance(scope, ChainMap) else ({}, scope)
+    return ChainMap({**bound, **names}, outside)  # type: ignore[arg-type]  # only read

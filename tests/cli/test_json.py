@@ -32,6 +32,10 @@ ARGUMENTS = {
     "run retry": "{cancelled}",
     "run replay": "{run} --from start --wait",
     "run purge": "--older-than 1000d --yes",
+    "variable list": "",
+    "variable get": "{variable}",
+    "variable set": "rate 1",
+    "variable delete": "{variable}",
     "user add": "ada@example.com --generate --database-url {database}",
     "user list": "--database-url {database}",
     "user password": "{user} --generate --database-url {database}",
@@ -87,6 +91,10 @@ def thing(remote, running, database_url, workflow_file, tmp_path):
         remote("user", "add", "bo@example.com", "--generate", "--database-url", database_url)
         return "bo@example.com"
 
+    def variable():
+        remote("variable", "set", "rate", "1")
+        return "rate"
+
     return {
         "database": lambda: database_url,
         "file": lambda: workflow_file,
@@ -96,6 +104,7 @@ def thing(remote, running, database_url, workflow_file, tmp_path):
         "paused": paused,
         "cancelled": cancelled,
         "user": user,
+        "variable": variable,
         "token": lambda: json.loads(remote("token", "create", "--json", "--database-url", database_url).out)["id"],
         "port": lambda: credentials.read(running).server_url.rsplit(":", 1)[1],
     }

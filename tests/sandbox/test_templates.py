@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, NoReturn
+
 import pytest
 
 from melagent.sandbox.expressions import ExpressionError, check, compile_config, render
@@ -135,3 +137,15 @@ def test_error_names_the_parameter(config, path):
 def test_malformed_config_is_refused_when_it_is_compiled():
     with pytest.raises(ExpressionError, match=r"^body\.text: "):
         compile_config({"body": {"text": "{{ input."}}, frozenset())
+
+
+def test_a_name_that_is_made_when_it_is_looked_at_stays_so_within_statements():
+    class OnlyWhenAsked(dict[str, Any]):
+        def keys(self) -> NoReturn:
+            raise AssertionError("nobody needs all the names")
+
+        def __getitem__(self, name: str) -> object:
+            return {"n": [1, 2]}[name]
+
+    template = "{% set a = 3 %}{% set b = a %}{% for x in n %}{{ x + b }} {% endfor %}"
+    assert render(template, OnlyWhenAsked(n=None)) == "4 5 "
