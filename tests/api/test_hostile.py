@@ -5,6 +5,8 @@ import json
 
 import pytest
 
+from melagent.services import node_tests
+
 DEEP = (
     b'{"name":"x","definition":{"nodes":[{"id":"a","type":"noop","config":{"x":' + b"[" * 3000 + b"]" * 3000 + b"}}]}}"
 )
@@ -45,8 +47,9 @@ BODIES = {
 
 
 @pytest.fixture
-async def targets(client, deploy, definition):
+async def targets(client, deploy, definition, monkeypatch):
     """Every route that takes a body, on things that exist."""
+    monkeypatch.setattr(node_tests, "WAIT_SECONDS", 0.01)  # no worker is here
     workflow_id = await deploy()
     trigger = (await (await client.get("/api/triggers")).json())["triggers"][0]
     return [
