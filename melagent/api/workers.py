@@ -13,7 +13,7 @@ from pydantic import Field
 
 from melagent.api.bodies import parsed
 from melagent.api.context import STREAM, WORKER, WORKERS, services_of, uuid_in_path
-from melagent.api.wire import UNBUFFERED, answer_message
+from melagent.api.wire import UNBUFFERED, answer, answer_message
 from melagent.domain.variables import KEY_PATTERN, Wanted, is_key
 from melagent.domain.work import Verdict
 from melagent.engine.live import LiveLine
@@ -30,10 +30,8 @@ from melagent.protocol.messages import (
     CompleteCall,
     EntryOf,
     EventsCall,
-    InboxAnswer,
     JournalAnswer,
     JournalCall,
-    JournalPage,
     Message,
     Registered,
     Registration,
@@ -41,14 +39,8 @@ from melagent.protocol.messages import (
     Value,
     VariablesAnswer,
 )
-from melagent.protocol.values import (
-    entry_of,
-    item_message,
-    items_answer,
-    message_message,
-    stored_step,
-    values_in,
-)
+from melagent.protocol.reading import entry_of, values_in
+from melagent.protocol.writing import encoded, item_message, message_message, step_message
 from melagent.store import versions
 from melagent.store.workers import Heartbeat
 
@@ -57,7 +49,7 @@ if TYPE_CHECKING:
 
     from melagent.domain.work import Entry, WorkItem
     from melagent.engine.ask import Asker
-    from melagent.protocol.values import Fetched
+    from melagent.protocol.reading import Fetched
     from melagent.services.workers import Session
 
 STEPS_A_PAGE = 200
@@ -111,13 +103,13 @@ async def heartbeat(request: web.Request, body: Beat) -> web.Response:
     session = await _session(request, body.session)
     beat = Heartbeat(session.worker_id, session.session, body.seq, body.leases, body.draining)
     extended = await request.app[WORKERS].heartbeat(beat)
-    answer = BeatAnswer(
+    beaten = BeatAnswer(
         lost=tuple(extended.lost),
         cancelled=tuple(extended.cancelled),
         paused=tuple(extended.paused),
         mail=tuple(extended.mail),
     )
-    return answer_message(answer)
+    return answer_message(beaten)
 
 
 async def claim_work(request: web.Request, body: Claim) -> web.StreamResponse:
@@ -165,7 +157,7 @@ async def _given_back_on_failure(request: web.Request, items: Sequence[WorkItem]
 
 async def _items(request: web.Request, items: Iterable[WorkItem]) -> bytes:
     engine = services_of(request).engine
-    return items_answer([item_message(await engine.linked(item)) for item in items])
+    return encoded([item_message(await engine.linked(item)) for item in items])
 
 
 async def journal(request: web.Request, body: JournalCall) -> web.Response:
@@ -221,8 +213,8 @@ async def get_journal(request: web.Request, query: PageQuery) -> web.Response:
     session, run_id = await _session(request, query.session), uuid_in_path(request, "run_id")
     await request.app[WORKERS].check_run(session, run_id)
     found = await services_of(request).engine.steps_after(run_id, query.after, query.limit)
-    steps = tuple(stored_step(record, digest) for record, digest in found)
-    return answer_message(JournalPage(steps=steps, more=len(found) == query.limit, now=datetime.now(UTC)))
+    steps = [step_message(record, digest) for record, digest in found]
+    return answer({"steps": steps, "more": len(found) == query.limit, "now": datetime.now(UTC)})
 
 
 async def get_inbox(request: web.Request, query: SessionQuery) -> web.Response:
@@ -230,7 +222,7 @@ async def get_inbox(request: web.Request, query: SessionQuery) -> web.Response:
     session, run_id = await _session(request, query.session), uuid_in_path(request, "run_id")
     await request.app[WORKERS].check_run(session, run_id)
     messages = await services_of(request).engine.unread(run_id)
-    return answer_message(InboxAnswer(messages=tuple(message_message(message) for message in messages)))
+    return answer({"messages": [message_message(message) for message in messages]})
 
 
 async def get_variables(request: web.Request, query: VariablesQuery) -> web.Response:

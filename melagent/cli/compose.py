@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import os
 import socket
 from contextlib import AsyncExitStack
@@ -20,6 +19,7 @@ from melagent.api.app import build_app, build_metrics_app
 from melagent.api.context import Services
 from melagent.broker.postgres import postgres_broker
 from melagent.broker.redis import redis_broker
+from melagent.cli.garbage import calm_garbage_collection
 from melagent.cli.listening import begin_no_more, listen
 from melagent.domain.requirement import capabilities
 from melagent.engine.context import World
@@ -124,15 +124,8 @@ async def open_server(settings: Settings, dsn: str, role: Role) -> Server:
         server = Server(settings, services, f"http://{_reachable(settings.server.host)}:{port}", worker, registrar)
         log.info("API server listening", url=server.url, role=role)
         server._stack = stack.pop_all()  # noqa: SLF001  # nothing failed: from now on the server owns what was opened
-    _calm_garbage_collection()
+    calm_garbage_collection()
     return server
-
-
-def _calm_garbage_collection() -> None:
-    """What is there now stays, so collections need not look at it; and short runs make many objects but no cycles."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(20_000, 20, 50)
 
 
 async def _open_engine(settings: Settings, pool: Pool, dsn: str, registry: Registry, stack: AsyncExitStack) -> Engine:

@@ -13,6 +13,7 @@ import structlog
 from aiohttp import web
 
 from melagent import __version__
+from melagent.cli.garbage import calm_garbage_collection
 from melagent.domain.requirement import capabilities
 from melagent.engine.context import World
 from melagent.errors import MelError
@@ -65,6 +66,7 @@ async def remote_worker(settings: Settings, token: str) -> AsyncIterator[Connect
         worker = Worker(source, registry, world, options)
         started.append(worker)
         worker.start()
+        calm_garbage_collection()
         try:
             yield connection
         finally:

@@ -154,8 +154,12 @@ def _sum(number: Any, amount: float) -> bytes | Refusal:
         total: Any = number + amount
     except OverflowError:  # a fraction and a whole number that is too large to be one
         return Refusal.OUT_OF_RANGE
-    fits = math.isfinite(total) if isinstance(total, float) else SMALLEST_NUMBER <= total <= LARGEST_NUMBER
-    return orjson.dumps(total) if fits else Refusal.OUT_OF_RANGE
+    return orjson.dumps(total) if in_range(total) else Refusal.OUT_OF_RANGE
+
+
+def in_range(number: int | float) -> bool:
+    """Whether JSON can carry a number to every reader: a finite fraction, or a whole number of at most 64 bits."""
+    return math.isfinite(number) if isinstance(number, float) else SMALLEST_NUMBER <= number <= LARGEST_NUMBER
 
 
 def same(one: Any, other: Any) -> bool:

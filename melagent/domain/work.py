@@ -205,6 +205,15 @@ class Entry:
     commands: tuple[StepCommand, ...] = ()
 
     @property
+    def values(self) -> list[bytes]:
+        """The JSON texts that it carries."""
+        values = [*(step.output for step in self.steps), *(run.input for run in self.starts)]
+        values += [value for each in self.commands for value in (each.command.value, each.command.expected)]
+        if self.settle is not None:
+            values.append(self.settle.output)
+        return [value for value in values if value is not None]
+
+    @property
     def is_plain(self) -> bool:
         """Whether it does nothing but record steps and settle."""
         return not (self.starts or self.taken or self.commands)

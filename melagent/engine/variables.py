@@ -7,7 +7,6 @@ that order, and a run that is resumed has what was durable. All others are asked
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING
 
 import orjson
@@ -25,6 +24,7 @@ from melagent.domain.variables import (
     VariableResult,
     Wanted,
     execute,
+    in_range,
     is_key,
 )
 from melagent.engine.values import encode
@@ -103,8 +103,9 @@ def command_of(outcome: SetVariable, item: WorkItem) -> VariableCommand:
     """What a node asks for, as a command. Raises NodeError for what no variable can be."""
     if not is_key(outcome.key):
         raise NodeError(Refusal.BAD_NAME.reason, code=Refusal.BAD_NAME, retryable=False)
-    if not -sys.float_info.max <= outcome.amount <= sys.float_info.max:  # nor is it one that is not a number
-        raise NodeError("`amount` is not finite.", code=Refusal.OUT_OF_RANGE, retryable=False)
+    if not in_range(outcome.amount):
+        message = "`amount` is not finite, or a whole number of more than 64 bits."
+        raise NodeError(message, code=Refusal.OUT_OF_RANGE, retryable=False)
     scope: str = outcome.scope
     if scope not in (RUN, GLOBAL):
         if item.workflow_id is None:

@@ -21,7 +21,7 @@ from melagent.engine.batch import Batcher
 from melagent.engine.values import MAX_RUN_BYTES, MAX_VALUE_BYTES
 from melagent.errors import Conflict, Forbidden, LeaseLost, NotFound, Problem, TooLarge, Unprocessable
 from melagent.loop import Loop
-from melagent.protocol.values import NOTHING, child_call, step_command
+from melagent.protocol.reading import NOTHING, child_call, step_command
 from melagent.services.calls import Calls
 from melagent.services.memory import BriefMemory
 from melagent.services.workflows import found
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from melagent.engine.engine import Engine
     from melagent.engine.lifecycle.hold import Extended
     from melagent.protocol.messages import CallOf, EntryOf, Registration
-    from melagent.protocol.values import Fetched
+    from melagent.protocol.reading import Fetched
     from melagent.registry import Registry
     from melagent.services.access import WorkerPrincipal
     from melagent.store.pool import Pool

@@ -29,12 +29,13 @@ from melagent.errors import (
     Unavailable,
 )
 from melagent.protocol.messages import Registered, Registration
+from melagent.protocol.writing import encoded
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
     from uuid import UUID
 
-    from melagent.protocol.messages import Message
+    from melagent.protocol.writing import Object
 
 CONNECT_SECONDS = 5.0
 CALL_SECONDS = 10.0
@@ -100,7 +101,7 @@ class Connection:
         self,
         method: str,
         path: str,
-        message: Callable[[UUID], Message] | None = None,
+        message: Callable[[UUID], Object] | None = None,
         *,
         data: bytes | None = None,
         params: Mapping[str, str] | None = None,
@@ -114,7 +115,7 @@ class Connection:
         """
 
         async def attempt(registered: Registered) -> bytes:
-            body = _encoded(message, registered) if message else data
+            body = encoded(message(registered.session)) if message else data
             query = {**(params or {}), "session": str(registered.session)}
             return await self._once(method, self._path(path), query, body, seconds)
 
@@ -123,7 +124,7 @@ class Connection:
     async def stream(
         self,
         path: str,
-        message: Callable[[UUID], Message],
+        message: Callable[[UUID], Object],
         heard: Callable[[bytes], None],
         *,
         seconds: float,
@@ -135,7 +136,7 @@ class Connection:
         """
 
         async def attempt(registered: Registered) -> None:
-            body, lines = _encoded(message, registered), 0
+            body, lines = encoded(message(registered.session)), 0
             try:
                 calling = self._answer("POST", self._path(path), {}, body, seconds=seconds, begins_within=begins_within)
                 async with calling as answer:
@@ -248,10 +249,6 @@ def _pauses() -> Iterator[float]:
     while True:
         yield random.uniform(0, longest)  # noqa: S311  # jitter, not a secret
         longest = min(2 * longest, LONGEST_PAUSE_SECONDS)
-
-
-def _encoded(message: Callable[[UUID], Message], registered: Registered) -> bytes:
-    return message(registered.session).model_dump_json().encode()
 
 
 async def _lines(answer: aiohttp.ClientResponse, begins_within: float | None) -> AsyncIterator[bytes]:

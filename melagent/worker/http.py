@@ -18,22 +18,16 @@ from melagent.domain.work import NewRun, Verdict
 from melagent.engine.batch import Batcher
 from melagent.engine.lifecycle.hold import Extended
 from melagent.errors import Internal, LeaseLost, MelError, NotFound, TooLarge, Unavailable
-from melagent.protocol import values
+from melagent.protocol import reading, writing
 from melagent.protocol.messages import (
     INLINE_BYTES,
     MAX_ITEMS,
     PART_BYTES,
-    Beat,
     BeatAnswer,
     ChildAnswer,
-    ChildQuestion,
-    Claim,
-    EventsCall,
     InboxAnswer,
     JournalAnswer,
-    JournalCall,
     JournalPage,
-    LiveEvent,
     VariablesAnswer,
 )
 from melagent.worker.connection import CALL_SECONDS, HeldBack
@@ -47,7 +41,8 @@ if TYPE_CHECKING:
     from melagent.domain.work import ChildCall, Entry, WorkItem
     from melagent.domain.work import Message as InboxMessage
     from melagent.engine.live import LiveLine
-    from melagent.protocol.messages import Message, MessageOf, Step
+    from melagent.protocol.messages import MessageOf, Step
+    from melagent.protocol.writing import Object
     from melagent.worker.connection import Connection
 
 WAIT_SECONDS = 20.0
@@ -125,14 +120,14 @@ class HttpSource:
         asked_at = sent_at = clock()
         stream = asked_at >= self._poll_until
 
-        def message(session: UUID) -> Message:
+        def message(session: UUID) -> Object:
             nonlocal sent_at
             sent_at = clock()
-            return Claim(session=session, max_items=min(limit, MAX_ITEMS), wait_seconds=WAIT_SECONDS, stream=stream)
+            asked = {"max_items": min(limit, MAX_ITEMS), "wait_seconds": WAIT_SECONDS, "stream": stream}
+            return {"session": session, **asked}
 
         def heard(line: bytes) -> None:
-            items = [values.work_item(item) for item in values.items_of(line)]
-            items = [replace(item, granted_after=item.granted_after + sent_at - asked_at) for item in items]
+            items = reading.work_items(line, sent_at - asked_at)
             if good := [item for item in items if not self._may_be_released(asked_at + item.granted_after)]:
                 take(good)
 
@@ -167,7 +162,7 @@ class HttpSource:
         )
 
     def submit(self, entry: Entry) -> asyncio.Future[Verdict]:
-        if not values.large_values(entry):
+        if not writing.large_values(entry):
             return self._entries.submit(entry)
         uploading = asyncio.create_task(self._upload_and_submit(entry))
         self._uploads.add(uploading)
@@ -175,10 +170,8 @@ class HttpSource:
         return uploading
 
     async def child(self, call: ChildCall) -> NewRun:
-        def message(session: UUID) -> Message:
-            return ChildQuestion.model_construct(
-                session=session, run_id=call.parent.run_id, call=values.call_message(call)
-            )
+        def message(session: UUID) -> Object:
+            return {"session": session, "run_id": call.parent.run_id, "call": writing.call_message(call)}
 
         data = await self._connection.call("POST", "/children", message, patience=self._lease_seconds)
         answer = ChildAnswer.model_validate_json(data)
@@ -216,15 +209,15 @@ class HttpSource:
     async def _message(self, run_id: UUID, message: MessageOf) -> InboxMessage:
         digest = message.value.hash if message.value is not None else None
         owner = message.child_id or run_id
-        return values.inbox_message(message, {digest: await self._value(owner, digest)} if digest else {})
+        return reading.inbox_message(message, {digest: await self._value(owner, digest)} if digest else {})
 
     async def extend(self, leases: Mapping[UUID, UUID]) -> Extended:
         """One heartbeat, with little patience: an instance that hangs must not cost the leases, another one answers."""
         seq = next(self._beat_seq)
         self._beats.append(asyncio.get_running_loop().time())
 
-        def message(session: UUID) -> Message:
-            return Beat(session=session, seq=seq, leases=dict(leases))
+        def message(session: UUID) -> Object:
+            return {"session": session, "seq": seq, "leases": {str(run): lease for run, lease in leases.items()}}
 
         seconds = self._lease_seconds * BEAT_SHARE_OF_LEASE
         answer = await self._connection.call("PUT", "/heartbeat", message, seconds=seconds, patience=0)
@@ -257,15 +250,19 @@ class HttpSource:
             await self._tell(lines)
 
     async def _tell(self, lines: Sequence[LiveLine]) -> None:
-        events = tuple(
-            LiveEvent.model_construct(
-                run_id=line.run_id, step_key=line.step_key, attempt=line.attempt, number=line.number, data=line.line
-            )
+        events = [
+            {
+                "run_id": line.run_id,
+                "step_key": line.step_key,
+                "attempt": line.attempt,
+                "number": line.number,
+                "data": line.line,
+            }
             for line in lines
-        )
+        ]
 
-        def message(session: UUID) -> Message:
-            return EventsCall.model_construct(session=session, events=events)
+        def message(session: UUID) -> Object:
+            return {"session": session, "events": events}
 
         try:
             await self._connection.call("POST", "/events", message, patience=0)
@@ -293,10 +290,10 @@ class HttpSource:
             await asyncio.sleep(RETRY_SECONDS)
 
     async def _send(self, entries: Sequence[Entry], patience: float) -> JournalAnswer:
-        messages = tuple(values.entry_message(entry) for entry in entries)
+        messages = [writing.entry_message(entry) for entry in entries]
 
-        def message(session: UUID) -> Message:
-            return JournalCall.model_construct(session=session, sent_at=datetime.now(UTC), entries=messages)
+        def message(session: UUID) -> Object:
+            return {"session": session, "sent_at": datetime.now(UTC), "entries": messages}
 
         return JournalAnswer.model_validate_json(
             await self._connection.call("POST", "/journal", message, patience=patience)
@@ -314,7 +311,7 @@ class HttpSource:
 
     async def _upload(self, entry: Entry) -> None:
         """Send the values that are too large for the call itself, in parts."""
-        for digest, value in values.large_values(entry).items():
+        for digest, value in writing.large_values(entry).items():
             for start in range(0, len(value), PART_BYTES):
                 await self._connection.call(
                     "PUT",
@@ -339,7 +336,7 @@ class HttpSource:
         answer = await self._connection.call("GET", f"/journal/{run_id}", params=params, patience=self._lease_seconds)
         page = JournalPage.model_validate_json(answer)
         shift = datetime.now(UTC) - page.now
-        steps = [values.step_record(step, shift, await self._outputs(run_id, step)) for step in page.steps]
+        steps = [reading.step_record(step, shift, await self._outputs(run_id, step)) for step in page.steps]
         return steps, page.more
 
     async def _outputs(self, run_id: UUID, step: Step) -> dict[str, bytes]:
@@ -357,10 +354,6 @@ class HttpSource:
 
 def _size(entry: Entry) -> int:
     """About what an entry needs in a call: large values travel apart."""
-    outputs = [*(step.output for step in entry.steps), *(run.input for run in entry.starts)]
-    outputs += [value for each in entry.commands for value in (each.command.value, each.command.expected)]
-    if entry.settle is not None:
-        outputs.append(entry.settle.output)
-    inline = sum(len(output) for output in outputs if output is not None and len(output) <= INLINE_BYTES)
+    inline = sum(len(value) for value in entry.values if len(value) <= INLINE_BYTES)
     logs = sum(500 * len(step.logs) for step in entry.steps)
     return inline + logs + 500 * (len(entry.steps) + len(entry.starts) + len(entry.commands))

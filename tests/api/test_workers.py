@@ -137,10 +137,10 @@ async def test_a_claim_waits_and_is_answered_when_a_run_starts_here(remote, engi
 async def test_an_error_in_a_claim_that_stays_open_ends_its_answer_and_gives_the_run_back(
     remote, token, pool, monkeypatch
 ):
-    def broken(_items):
+    def broken(_item):
         raise RuntimeError("broken")
 
-    monkeypatch.setattr("melagent.api.workers.items_answer", broken)
+    monkeypatch.setattr("melagent.api.workers.item_message", broken)
     run = await free_run(pool)
     body = json.dumps({"session": remote.session, "wait_seconds": 20, "stream": True}).encode()
     reader, writer = await asyncio.open_connection(remote.client.host, remote.client.port)
@@ -541,7 +541,7 @@ async def test_a_resumed_run_comes_with_its_journal_page_by_page(remote, pool, m
         found, more, after = found + page["steps"], page["more"], page["steps"][-1]["seq"]
     assert [found_step["step_key"] for found_step in found] == ["s1", "s2", "s3", "s4", "s5"]
     digest = hashlib.sha256(large.encode()).hexdigest()
-    assert [found_step["output"]["text"] for found_step in found] == ["1", None, "3", "4", "5"]
+    assert [found_step["output"].get("text") for found_step in found] == ["1", None, "3", "4", "5"]
     assert found[1]["output"]["hash"] == digest
     assert (await remote.call("GET", f"/payloads/{run.id}/{digest}"))[1] == large.encode()
 
