@@ -119,7 +119,7 @@ async def _large(product: Product, what: str, definition: dict[str, Any], count:
     workflow_id = await product.workflow(what, definition)
     async with product.api() as api:
         began = time.perf_counter()
-        output = await product.execute(api, workflow_id, list(range(count)))
+        output = (await product.run(api, workflow_id, list(range(count))))["output"]
         seconds = time.perf_counter() - began
     if output != [2 * item for item in range(count)]:
         raise RuntimeError(f"{what}: the output is wrong")

@@ -41,7 +41,7 @@ TITLES = {
     "forty": "A run of forty light steps",
     "claim": "Claim latency, with an empty queue and with a million runs waiting",
     "growth": "Large runs, and a hundred thousand that sleep and as many that wait",
-    "cost": "What loops and calls cost",
+    "cost": "What loops, calls and replays cost",
     "start": "Start and memory",
     "remote": "Webhook, three pure nodes, answer, with one API process and two remote workers",
     "instances": "One instance and three behind nginx, with two remote workers, on the same cores",

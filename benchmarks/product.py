@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 WAIT_SECONDS = 30
 GIVE_UP_SECONDS = 600.0
+POLL_SECONDS = 0.005
 FINAL = ("completed", "failed", "cancelled")
 
 
@@ -59,17 +60,24 @@ class Product:
             await _call(api, "POST", f"{versions}/{version['version_number']}/deploy", {})
         return str(workflow["id"])
 
-    async def execute(self, api: aiohttp.ClientSession, workflow_id: str, given: Any) -> Any:
-        """Start a workflow by hand and wait for its end; its output. Raises RuntimeError when it does not complete."""
+    async def run(self, api: aiohttp.ClientSession, workflow_id: str, given: Any) -> Any:
+        """Start a workflow by hand and wait for its end; the run. Raises RuntimeError when it does not complete."""
         body = {"input": given, "wait_seconds": WAIT_SECONDS}
-        run = await _call(api, "POST", f"/api/workflows/{workflow_id}/execute", body)
+        return await self._completed(api, await _call(api, "POST", f"/api/workflows/{workflow_id}/execute", body), 0.1)
+
+    async def replay(self, api: aiohttp.ClientSession, run_id: str, from_step: str) -> Any:
+        """Replay a run from a step and wait for the end of the new one; that run. RuntimeError as for `run`."""
+        run = await _call(api, "POST", f"/api/workflow-runs/{run_id}/replay", {"from_step": from_step})
+        return await self._completed(api, run, POLL_SECONDS)
+
+    async def _completed(self, api: aiohttp.ClientSession, run: Any, poll_seconds: float) -> Any:
         until = time.monotonic() + GIVE_UP_SECONDS
         while run["status"] not in FINAL and time.monotonic() < until:
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(poll_seconds)
             run = await _call(api, "GET", f"/api/workflow-runs/{run['id']}")
         if run["status"] != "completed":
             raise RuntimeError(f"run {run['id']} is {run['status']}: {run.get('error')}")
-        return run["output"]
+        return run
 
     def api(self) -> aiohttp.ClientSession:
         """A session that is signed in; to be closed by whoever asks for it."""
