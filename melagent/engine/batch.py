@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 if TYPE_CHECKING:
@@ -16,12 +17,26 @@ MAX_ITEMS = 200
 MAX_BYTES = 8 * 1024 * 1024
 
 
+PATIENCE_SECONDS = 0.05
+"""A write of the database takes less, as long as its disk and its processor are not the limit."""
+
+
+@dataclass(slots=True)
+class Waiting(Generic[T, R]):
+    """An item, whoever waits for its result, and since when by the clock of the event loop."""
+
+    item: T
+    future: asyncio.Future[R]
+    since: float
+
+
 class Batcher(Generic[T, R]):
     """Turns many `submit` calls into few calls of `write`, which answers one result for each item, in order.
 
-    At most `lanes` writes are under way at once. A write takes up to 200 items and about `max_bytes`; a larger item
-    goes alone, and no two items of a write have the same key. When `write` raises, every item of that batch gets the
-    error.
+    The fuller a write, the cheaper its items: so one is under way at a time. Only when it takes so long that an item
+    has waited for `patience` seconds another begins beside it, and there are at most `lanes` at once. A write takes up
+    to 200 items and about `max_bytes`; a larger item goes alone, and no two items of a write have the same key. When
+    `write` raises, every item of that batch gets the error.
     """
 
     def __init__(
@@ -32,53 +47,73 @@ class Batcher(Generic[T, R]):
         size_of: Callable[[T], int],
         key_of: Callable[[T], Hashable],
         max_bytes: int = MAX_BYTES,
+        patience: float = PATIENCE_SECONDS,
     ) -> None:
         self._write = write
         self._lanes = lanes
         self._size_of = size_of
         self._key_of = key_of
         self._max_bytes = max_bytes
-        self._waiting: deque[tuple[T, asyncio.Future[R]]] = deque()
-        self._running: set[asyncio.Task[None]] = set()
+        self._patience = patience
+        self._waiting: deque[Waiting[T, R]] = deque()
+        self._writing: set[asyncio.Task[None]] = set()
+        self._hurry: asyncio.TimerHandle | None = None
 
     def submit(self, item: T) -> asyncio.Future[R]:
         """Queue an item. The write goes on even when the caller stops waiting."""
-        future: asyncio.Future[R] = asyncio.get_running_loop().create_future()
-        self._waiting.append((item, future))
-        # A lane that has ended stays in the set a moment longer than those it answered need to submit again.
-        if sum(not lane.done() for lane in self._running) < self._lanes:
-            task = asyncio.create_task(self._lane())
-            self._running.add(task)
-            task.add_done_callback(self._running.discard)
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[R] = loop.create_future()
+        self._waiting.append(Waiting(item, future, loop.time()))
+        self._tend()
         return future
 
     async def drain(self) -> None:
         """Wait until everything submitted has been written."""
-        while self._running:
-            await asyncio.wait(self._running)
+        while self._writing:
+            await asyncio.wait(self._writing)
 
-    async def _lane(self) -> None:
-        while self._waiting:
-            batch = self._next_batch()
-            try:
-                results = await self._write([item for item, _ in batch])
-            except Exception as error:  # noqa: BLE001  # every caller of the batch is told, none is left waiting
-                for _, future in batch:
-                    if not future.done():
-                        future.set_exception(error)
-            else:
-                for (_, future), result in zip(batch, results, strict=True):
-                    if not future.done():
-                        future.set_result(result)
+    def _tend(self) -> None:
+        """Begin the next write, or look again when the oldest item has waited long enough for one more."""
+        if not self._waiting or len(self._writing) >= self._lanes:
+            return
+        loop, due = asyncio.get_running_loop(), self._waiting[0].since + self._patience
+        if not self._writing or loop.time() >= due:
+            writing = asyncio.create_task(self._write_next())
+            self._writing.add(writing)
+            writing.add_done_callback(self._ended)
+        elif self._hurry is None:
+            self._hurry = loop.call_at(due, self._look_again)
 
-    def _next_batch(self) -> list[tuple[T, asyncio.Future[R]]]:
-        batch = [self._waiting.popleft()]
-        size = self._size_of(batch[0][0])
-        keys = {self._key_of(batch[0][0])}
+    def _ended(self, writing: asyncio.Task[None]) -> None:
+        self._writing.discard(writing)
+        self._tend()
+
+    def _look_again(self) -> None:
+        self._hurry = None
+        self._tend()
+
+    async def _write_next(self) -> None:
+        if not (batch := self._next_batch()):
+            return  # two writes began at once, and the other one took it all
+        self._tend()
+        try:
+            results = await self._write([waiting.item for waiting in batch])
+        except Exception as error:  # noqa: BLE001  # every caller of the batch is told, none is left waiting
+            for waiting in batch:
+                if not waiting.future.done():
+                    waiting.future.set_exception(error)
+        else:
+            for waiting, result in zip(batch, results, strict=True):
+                if not waiting.future.done():
+                    waiting.future.set_result(result)
+
+    def _next_batch(self) -> list[Waiting[T, R]]:
+        batch: list[Waiting[T, R]] = []
+        size, keys = 0, set()
         while self._waiting and len(batch) < MAX_ITEMS:
-            item, _ = self._waiting[0]
+            item = self._waiting[0].item
             size += self._size_of(item)
-            if size > self._max_bytes or self._key_of(item) in keys:
+            if batch and (size > self._max_bytes or self._key_of(item) in keys):
                 break
             keys.add(self._key_of(item))
             batch.append(self._waiting.popleft())

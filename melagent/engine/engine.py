@@ -318,14 +318,18 @@ class Engine:
             log.warning("leases not given back", count=len(leases), error=error.message)
 
     def _recorded(self, entries: Sequence[Entry], aftermath: Aftermath) -> None:
-        """Entries have become durable: answer callers, wake streams, and see to what can go on now.
+        """Entries have become durable: answer callers, who are not kept waiting by what else there is to do."""
+        answered = {entry.run_id for entry in entries if (end := self._end(entry)) and self.waiters.ended(end)}
+        asyncio.get_running_loop().call_soon(self._see_to, entries, aftermath, answered)
 
-        A run whose caller waits here is of no interest elsewhere but to streams, and those look once a second.
+    def _see_to(self, entries: Sequence[Entry], aftermath: Aftermath, answered: Collection[UUID]) -> None:
+        """Wake streams, tell other instances, and see to what can go on now.
+
+        A run whose caller waited here is of no interest elsewhere but to streams, and those look once a second.
         """
-        awaited_here = {entry.run_id for entry in entries if (end := self._end(entry)) and self.waiters.ended(end)}
         run_ids = [entry.run_id for entry in entries]
         self.waiters.changed(run_ids)
-        self._tell_others(run_id for run_id in run_ids if run_id not in awaited_here)
+        self._tell_others(run_id for run_id in run_ids if run_id not in answered)
         metrics.STEPS_RECORDED.inc(sum(len(entry.steps) for entry in entries))
         ended = [str(entry.run_id) for entry in entries if entry.settle and entry.settle.status.final]
         if ended:

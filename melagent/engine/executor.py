@@ -9,7 +9,6 @@ client from `World`. Where the run stands is the `Course`, what it waits for the
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -27,17 +26,18 @@ from melagent.engine.items import belongs_to, ended_by, loop_and_index, results_
 from melagent.engine.journal import Journal, Sink
 from melagent.engine.open_steps import OpenSteps
 from melagent.engine.run_limits import beyond_limit, exceeded
+from melagent.engine.running import Running
 from melagent.engine.variables import Variables
 from melagent.engine.waits import Waits
 from melagent.errors import LeaseLost
 from melagent.sdk import NodeError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Coroutine, Iterable
+    from collections.abc import Callable, Iterable
 
     from melagent.domain.work import Message
     from melagent.engine.compiled import CompiledNode, CompiledVersion
-    from melagent.engine.planner import Place, Plan
+    from melagent.engine.planner import Place
 
 SLICE_SECONDS = 0.005
 """Nodes that never wait run one after the other for so long, before others of the process have their turn."""
@@ -75,8 +75,7 @@ class Executor:
         self._waits = Waits(item.inbox, self._stir)
         self._open = OpenSteps(self._course, open_steps, self._waits, self._journal, world.clock)
         self._children = Children(item, sink, self._view)
-        self._running: dict[asyncio.Task[Ended], Place] = {}
-        self._ended: deque[asyncio.Task[Ended]] = deque()
+        self._running = Running(self._stir)
         self._attempts: dict[str, Attempt] = {}
         self._elsewhere: list[Place] = []
         self._draining = False
@@ -96,7 +95,7 @@ class Executor:
             log.info("lease lost", run_id=self._view.run.id, reason=error.message)
         finally:
             try:
-                await self._stop_nodes()
+                await self._running.stop()
             finally:
                 self._journal.close()
 
@@ -194,7 +193,7 @@ class Executor:
                 self._elsewhere.append(place)
                 continue
             if ready or self._running or self._open.timers:
-                self._watch(self._attempt(place), place)
+                self._running.add(self._attempt(place), place)
                 continue
             try:
                 settle = self._apply(place, await self._attempt(place))
@@ -209,16 +208,6 @@ class Executor:
                 await asyncio.sleep(0)
                 slice_end = clock() + SLICE_SECONDS
         return None
-
-    def _watch(self, outcome: Coroutine[Any, Any, Ended], place: Place) -> None:
-        """Take in an outcome as soon as it is there."""
-        task = asyncio.create_task(outcome)
-        task.add_done_callback(self._note_end)
-        self._running[task] = place
-
-    def _note_end(self, task: asyncio.Task[Ended]) -> None:
-        self._ended.append(task)
-        self._stir.set()
 
     def _may_run(self, place: Place) -> bool:
         return self._offered.issuperset(self._compiled(place).node.labels)
@@ -270,10 +259,7 @@ class Executor:
 
     def _take_in_outcomes(self) -> Settle | None:
         settle = None
-        while self._ended:
-            task = self._ended.popleft()
-            if (place := self._running.pop(task, None)) is None:
-                continue  # it was stopped
+        for place, task in self._running.take_ended():
             try:
                 end = self._apply(place, task.result())
             except Interrupted:
@@ -304,7 +290,7 @@ class Executor:
             started, command = ended.starts, ended.command
             record = self._journal.record(record, derived=derived, taken=taken, starts=started, command=command)
         if ended.command is not None:
-            self._watch(self._executed(ended), place)
+            self._running.add(self._executed(ended), place)
             return None
         if ended.opens:
             self._course.open(place, record)
@@ -348,7 +334,7 @@ class Executor:
         """Stop what the items are doing, and fail the loop's own step, which its settings may still save."""
         error = error or {}
         dropped = self._course.drop(loop)
-        await self._stop_nodes(dropped)
+        await self._running.stop(dropped)
         self._open.close(self._attempts, lambda place, record: belongs_to(loop, dropped, place, record))
         failure = NodeError(error.get("message", ""), code=error.get("code", "item_failed"), retryable=False)
         return self._apply(loop.place, self._new_attempt(loop.place).failed(failure))
@@ -382,17 +368,8 @@ class Executor:
 
     async def _cancel_open_steps(self) -> None:
         """A run that ends leaves no step open: what runs, sleeps or waits is recorded as cancelled."""
-        await self._stop_nodes()
+        await self._running.stop()
         self._open.close(self._attempts, lambda _place, _record: True)
-
-    async def _stop_nodes(self, plans: Collection[Plan] | None = None) -> None:
-        """Stop the nodes that run, all of them or those of some plans."""
-        tasks = [task for task, place in self._running.items() if plans is None or place.plan in plans]
-        for task in tasks:
-            del self._running[task]
-            task.cancel()
-        if tasks:
-            await asyncio.gather(*tasks, return_exceptions=True)
 
     def _lost(self) -> None:
         if self._task is not None:

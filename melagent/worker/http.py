@@ -57,6 +57,9 @@ POLL_SECONDS = 600.0
 is granted until the next answer is found to be held back waits for its lease to run out."""
 
 JOURNAL_LANES = 2
+JOURNAL_PATIENCE_SECONDS = 0.05
+"""For a call to an instance that is not far away; where each takes longer, two are under way."""
+
 JOURNAL_BYTES = 400 * 1024
 """Of values in one call; with what is around them, and escaped as JSON, it stays below a proxy's limit of 1 MiB."""
 
@@ -96,6 +99,7 @@ class HttpSource:
             size_of=_size,
             key_of=lambda entry: entry.run_id,
             max_bytes=JOURNAL_BYTES,
+            patience=JOURNAL_PATIENCE_SECONDS,
         )
 
     def on_work(self, listener: Callable[[], None]) -> None:

@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from melagent.engine.batch import MAX_BYTES, MAX_ITEMS, Batcher
+from tests.simulation.loop import VirtualLoop
 
 
 class Writes:
@@ -27,8 +28,8 @@ class Writes:
         return [2 * item for item in items]
 
 
-def batcher(write, *, lanes=1, size_of=lambda _: 1, key_of=lambda _: object()):
-    return Batcher(write, lanes=lanes, size_of=size_of, key_of=key_of)
+def batcher(write, *, lanes=1, size_of=lambda _: 1, key_of=lambda _: object(), patience=0.0):
+    return Batcher(write, lanes=lanes, size_of=size_of, key_of=key_of, patience=patience)
 
 
 async def ended(*futures):
@@ -55,6 +56,29 @@ async def test_no_more_writes_than_lanes_are_under_way():
     writes.gate.set()
     await ended(*futures)
     assert writes.most_at_once == 2
+
+
+async def test_a_second_write_begins_only_when_an_item_has_waited_long_for_the_first():
+    writes = Writes()
+
+    async def scene() -> None:
+        batch = batcher(writes, lanes=2, patience=0.02)
+        futures = [batch.submit(0)]
+        await asyncio.sleep(0.005)
+        futures.append(batch.submit(1))
+        await asyncio.sleep(0.019)
+        futures.append(batch.submit(2))
+        assert writes.batches == [[0]]
+        await asyncio.sleep(0.002)
+        assert writes.batches == [[0], [1, 2]]
+        futures.append(batch.submit(3))
+        await asyncio.sleep(1)
+        assert writes.batches == [[0], [1, 2]], "no more than two"
+        writes.gate.set()
+        assert await asyncio.gather(*futures) == [0, 2, 4, 6]
+        assert writes.batches == [[0], [1, 2], [3]]
+
+    VirtualLoop().run_until_complete(scene())
 
 
 async def test_a_write_is_bounded_in_items_and_in_bytes_and_a_larger_item_goes_alone():
