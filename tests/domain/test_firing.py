@@ -108,6 +108,11 @@ def test_a_jitter_never_reaches_the_next_moment():
     assert all(START + number * SECOND <= moment < START + (number + 1) * SECOND for number, moment in enumerate(due))
 
 
+def due_until(now, timetable, planned):
+    moments = timetable.schedule.after(planned - SECOND)
+    return list(takewhile(lambda moment: timetable.due_at(moment) <= now, moments))
+
+
 SCHEDULES = st.sampled_from(
     [
         Cron("*/7 * * * *"),
@@ -135,7 +140,7 @@ def test_however_it_is_cut_into_passes_each_moment_fires_once_and_none_that_can_
     planned, now, found = timetable.first_after(START), START, []
     for pause in pauses:
         now += pause * SECOND
-        due = list(takewhile(lambda moment: timetable.due_at(moment) <= now, schedule.after(planned - SECOND)))
+        due = due_until(now, timetable, planned)
         overdue = [moment for moment in due if timetable.is_missed(moment, now)]
         made_up = {
             Missed.SKIP: [],

@@ -179,20 +179,20 @@ def test_a_time_of_day_fires_when_the_clocks_first_show_it_or_have_just_skipped_
     assert list(islice(Cron(f"{minute} {hour} * * *", name).after(start), len(expected))) == expected
 
 
-@given(st.one_of(EVEN, FIXED), changes(), st.integers(0, 30), st.booleans())
-@example((("30", {30}), ("2", {2})), BERLIN, 3, True)
-def test_the_series_does_not_depend_on_where_the_reading_begins(fields, where, ahead, with_seconds):
+@given(st.one_of(EVEN, FIXED), changes(), st.integers(0, 30), st.sampled_from(["", "0 "]))
+@example((("30", {30}), ("2", {2})), BERLIN, 3, "0 ")
+def test_the_series_does_not_depend_on_where_the_reading_begins(fields, where, ahead, seconds):
     name, start = where
-    text = f"{'0 ' if with_seconds else ''}{fields[0][0]} {fields[1][0]} * * *"
+    text = f"{seconds}{fields[0][0]} {fields[1][0]} * * *"
     read = list(islice(Cron(text, name).after(start), ahead + 3))
     assert read == sorted(set(read))
     assert list(islice(Cron(text, name).after(read[ahead]), 2)) == read[ahead + 1 :]
     assert list(islice(Cron(text, name).after(read[ahead] - timedelta(seconds=1)), 3)) == read[ahead:]
 
 
-@given(st.integers(1, 10_000_000), st.datetimes(datetime(2000, 1, 1), datetime(2030, 1, 1)), st.integers(0, 10**9))
-def test_a_timer_has_one_moment_in_each_interval(seconds, since, later):
-    since = since.replace(tzinfo=UTC)
+@given(st.integers(1, 10_000_000), st.integers(0, 10**15), st.integers(0, 10**9))
+def test_a_timer_has_one_moment_in_each_interval(seconds, microseconds, later):
+    since = at("2000-01-01") + timedelta(microseconds=microseconds)
     asked = since + timedelta(seconds=later)
     moment = next(Every(seconds, since).after(asked))
     assert timedelta() < moment - asked <= timedelta(seconds=seconds)
