@@ -10,6 +10,8 @@ from pydantic import AfterValidator
 from melagent.sdk import Field, Node, NodeContext, Params, Raw, Result
 
 ANY = "*"
+NOTHING_FAILED = {"run_id": None, "workflow_id": None, "version_id": None, "error": None}
+"""What a run is given that was started by hand."""
 
 
 def _id_or_any(workflow: str) -> str:
@@ -52,4 +54,4 @@ class ErrorTrigger(Node[ErrorTriggerParams]):
     inputs = ()
 
     async def run(self, params: ErrorTriggerParams, ctx: NodeContext) -> Result:  # noqa: ARG002 - every node takes its parameters
-        return ctx.input
+        return NOTHING_FAILED if ctx.input is None else ctx.input

@@ -67,7 +67,7 @@ class ScheduleParams(Params):
     )
     missed: Annotated[MissedPolicy, Raw] = Field(
         default="one",
-        description="When nobody was up for more than a minute: fire none of what was missed, the last, or each of 24 h",
+        description="When nobody was up for more than a minute: fire none of what was missed, the last, or all of 24 h",
     )
     jitter: Annotated[int, Raw] = Field(
         default=0, ge=0, le=3600, description="Spread firings over so many seconds; at most to the next one"

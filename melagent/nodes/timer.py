@@ -20,7 +20,7 @@ class TimerParams(Params):
     unit: Annotated[Literal["seconds", "minutes", "hours"], Raw] = Field(default="minutes", description="Its unit")
     missed: Annotated[MissedPolicy, Raw] = Field(
         default="one",
-        description="When nobody was up for more than a minute: fire none of what was missed, the last, or each of 24 h",
+        description="When nobody was up for more than a minute: fire none of what was missed, the last, or all of 24 h",
     )
 
     @model_validator(mode="after")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 from typing import TYPE_CHECKING
-from uuid import UUID
 
 import orjson
 import structlog
@@ -26,6 +25,7 @@ from melagent.store import runs, triggers, versions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from uuid import UUID
 
     from melagent.domain.definition import Definition
     from melagent.domain.work import Failure

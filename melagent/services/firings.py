@@ -45,7 +45,7 @@ log = structlog.get_logger()
 
 
 class Firings:
-    """Fires what is due. A trigger that this instance cannot read, because it is of a later version, is left to others."""
+    """Fires what is due. What this instance cannot read, because it is of a later version, is left to others."""
 
     def __init__(self, engine: Engine, registry: Registry) -> None:
         self._engine = engine
@@ -55,7 +55,7 @@ class Firings:
         self._left_out: dict[UUID, float] = {}
 
     async def fire_due(self, within_seconds: float) -> float | None:
-        """Fire what is due, one batch; seconds until the next trigger is due, null when that is later than asked for."""
+        """Fire what is due, one batch; seconds until the next is due, null when that is later than asked for."""
         self._look_again()
         async with self._engine.pool.acquire() as conn:
             soon = await schedules.soon(conn, within_seconds, self._left_out, AT_ONCE.limit)

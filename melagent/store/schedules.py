@@ -1,8 +1,8 @@
 """The positions of schedules: which planned moment of a trigger comes next, by the clock of the database alone.
 
 Whoever fires holds the row of the trigger. The run, the key of the firing and the next position are one transaction,
-so a moment has fired once or not yet, wherever the process dies. The key is there for a schedule that begins anew: it may
-plan a moment that has fired already.
+so a moment has fired once or not yet, wherever the process dies. The key is there for a schedule that begins anew: it
+may plan a moment that has fired already.
 """
 
 from __future__ import annotations

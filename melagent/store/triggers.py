@@ -80,7 +80,7 @@ async def arm(conn: Connection, workflow_id: UUID, version_id: UUID, nodes: Sequ
 
 FOLLOW_VERSION = """
 UPDATE triggers SET version_id = $2, entry = $3, updated_at = now()
- WHERE workflow_id = $1 AND active AND node_id IS NULL
+ WHERE workflow_id = $1 AND active AND node_id IS NULL AND (version_id, entry) IS DISTINCT FROM ($2::uuid, $3::text)
 """
 
 
@@ -196,6 +196,14 @@ UPDATE triggers SET last_fired_at = greatest(last_fired_at, now())
 async def note_fired(conn: Connection, trigger_id: UUID) -> None:
     """A trigger has started a run just now. Webhooks are called too often for a note of each time."""
     await conn.execute(NOTE_FIRED, trigger_id)
+
+
+WORKFLOW_OF_TRIGGER = "SELECT workflow_id FROM triggers WHERE id = $1"
+
+
+async def workflow_of(conn: Connection, trigger_id: UUID) -> UUID | None:
+    """The workflow of a trigger, retired or not."""
+    return await conn.fetchval(WORKFLOW_OF_TRIGGER, trigger_id)  # type: ignore[no-any-return]  # the driver has no types
 
 
 WATCHERS = """
