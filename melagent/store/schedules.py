@@ -137,9 +137,9 @@ async def claim(
 
     Those that have missed a moment have places of their own: however many they are, they hold up nobody.
     """
-    values = (list(without), GRACE.total_seconds())
-    rows = await conn.fetch(CLAIM_DUE, *values, False, limit)  # noqa: FBT003  # values of the statement
-    rows += await conn.fetch(CLAIM_DUE, *values, True, limit_missed)  # noqa: FBT003
+    rows: list[asyncpg.Record] = []
+    for missed, most in ((False, limit), (True, limit_missed)):
+        rows += await conn.fetch(CLAIM_DUE, list(without), GRACE.total_seconds(), missed, most)
     return rows[0]["now"] if rows else None, [_held(row) for row in rows]
 
 
