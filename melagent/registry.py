@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
 KINDS = frozenset({"action", "trigger", "model", "memory", "tool"})
+_POSITION = re.compile(r"\[\d+\]")
 _TYPE_ID = re.compile(r"[a-z][a-z0-9_]*")
 _PLAIN_WORDS = {"missing": "this parameter is required", "extra_forbidden": "there is no such parameter"}
 """Faults of the parameter's name, which no template in its value excuses."""
@@ -140,7 +141,7 @@ class NodeType:
         except ValidationError as error:
             for fault in error.errors(include_url=False):
                 path = _path_of(fault, config)
-                if path not in found and (fault["type"] in _PLAIN_WORDS or not _has_template(fault["input"])):
+                if path not in found and (fault["type"] in _PLAIN_WORDS or not self._is_open(path, fault["input"])):
                     found[path] = _PLAIN_WORDS.get(fault["type"]) or fault["msg"].removeprefix("Value error, ")
         return [Problem(path, problem) for path, problem in found.items()]
 
@@ -167,6 +168,11 @@ class NodeType:
             is_evaluated = is_expression or self._is_template(kind, text)
             if text and is_evaluated and expressions.check(text, expression=is_expression) is None:
                 yield path, text, is_expression
+
+    def _is_open(self, path: str, value: Any) -> bool:
+        """Whether a value at this path can only be known in a run. What is not evaluated is what it says."""
+        kind = _POSITION.sub("[]", path)
+        return any(self._is_template(kind, text) for _, kind, text in _texts(value, path, kind))
 
     def _is_template(self, kind: str, text: str) -> bool:
         return expressions.is_template(text) and not any(
@@ -330,10 +336,6 @@ def _texts(value: Any, path: str, kind: str) -> Iterator[tuple[str, str, str]]:
     elif isinstance(value, list):
         for index, item in enumerate(value):
             yield from _texts(item, f"{path}[{index}]", f"{kind}[]")
-
-
-def _has_template(value: Any) -> bool:
-    return any(expressions.is_template(text) for _, _, text in _texts(value, "", ""))
 
 
 def _path_of(fault: ErrorDetails, config: Mapping[str, Any]) -> str:

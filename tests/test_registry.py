@@ -55,6 +55,7 @@ def test_builtin_types_are_those_of_the_catalogue():
         "csv",
         "datetime",
         "delay",
+        "error_trigger",
         "for_each",
         "html",
         "http_request",
@@ -67,9 +68,11 @@ def test_builtin_types_are_those_of_the_catalogue():
         "merge",
         "noop",
         "random",
+        "schedule",
         "set",
         "stop",
         "switch",
+        "timer",
         "transform",
         "variable_get",
         "variable_list",
@@ -89,7 +92,7 @@ def test_flags_say_what_the_engine_must_know():
         "http_request", "workflow_call",
     }  # fmt: skip
     assert {node_type.id for node_type in REGISTRY.all() if node_type.entry_point} == {
-        "inject", "manual_trigger", "webhook", "workflow_trigger",
+        "error_trigger", "inject", "manual_trigger", "schedule", "timer", "webhook", "workflow_trigger",
     }  # fmt: skip
     assert {node_type.id for node_type in REGISTRY.all() if node_type.branching} == {"if", "switch", "wait"}
     assert {node_type.id for node_type in REGISTRY.all() if node_type.answers} == {"http_response"}

@@ -68,11 +68,12 @@ class ProgramMissing(Exception):
 
 @dataclass(slots=True)
 class Member:
-    """One process of the cluster; `port` is where an API instance listens."""
+    """One process of the cluster; `port` is where an API instance listens, `settings` are those of it alone."""
 
     name: str
     command: list[str]
     port: int | None = None
+    settings: dict[str, str] = field(default_factory=dict)
     process: asyncio.subprocess.Process | None = None
 
     @property
@@ -138,10 +139,10 @@ class Topology:
         options = ["--port", str(self.redis_port), "--save", "", "--appendonly", "no", "--bind", "127.0.0.1"]
         await self._start(Member("redis", [program, *options, "--dir", str(self.folder)]))
 
-    async def start_api(self, name: str, *, wait: bool = True) -> Member:
+    async def start_api(self, name: str, *, wait: bool = True, **settings: str) -> Member:
         port = known.port if (known := self.members.get(name)) else free_port()
         member = await self._start(
-            Member(name, program("api-server", "--host", "127.0.0.1", "--port", str(port)), port)
+            Member(name, program("api-server", "--host", "127.0.0.1", "--port", str(port)), port, settings)
         )
         if wait:
             await self.until_ready(member)
@@ -253,7 +254,7 @@ class Topology:
                 *member.command,
                 stdout=log,
                 stderr=log,
-                env=self._environment(),
+                env=self._environment() | member.settings,
                 cwd=self.folder,
                 start_new_session=True,
             )

@@ -55,10 +55,20 @@ class QueueAnswer(WaitingAnswer):
     by_label: dict[str, WaitingAnswer]
 
 
+class SchedulesAnswer(Answer):
+    """`lag_seconds` is how long the first schedule has been due that has not fired yet; null without schedules."""
+
+    active: int
+    due: int
+    next_fire_at: datetime | None
+    lag_seconds: float | None
+
+
 class ClusterAnswer(Answer):
     instances: list[InstanceAnswer]
     workers: list[WorkerAnswer]
     queue: QueueAnswer
+    schedules: SchedulesAnswer
 
 
 class WorkersQuery(Body):
@@ -75,7 +85,7 @@ class WorkersAnswer(Answer):
 
 
 async def get_cluster(request: web.Request) -> web.Response:
-    """All instances and workers, and what waits for them."""
+    """All instances and workers, what waits for them, and how the schedules stand."""
     return answer(await service.cluster(services_of(request).pool, datetime.now(UTC)))
 
 

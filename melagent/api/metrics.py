@@ -53,6 +53,9 @@ class Gauges:
         self._runs = self._gauge("mel_runs", "Runs that have not ended, by status", "status")
         self._instances = self._gauge("mel_instances", "Instances, by status", "status")
         self._workers = self._gauge("mel_workers", "Workers, those inside an instance included, by status", "status")
+        self._schedules = self._gauge("mel_schedules", "Schedules and timers that are armed")
+        self._due = self._gauge("mel_schedules_due", "Schedules that are due and have not fired yet")
+        self._lag = self._gauge("mel_schedule_lag_seconds", "How long the first of these has been due")
         self._pool = self._gauge("mel_pool_connections", "Database connections", "state")
 
     def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
@@ -70,6 +73,10 @@ class Gauges:
         queue = found["queue"]
         self._depth.set(queue["depth"])
         self._oldest.set(queue["oldest_age_seconds"])
+        schedules = found["schedules"]
+        self._schedules.set(schedules["active"])
+        self._due.set(schedules["due"])
+        self._lag.set(schedules["lag_seconds"] or 0.0)
         _set_all(self._required, _most_wanted(queue["by_label"]))
         _set_all(self._instances, _by_status(found["instances"]))
         _set_all(self._workers, _by_status(found["workers"]))

@@ -51,6 +51,7 @@ OPEN, VIEWER, EDITOR, ADMIN, WORKER = Role.OPEN, Role.VIEWER, Role.EDITOR, Role.
 _WORKFLOW = "/api/workflows/{id}"
 _DRAFT_NODE = f"{_WORKFLOW}/draft/nodes/{{node_id}}"
 _RUN = "/api/workflow-runs/{id}"
+_TRIGGER = "/api/triggers/{id}"
 _VARIABLE = "/api/variables/{scope}/{key}"
 _WORKER = "/api/workers/{id}"
 
@@ -128,6 +129,14 @@ ROUTES: tuple[Route, ...] = (
 
     Route("GET", "/api/triggers", triggers.list_triggers, VIEWER, query=triggers.TriggersQuery,
           answer=triggers.TriggersAnswer),
+    Route("POST", "/api/triggers", triggers.create_trigger, EDITOR, body=triggers.NewTriggerBody,
+          answer=triggers.TriggerAnswer, status=201, keyed=True),
+    Route("GET", _TRIGGER, triggers.get_trigger, VIEWER, answer=triggers.TriggerAnswer),
+    Route("PUT", _TRIGGER, triggers.change_trigger, EDITOR, body=triggers.TriggerChange,
+          answer=triggers.TriggerAnswer),
+    Route("DELETE", _TRIGGER, triggers.delete_trigger, EDITOR, status=204),
+    Route("POST", f"{_TRIGGER}/fire", triggers.fire_trigger, EDITOR, body=triggers.FireBody, answer=runs.RunAnswer,
+          status=202, keyed=True),
 
     Route("GET", "/api/variables", variables.list_variables, VIEWER, query=variables.VariablesQuery,
           answer=variables.VariablesAnswer),

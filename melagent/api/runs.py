@@ -121,9 +121,12 @@ class PurgeAnswer(Answer):
 
 
 class TriggerOfRun(Answer):
+    """`scheduled_for` is the planned moment of a schedule or timer that the run stands for."""
+
     type: str
     id: UUID | None
     node_id: str | None
+    scheduled_for: datetime | None
 
 
 class RunAnswer(Answer):
@@ -199,9 +202,9 @@ async def started(request: web.Request, run_id: UUID) -> web.Response:
     return answer(await with_links(request, run), 200 if run.status.final else 202)
 
 
-async def run_answer(request: web.Request, run_id: UUID) -> web.Response:
+async def run_answer(request: web.Request, run_id: UUID, status: int = 200) -> web.Response:
     """A run as it is now."""
-    return answer(await with_links(request, await runs.get(services_of(request).pool, run_id)))
+    return answer(await with_links(request, await runs.get(services_of(request).pool, run_id)), status)
 
 
 async def with_links(request: web.Request, run: Run) -> Run:

@@ -1,35 +1,61 @@
-"""The triggers of deployed versions."""
+"""The triggers of deployed versions, and those that were made by hand."""
 
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 from uuid import UUID
 
-from melagent.api.context import PRINCIPAL, public_url, services_of
-from melagent.api.wire import Answer, answer
+from aiohttp import web
+from pydantic import Field
+
+from melagent.api.context import PRINCIPAL, WEBHOOKS, public_url, services_of, uuid_in_path
+from melagent.api.idempotency import fresh_id
+from melagent.api.runs import run_answer
+from melagent.api.wire import Answer, Body, Name, answer
 from melagent.api.workflows import PageQuery
 from melagent.services.access import Role
+from melagent.services.triggers import Change, NewTrigger, Triggers
 from melagent.store import triggers
 
 if TYPE_CHECKING:
-    from aiohttp import web
-
-    from melagent.store.rows import WorkflowTrigger
+    from melagent.store.rows import ListedTrigger
 
 
 class TriggersQuery(PageQuery):
     workflow_id: UUID | None = None
 
 
+class NewTriggerBody(Body):
+    """It starts whichever version of the workflow is deployed, and waits while none is."""
+
+    name: Name
+    type: Literal["schedule", "webhook"]
+    workflow_id: UUID
+    config: dict[str, Any] = Field(default_factory=dict, description="The parameters of the node of this type")
+    enabled: bool = True
+
+
+class TriggerChange(Body):
+    """Only what is given changes. A trigger of a node can be paused and resumed; the rest follows the version."""
+
+    name: Name | None = None
+    config: dict[str, Any] | None = None
+    enabled: bool | None = None
+
+
+class FireBody(Body):
+    input: Any = None
+
+
 class TriggerAnswer(Answer):
-    """`webhook_url` is there only for those who may edit."""
+    """`webhook_url` is there only for those who may edit. `last_fired_at` of webhooks is not kept."""
 
     id: UUID
     name: str
     type: str
     workflow_id: UUID
-    node_id: str
+    node_id: str | None
     config: dict[str, Any]
     enabled: bool
     webhook_url: str | None = None
@@ -46,17 +72,56 @@ class TriggersAnswer(Answer):
 
 
 async def list_triggers(request: web.Request, query: TriggersQuery) -> web.Response:
-    """The triggers that deployed versions have armed, newest first."""
+    """The triggers that deployed versions have armed, and those made by hand, newest first."""
     async with services_of(request).pool.acquire() as conn:
         found = await triggers.page(conn, query.workflow_id, query.cursor, query.limit + 1)
         total = await triggers.count(conn, query.workflow_id)
     page = found[: query.limit]
     more = len(found) > len(page)
-    shown = [_trigger(request, trigger) for trigger in page]
+    shown = [_shown(request, trigger) for trigger in page]
     return answer({"triggers": shown, "total": total, "next_cursor": page[-1].id if more else None})
 
 
-def _trigger(request: web.Request, trigger: WorkflowTrigger) -> dict[str, Any]:
+async def create_trigger(request: web.Request, body: NewTriggerBody) -> web.Response:
+    """Make a trigger by hand."""
+    new = NewTrigger(fresh_id(request), body.workflow_id, body.type, body.name, body.config, body.enabled)
+    made = await _triggers(request).create(new)
+    return answer(_shown(request, made), 201)
+
+
+async def get_trigger(request: web.Request) -> web.Response:
+    """One trigger."""
+    return answer(_shown(request, await _triggers(request).get(uuid_in_path(request))))
+
+
+async def change_trigger(request: web.Request, body: TriggerChange) -> web.Response:
+    """Change a trigger, pause it or resume it."""
+    change = Change(body.name, body.config, body.enabled)
+    changed = await _triggers(request).change(uuid_in_path(request), change)
+    request.app[WEBHOOKS].forget()
+    return answer(_shown(request, changed))
+
+
+async def delete_trigger(request: web.Request) -> web.Response:
+    """Delete a trigger that was made by hand."""
+    await _triggers(request).delete(uuid_in_path(request))
+    request.app[WEBHOOKS].forget()
+    return web.Response(status=204)
+
+
+async def fire_trigger(request: web.Request, body: FireBody) -> web.Response:
+    """Start what a trigger starts, now; 202 with the run."""
+    run_id = fresh_id(request)
+    await _triggers(request).fire(uuid_in_path(request), run_id, body.input)
+    return await run_answer(request, run_id, 202)
+
+
+def _triggers(request: web.Request) -> Triggers:
+    services = services_of(request)
+    return Triggers(services.pool, services.engine, services.registry)
+
+
+def _shown(request: web.Request, trigger: ListedTrigger) -> dict[str, Any]:
     shown = {
         "id": trigger.id,
         "name": trigger.name,
@@ -65,8 +130,8 @@ def _trigger(request: web.Request, trigger: WorkflowTrigger) -> dict[str, Any]:
         "node_id": trigger.node_id,
         "config": trigger.config,
         "enabled": trigger.enabled,
-        "next_fire_at": None,
-        "last_fired_at": None,
+        "next_fire_at": trigger.next_fire_at,
+        "last_fired_at": trigger.last_fired_at,
         "created_at": trigger.created_at,
         "updated_at": trigger.updated_at,
     }

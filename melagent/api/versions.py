@@ -95,6 +95,7 @@ async def deploy_version(request: web.Request) -> web.Response:
     services, named = services_of(request), await _named_version(request)
     deployed = await versions.deploy(services.pool, services.registry, uuid_in_path(request), named)
     request.app[WEBHOOKS].forget()
+    services.engine.triggers_changed()
     return answer(deployed)
 
 

@@ -32,6 +32,7 @@ from melagent.maintenance.poolkeeper import PoolKeeper
 from melagent.maintenance.pruner import Pruner
 from melagent.maintenance.registrar import Registrar
 from melagent.maintenance.rescuer import Rescuer
+from melagent.maintenance.scheduler import Scheduler
 from melagent.maintenance.sweeper import Sweeper
 from melagent.maintenance.unparker import Unparker
 from melagent.net import guarded_session
@@ -111,8 +112,9 @@ async def open_server(settings: Settings, dsn: str, role: Role) -> Server:
         direct = settings.database.direct_url or dsn
         engine = await _open_engine(settings, pool, direct, registry, stack)
         tending_runs = (Rescuer(engine), Unparker(engine), Errands(engine, registry))
+        scheduler = Scheduler(engine, registry)
         keeping_house = (Partitioner(pool), Pruner(pool, direct, settings.retention.runs_days), Sweeper(pool))
-        for part in (*tending_runs, *keeping_house, PoolKeeper(pool, limits)):
+        for part in (*tending_runs, scheduler, *keeping_house, PoolKeeper(pool, limits)):
             part.loop.start()
             stack.push_async_callback(part.loop.stop)
         listening = listen(settings.server.host, settings.server.port)

@@ -16,6 +16,7 @@ from melagent.cli import (
     serve,
     status,
     token,
+    trigger,
     user,
     variable,
     version,
@@ -38,6 +39,7 @@ app.command("worker")(worker.worker)
 app.command("migrate")(migrate.migrate)
 app.add_typer(workflow.app, name="workflow")
 app.add_typer(run.app, name="run")
+app.add_typer(trigger.app, name="trigger")
 app.add_typer(variable.app, name="variable")
 app.add_typer(user.app, name="user")
 app.add_typer(token.app, name="token")

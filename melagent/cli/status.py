@@ -1,4 +1,4 @@
-"""`server status`: instances, workers and the queue, once or live."""
+"""`server status`: instances, workers, the queue and the schedules, once or live."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def status(
     server: ServerUrl = None,
     api_key: ApiKey = None,
 ) -> None:
-    """Show instances, workers and what waits for them."""
+    """Show instances, workers, what waits for them, and when the next schedule is due."""
     show = show_json if as_json else _show_anew if watch else _show
     if watch:
         call(server, api_key, lambda api: _watch(api, show))
@@ -65,6 +65,14 @@ def _show(cluster: Mapping[str, Any]) -> None:
     for required, line in queue["by_label"].items():
         if required:
             typer.echo(f"  {required}: {line['depth']} waiting, the oldest for {line['oldest_age_seconds']:.1f} s")
+    typer.echo(_schedules(cluster["schedules"]))
+
+
+def _schedules(schedules: Mapping[str, Any]) -> str:
+    if not schedules["active"]:
+        return "schedules: none"
+    text = f"schedules: {schedules['active']}, the next at {schedules['next_fire_at']}"
+    return f"{text}; {schedules['due']} due for up to {schedules['lag_seconds']:.1f} s" if schedules["due"] else text
 
 
 def _instance(instance: Mapping[str, Any]) -> dict[str, Any]:

@@ -80,11 +80,15 @@ class StepRecord:
 
 @dataclass(frozen=True, slots=True)
 class Trigger:
-    """What started a run: a stored trigger, or nothing but a hand (`id` is then null)."""
+    """What started a run: a stored trigger, or nothing but a hand (`id` is then null).
+
+    `scheduled_for` is the planned moment that the run stands for. Workers are not told of it.
+    """
 
     type: str = "manual"
     id: UUID | None = None
     node_id: str | None = None
+    scheduled_for: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

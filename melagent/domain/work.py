@@ -121,7 +121,7 @@ CHILD_TOPIC = "child"
 """The topic of the end of a child, of any of them."""
 
 FAILED_TOPIC = "failed"
-"""Left in the inbox of a failed run itself, for whoever starts the workflow that it names for that."""
+"""Left in the inbox of a failed run itself, for whoever starts what is to be started for that."""
 
 
 def signal_topic(name: str) -> str:
@@ -255,11 +255,10 @@ class Final:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A failed run, and the workflow that is to be started for that."""
+    """A failed run, and the workflow that its own names for that, if it does."""
 
     run_id: UUID
     workflow_id: UUID | None
     version_id: UUID
-    trigger_type: str
-    handler: UUID
+    handler: UUID | None
     error: dict[str, Any] | None

@@ -16,6 +16,7 @@ from melagent.engine.desk import Desk
 from melagent.engine.lifecycle.cancel import cancel, cancel_children
 from melagent.engine.lifecycle.claim import claim, load, read_variables, recorded, steps_after
 from melagent.engine.lifecycle.copy import copy
+from melagent.engine.lifecycle.fire import fire
 from melagent.engine.lifecycle.hold import Extended, Holder, give_back, release_workers
 from melagent.engine.lifecycle.pause import pause, resume
 from melagent.engine.lifecycle.record import Aftermath, Recorder
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from melagent.domain.run import StepRecord
     from melagent.domain.variables import Wanted
     from melagent.domain.work import Copy, Final, Message, WorkItem
+    from melagent.engine.lifecycle.fire import Due, Prepare
     from melagent.engine.slots import Slots
     from melagent.store.pool import Pool
 
@@ -49,6 +51,9 @@ UNKNOWN = "?"
 
 RUNS = "runs"
 """Topic: the run with this id has changed."""
+
+TRIGGERS = "triggers"
+"""Topic: triggers have changed."""
 
 
 class Engine:
@@ -86,8 +91,10 @@ class Engine:
         self._work_listeners: list[Callable[[], None]] = []
         self._in_background: set[asyncio.Task[None]] = set()
         self._failure_listeners: list[Callable[[], None]] = []
+        self._trigger_listeners: list[Callable[[], None]] = []
         broker.subscribe(WORK, lambda required: self._hint(None if required == UNKNOWN else [required]))
         broker.subscribe(RUNS, lambda run_id: self.waiters.hinted([UUID(run_id)]))
+        broker.subscribe(TRIGGERS, lambda _: self._triggers_changed())
         broker.on_gap(lambda: self._hint(None))
         broker.on_gap(self.waiters.loop.wake)
 
@@ -138,6 +145,19 @@ class Engine:
             self.work_queued([wanted.run.requires])
         else:
             self.waker.wake((), [wanted.run.limit.workflow_id])
+
+    async def fire(self, without: Collection[UUID], due: Due, prepare: Prepare) -> None:
+        """Fire due triggers, but for some, as `prepare` says; see `lifecycle.fire`."""
+        self._started(await fire(self.pool, without, due, prepare))
+
+    def triggers_changed(self) -> None:
+        """Tell everybody that triggers were deployed, made, changed or deleted."""
+        self._triggers_changed()
+        self.broker.publish(TRIGGERS, "changed")
+
+    def on_triggers_changed(self, listener: Callable[[], None]) -> None:
+        """Call `listener` when triggers may have changed, here or elsewhere."""
+        self._trigger_listeners.append(listener)
 
     def dismiss_callers(self) -> None:
         """Let those who wait for a run go without an answer."""
@@ -338,10 +358,19 @@ class Engine:
             self.work_queued(None)
         self._follow_up(entries, aftermath)
 
-    def _follow_up(self, entries: Sequence[Entry], aftermath: Aftermath) -> None:
-        if queued := {run.requires for run in aftermath.started if run.limit is None}:
-            metrics.RUNS_STARTED.inc(len(aftermath.started))
+    def _triggers_changed(self) -> None:
+        for listener in self._trigger_listeners:
+            listener()
+
+    def _started(self, runs: Sequence[NewRun]) -> None:
+        """Runs were started in the transaction of something else, and wait for a worker or for a place."""
+        metrics.RUNS_STARTED.inc(len(runs))
+        if queued := {run.requires for run in runs if run.limit is None}:
             self.work_queued(queued)
+        self.waker.wake((), {run.limit.workflow_id for run in runs if run.limit is not None})
+
+    def _follow_up(self, entries: Sequence[Entry], aftermath: Aftermath) -> None:
+        self._started(aftermath.started)
         self.waker.wake(aftermath.to_wake, aftermath.with_place)
         self._run_failed(aftermath.failed)
         if leaving := [entry.run_id for entry in entries if entry.leaves_children]:

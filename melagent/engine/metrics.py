@@ -19,6 +19,14 @@ WEEKS_KEPT = Gauge("mel_weeks_kept", "Weeks that are kept only because runs of t
 START_SECONDS = Histogram(
     "mel_start_seconds", "Duration of one write of starts", buckets=_LATENCY_BUCKETS, registry=REGISTRY
 )
+FIRE_SECONDS = Histogram(
+    "mel_fire_seconds", "Duration of one write of firings", buckets=_LATENCY_BUCKETS, registry=REGISTRY
+)
+FIRING_LAG_SECONDS = Histogram(
+    "mel_firing_lag_seconds", "How late a planned moment fired that was not missed",
+    buckets=(0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0), registry=REGISTRY,
+)  # fmt: skip
+MOMENTS_MADE_UP = Counter("mel_moments_made_up", "Missed moments of schedules that fired later", registry=REGISTRY)
 CLAIM_SECONDS = Histogram(
     "mel_claim_seconds", "Duration of one claim that found work", buckets=_LATENCY_BUCKETS, registry=REGISTRY
 )

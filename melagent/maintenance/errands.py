@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from melagent.engine.lifecycle import failures
 from melagent.loop import Loop
-from melagent.services.failures import see_to
+from melagent.services.failures import see_to, watchers
 
 if TYPE_CHECKING:
     from melagent.engine.engine import Engine
@@ -28,8 +28,9 @@ class Errands:
 
     async def one_pass(self) -> float | None:
         found = await failures.failures(self._engine.pool)
+        watching = await watchers(self._engine.pool) if found else []
         for failure in found:
-            await see_to(self._engine, self._registry, failure)
+            await see_to(self._engine, self._registry, failure, watching)
             await failures.handled(self._engine.pool, failure.run_id)
         if self._passes % PASSES_BETWEEN_SWEEPS == 0:
             await failures.forget_stale_messages(self._engine.pool)

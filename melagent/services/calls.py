@@ -10,7 +10,8 @@ from melagent.domain.run import Trigger
 from melagent.domain.work import ChildCall, NewRun
 from melagent.errors import Conflict, Forbidden, NotFound, Problem, Unprocessable
 from melagent.services.definitions import decode
-from melagent.services.starts import entry_of, facts_of
+from melagent.services.entries import entry_of
+from melagent.services.starts import facts_of
 from melagent.store import versions, workflows
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from melagent.domain.ids import time_of
 from melagent.services.requirements import INSTANCE_SILENT_SECONDS, WORKER_SILENT_SECONDS
-from melagent.store import instances, runs, workers
+from melagent.store import instances, runs, schedules, workers
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -18,11 +18,12 @@ if TYPE_CHECKING:
 
 
 async def cluster(pool: Pool, now: datetime) -> dict[str, Any]:
-    """Instances, workers (those inside an instance included), and the queue by what it requires."""
+    """Instances, workers (those inside an instance included), the queue by what it requires, and the schedules."""
     async with pool.acquire() as conn:
         found = await instances.list_all(conn)
         remote = await workers.page(conn, "", None)
         waiting = await runs.waiting(conn)
+        overview = await schedules.overview(conn)
     ages = {line.requires: max(0.0, (now - time_of(line.oldest)).total_seconds()) for line in waiting}
     return {
         "instances": [_instance(instance) for instance in found],
@@ -37,6 +38,7 @@ async def cluster(pool: Pool, now: datetime) -> dict[str, Any]:
                 line.requires: {"depth": line.depth, "oldest_age_seconds": ages[line.requires]} for line in waiting
             },
         },
+        "schedules": asdict(overview),
     }
 
 

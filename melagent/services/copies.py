@@ -14,7 +14,8 @@ from melagent.domain.run import RunStatus
 from melagent.domain.work import Copy, NewRun
 from melagent.errors import Conflict, Problem, Unprocessable
 from melagent.services.definitions import decode
-from melagent.services.starts import entry_of, facts_of
+from melagent.services.entries import entry_of
+from melagent.services.starts import facts_of
 from melagent.services.workflows import found
 from melagent.store import payloads, runs, steps, versions, workflows
 

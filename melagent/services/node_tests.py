@@ -13,8 +13,8 @@ from melagent.domain.run import RunStatus, StepStatus
 from melagent.errors import Conflict, NotFound
 from melagent.services import runs
 from melagent.services.definitions import decode
+from melagent.services.entries import MANUAL
 from melagent.services.starts import Start
-from melagent.services.versions import MANUAL
 from melagent.services.workflows import found, not_behind
 from melagent.store import drafts, pinned
 from melagent.store.ids import new_id

@@ -15,7 +15,7 @@ from melagent.engine.lifecycle import purge as lifecycle
 from melagent.services.definitions import decode
 from melagent.services.requirements import waiting_for_worker
 from melagent.services.workflows import found
-from melagent.store import payloads, runs, steps, versions
+from melagent.store import payloads, runs, steps, triggers, versions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -93,6 +93,8 @@ async def check(pool: Pool, run_id: UUID) -> None:
 async def page(pool: Pool, wanted: RunFilter, limit: int) -> list[Run]:
     """The newest runs that fit, without their values."""
     async with pool.acquire() as conn:
+        if wanted.trigger_id is not None and wanted.workflow_id is None:  # so that an index leads to them
+            wanted = replace(wanted, workflow_id=await triggers.workflow_of(conn, wanted.trigger_id))
         return [stored.run for stored in await runs.page(conn, wanted, limit)]
 
 

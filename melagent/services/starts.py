@@ -9,10 +9,11 @@ from uuid import UUID
 import orjson
 
 from melagent.domain.work import Limit, NewRun
-from melagent.errors import Conflict, Problem, Unprocessable
+from melagent.errors import Conflict
 from melagent.services.definitions import decode
+from melagent.services.entries import entry_of
 from melagent.services.requirements import required_by
-from melagent.services.versions import MANUAL, checked, keep_unlisted
+from melagent.services.versions import checked, keep_unlisted
 from melagent.services.workflows import found, not_behind
 from melagent.store import drafts, versions, workflows
 
@@ -115,23 +116,3 @@ def facts_of(
         "on_failure": UUID(settings.error_workflow_id) if settings.error_workflow_id else None,
         "limit": Limit(workflow_id, most) if most is not None and workflow_id is not None else None,
     }
-
-
-def entry_of(definition: Definition, registry: Registry, wanted: str | None) -> str:
-    """The node at which a start by hand enters: the one asked for, else the manual trigger, else the only trigger.
-
-    Raises Unprocessable when that does not name exactly one node.
-    """
-    triggers = [
-        node
-        for node in definition.nodes
-        if (node_type := registry.get(node.type)) is not None and node_type.entry_point and not node.disabled
-    ]
-    choices = [node for node in triggers if node.type == MANUAL] or triggers
-    if wanted is not None:
-        choices = [node for node in triggers if node.id == wanted]
-    if len(choices) == 1:
-        return choices[0].id
-    names = ", ".join(node.id for node in triggers) or "none"
-    problem = "This is not a trigger of the workflow" if wanted else "Name the trigger to start at"
-    raise Unprocessable("The run cannot be started.", [Problem("entry", f"{problem}; its triggers are: {names}.")])

@@ -9,9 +9,11 @@ import orjson
 
 from melagent.errors import NotFound, Unprocessable
 from melagent.services.definitions import decode, encode, fingerprint
+from melagent.services.entries import MANUAL, entry_by_hand
 from melagent.services.problems import problems
+from melagent.services.schedules import settle
 from melagent.services.workflows import found, not_behind
-from melagent.store import drafts, triggers, versions, workflows
+from melagent.store import drafts, schedules, triggers, versions, workflows
 from melagent.store.ids import new_id
 from melagent.store.pool import transaction
 from melagent.store.triggers import TriggerNode
@@ -25,8 +27,9 @@ if TYPE_CHECKING:
     from melagent.store.pool import Pool
     from melagent.store.rows import Version
 
-MANUAL = "manual_trigger"
 WEBHOOK = "webhook"
+ERROR_TRIGGER, ERROR = "error_trigger", "error"
+"""A trigger is called as the runs that it starts; only this one is not called like its node."""
 
 
 async def create(
@@ -93,16 +96,22 @@ async def page(pool: Pool, workflow_id: UUID, before: int, limit: int) -> tuple[
 async def deploy(pool: Pool, registry: Registry, workflow_id: UUID, version: Version) -> Version:
     """Make a version current and bring the triggers in line, in one transaction.
 
-    Raises Unprocessable with every problem of the definition. Rolling back is deploying an older version.
+    Raises Unprocessable with every problem of the definition, or when a trigger that was made by hand would not know
+    where to start it. Rolling back is deploying an older version.
     """
     definition = checked(decode(version.definition), registry)
     nodes = list(_trigger_nodes(definition, registry))
     async with transaction(pool) as conn:
         if not await workflows.lock(conn, workflow_id):
             raise NotFound("There is no such workflow.")
+        before = await schedules.hold(conn, workflow_id)
+        by_hand = [trigger for trigger in before.values() if trigger.by_hand and trigger.enabled]
+        entry = entry_by_hand(definition, registry, needed=bool(by_hand))
         await workflows.set_current_version(conn, workflow_id, version.id)
         await triggers.retire(conn, workflow_id, keep=[node.node_id for node in nodes])
         await triggers.arm(conn, workflow_id, version.id, nodes)
+        await triggers.follow(conn, workflow_id, version.id if entry else None, entry)
+        await settle(conn, workflow_id, before)
         return found(await versions.find_current(conn, workflow_id), "version")
 
 
@@ -123,7 +132,7 @@ def _trigger_nodes(definition: Definition, registry: Registry) -> Iterator[Trigg
         yield TriggerNode(
             id=new_id(),
             node_id=node.id,
-            type=node.type,
+            type=ERROR if node.type == ERROR_TRIGGER else node.type,
             name=node.name or node.id,
             config=orjson.dumps(node.config),
             token=secrets.token_urlsafe(32) if node.type == WEBHOOK else None,

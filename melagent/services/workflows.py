@@ -82,10 +82,10 @@ async def delete(pool: Pool, engine: Engine, workflow_id: UUID, *, cancel_runs: 
     async with transaction(pool) as conn:
         if not await workflows.lock(conn, workflow_id):
             raise NotFound("There is no such workflow.")
+        await triggers.retire_all(conn, workflow_id)  # first: whoever is firing one of them has then started its run
         if not cancel_runs and await runs.live_of_workflow(conn, workflow_id):
             raise Conflict("Runs of this workflow are in flight; wait for them or pass cancel_runs=true.")
         await workflows.mark_deleted(conn, workflow_id)
-        await triggers.retire(conn, workflow_id)
         await pinned.keep(conn, workflow_id, ())
     if cancel_runs:
         await _cancel_live(pool, engine, workflow_id)

@@ -14,7 +14,13 @@ if TYPE_CHECKING:
 
     from melagent.store.pool import Connection
 
-LOCK_RUN = "SELECT status, parent_run_id, attached, on_failure FROM runs WHERE id = $1 FOR NO KEY UPDATE"
+LOCK_RUN = """
+SELECT status, parent_run_id, attached,
+       on_failure IS NOT NULL OR (
+           workflow_id IS NOT NULL AND scope IS NULL
+           AND EXISTS (SELECT FROM triggers WHERE active AND enabled AND type = 'error')) AS watched
+  FROM runs WHERE id = $1 FOR NO KEY UPDATE
+"""
 DROP_ITEM = "DELETE FROM work_items WHERE run_id = $1 RETURNING attempt, started_at, limited_by"
 DROP_PARKED = "DELETE FROM parked WHERE run_id = $1 RETURNING attempt, started_at, limited_by"
 END_RUN = """
@@ -50,7 +56,7 @@ async def end(conn: Connection, run_id: UUID, status: RunStatus, error: dict[str
     parent = run["parent_run_id"] if run["attached"] else None
     if parent is not None:
         await conn.execute(TELL, parent, CHILD_TOPIC, run_id)
-    if status is RunStatus.FAILED and run["on_failure"] is not None:
+    if status is RunStatus.FAILED and run["watched"]:
         await conn.execute(TELL, run_id, FAILED_TOPIC, None)
     return Final(RunStatus(run["status"]), parent, live["limited_by"])
 

@@ -21,6 +21,11 @@ def new_id() -> UUID:
     return uuid7(time.time_ns() // 1_000_000, os.urandom(10))
 
 
+def new_id_at(moment: datetime) -> UUID:
+    """A new id as one is made at this moment, whatever the clock of this machine says."""
+    return uuid7(int(moment.timestamp() * 1000), os.urandom(10))
+
+
 def first_id_at(moment: datetime) -> UUID:
     """The smallest id that can be made at `moment` or later: turns a range of time into a range of ids."""
     unix_ms = max(0, int(moment.timestamp() * 1000))

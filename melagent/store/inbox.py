@@ -114,13 +114,13 @@ async def take(conn: Connection, run_ids: Sequence[UUID], ids: Sequence[int]) ->
 
 
 FAILURES = """
-SELECT r.id, r.workflow_id, r.version_id, r.trigger_type, r.on_failure, r.error
+SELECT r.id, r.workflow_id, r.version_id, r.on_failure, r.error
   FROM (SELECT DISTINCT run_id FROM run_inbox WHERE topic = 'failed' LIMIT $1) AS i JOIN runs r ON r.id = i.run_id
 """
 
 
 async def failures(conn: Connection, limit: int) -> list[Failure]:
-    """Failed runs whose workflow names another for that, which has not been started yet."""
+    """Failed runs that others may be started for, and nobody has seen to yet."""
     return [_failure(row) for row in await conn.fetch(FAILURES, limit)]
 
 
@@ -129,7 +129,6 @@ def _failure(row: asyncpg.Record) -> Failure:
         run_id=row["id"],
         workflow_id=row["workflow_id"],
         version_id=row["version_id"],
-        trigger_type=row["trigger_type"],
         handler=row["on_failure"],
         error=orjson.loads(row["error"]) if row["error"] else None,
     )

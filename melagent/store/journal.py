@@ -119,16 +119,19 @@ WITH entry AS (
       FROM fresh f
      WHERE r.id = f.run_id AND r.id = ANY($10::uuid[]) AND r.id BETWEEN $10[1] AND $10[cardinality($10)]
        AND f.status IS NOT NULL
-    RETURNING r.id, r.status, r.on_failure,
+    RETURNING r.id, r.status,
+              r.status = 'failed' AND (r.on_failure IS NOT NULL OR (
+                  r.workflow_id IS NOT NULL AND r.scope IS NULL
+                  AND EXISTS (SELECT FROM triggers WHERE active AND enabled AND type = 'error'))) AS failed,
               CASE WHEN r.attached AND r.finished_at IS NOT NULL THEN r.parent_run_id END AS parent
 ), told AS (
     INSERT INTO run_inbox (run_id, topic, child_id)
     SELECT parent, 'child', id FROM settled WHERE parent IS NOT NULL
     UNION ALL
-    SELECT id, 'failed', NULL FROM settled WHERE on_failure IS NOT NULL AND status = 'failed'
+    SELECT id, 'failed', NULL FROM settled WHERE failed
 )
 SELECT h.run_id, f.run_id IS NOT NULL AS fresh, s.parent, s.id IS NOT NULL AND s.status <> 'pending' AS left,
-       h.limited_by, s.on_failure IS NOT NULL AND s.status = 'failed' AS failed
+       h.limited_by, s.failed IS TRUE AS failed
   FROM held h LEFT JOIN fresh f ON f.run_id = h.run_id LEFT JOIN settled s ON s.id = h.run_id
 """
 
@@ -138,7 +141,7 @@ class Written:
     """What a write did with one entry whose lease is still held.
 
     It is not `fresh` when it was written before. `parent` is a run that has a message now, `limited_by` a workflow
-    that has a place free, and `failed` says that a workflow waits to be started for this failure.
+    that has a place free, and `failed` says that something may have to be started for this failure.
     """
 
     fresh: bool

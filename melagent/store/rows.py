@@ -63,7 +63,7 @@ class Version:
 
 @dataclass(frozen=True, slots=True)
 class WorkflowTrigger:
-    """A trigger of a deployed version. `token` is null unless the trigger is a webhook."""
+    """An armed trigger, and the version and node that it starts. `token` is null unless the trigger is a webhook."""
 
     id: UUID
     workflow_id: UUID
@@ -74,6 +74,26 @@ class WorkflowTrigger:
     token: str | None
     version_id: UUID
     enabled: bool
+    created_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ListedTrigger:
+    """A trigger as people see it. One that was made by hand has no node, and no version while none is deployed."""
+
+    id: UUID
+    workflow_id: UUID
+    node_id: str | None
+    entry: str | None
+    version_id: UUID | None
+    type: str
+    name: str
+    config: bytes
+    token: str | None
+    enabled: bool
+    next_fire_at: datetime | None
+    last_fired_at: datetime | None
     created_at: datetime
     updated_at: datetime
 
@@ -156,7 +176,7 @@ def run_of(row: asyncpg.Record) -> StoredRun:
         version_id=row["version_id"],
         version=row["version"],
         status=RunStatus(row["status"]),
-        trigger=Trigger(row["trigger_type"], row["trigger_id"], row["trigger_node"]),
+        trigger=Trigger(row["trigger_type"], row["trigger_id"], row["trigger_node"], row["scheduled_for"]),
         input=row["input"],
         output=row["output"],
         error=_decoded(row["error"]),

@@ -32,7 +32,7 @@ _FROM = """
 
 _COLUMNS = f"""
        r.id, r.workflow_id, r.version_id, v.version_number AS version, r.entry, {_SHOWN_STATUS} AS status,
-       r.trigger_type, r.trigger_id, r.trigger_node, r.error, r.created_at, r.finished_at,
+       r.trigger_type, r.trigger_id, r.trigger_node, r.scheduled_for, r.error, r.created_at, r.finished_at,
        coalesce(r.started_at, w.started_at, p.started_at) AS started_at,
        coalesce(w.attempt, p.attempt, r.attempt) AS attempt,
        CASE WHEN w.lease_expires_at > now() THEN w.worker_id END AS worker_id, r.parent_run_id, r.retry_of, r.scope,
@@ -113,6 +113,21 @@ SELECT r.id
 async def live_of_workflow(conn: Connection, workflow_id: UUID) -> list[UUID]:
     """The runs of a workflow that have not ended."""
     return [row["id"] for row in await conn.fetch(LIVE_RUNS_OF_WORKFLOW, workflow_id)]
+
+
+STARTED_FOR_FAILURE = """
+WITH RECURSIVE up AS (
+    SELECT parent_run_id, trigger_type FROM runs WHERE id = $1
+    UNION ALL
+    SELECT r.parent_run_id, r.trigger_type FROM up JOIN runs r ON r.id = up.parent_run_id
+)
+SELECT EXISTS (SELECT FROM up WHERE trigger_type = 'error')
+"""
+
+
+async def started_for_failure(conn: Connection, run_id: UUID) -> bool:
+    """Whether a run was started for the failure of another, or called by one that was, however many calls ago."""
+    return bool(await conn.fetchval(STARTED_FOR_FAILURE, run_id))
 
 
 FREE_REQUIREMENT = "SELECT requires FROM work_items WHERE run_id = $1 AND lease IS NULL"

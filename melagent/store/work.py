@@ -33,16 +33,16 @@ WITH new AS (
     SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::smallint[], $5::text[], $6::text[], $7::uuid[],
                          $8::text[], $9::bytea[], $10::bytea[], $11::float8[], $12::text[], $13::uuid[], $14::text[],
                          $20::uuid[], $21::text[], $22::boolean[], $23::smallint[], $24::text[], $25::uuid[],
-                         $26::uuid[], $27::uuid[], $28::integer[])
+                         $26::uuid[], $27::uuid[], $28::integer[], $30::timestamptz[])
         AS t (id, workflow_id, version_id, priority, entry, trigger_type, trigger_id, trigger_node, input, input_hash,
               deadline_in, requires, lease, worker_id, parent_run_id, parent_step, attached, depth, scope, retry_of,
-              on_failure, limited_by, limit_to)
+              on_failure, limited_by, limit_to, scheduled_for)
 ), inserted AS (
     INSERT INTO runs (id, workflow_id, version_id, priority, entry, trigger_type, trigger_id, trigger_node, input,
                       input_hash, requires, parent_run_id, parent_step, attached, depth, scope, retry_of, on_failure,
-                      deadline_at)
+                      scheduled_for, deadline_at)
     SELECT id, workflow_id, version_id, priority, entry, trigger_type, trigger_id, trigger_node, input, input_hash,
-           requires, parent_run_id, parent_step, attached, depth, scope, retry_of, on_failure,
+           requires, parent_run_id, parent_step, attached, depth, scope, retry_of, on_failure, scheduled_for,
            now() + make_interval(secs => deadline_in)
       FROM new ORDER BY id
     ON CONFLICT (id) DO NOTHING
@@ -131,6 +131,7 @@ async def start(
         [run.limit and run.limit.workflow_id for run in runs],
         [run.limit and run.limit.runs for run in runs],
         first_id_at(datetime.now(UTC) - BEFORE_WAITING),
+        [run.trigger.scheduled_for for run in runs],
     )
     return {row["run_id"] for row in rows if row["leased"]}
 

@@ -6,7 +6,10 @@ A crash stops every task of an instance in the middle of what it does; time pass
 from __future__ import annotations
 
 import asyncio
+import itertools
+import random
 import time
+from datetime import timedelta
 
 import pytest
 
@@ -17,12 +20,16 @@ from melagent.domain.work import Settle, Verdict
 from melagent.engine.lifecycle import rescue
 from melagent.errors import Conflict, Gone
 from melagent.maintenance.pruner import Pruner
+from melagent.maintenance.scheduler import Scheduler
 from melagent.registry import Registry
+from melagent.services import firings as service
 from melagent.services.approvals import Approvals
 from melagent.services.copies import Copies
+from melagent.store import schedules, work
 from melagent.store.ids import new_id
 from tests.builders import chain, entry, eventually, expire, leased_run, misplaced, new_run, place, step, stored
 from tests.instances import Stage, instance
+from tests.scheduling import REGISTRY, deployed, firings, let_pass, schedule, trigger, triggers
 
 START = ("start", "manual_trigger")
 
@@ -367,6 +374,83 @@ async def test_promise_6_an_approval_waits_a_year_keeps_its_history_and_its_link
             await approvals.question(token)
     assert stage.steps() == ["a", "b"]
     assert await pool.fetchval("SELECT output FROM steps WHERE step_key = 'ask'") == b"%d" % results.index(None)
+
+
+@pytest.fixture
+def deaths(monkeypatch):
+    """Lets whoever sends certain statements of a firing, counted over all, die right after it, before its commit."""
+    counted, deadly, dead = itertools.count(1), set(), set()
+
+    def mortal(real):
+        async def send(conn, *given, **more):
+            if asyncio.current_task() in dead:  # the lost connection was taken for no more than that
+                raise asyncio.CancelledError
+            result = await real(conn, *given, **more)
+            if next(counted) in deadly:
+                dead.add(asyncio.current_task())
+                conn.terminate()
+                raise asyncio.CancelledError
+            return result
+
+        return send
+
+    for module, name in ((schedules, "claim"), (schedules, "keep_firings"), (work, "start"), (schedules, "move")):
+        monkeypatch.setattr(module, name, mortal(getattr(module, name)))
+    return deadly
+
+
+async def fire_until_death(each):
+    """Look for due schedules without a pause."""
+    scheduler = Scheduler(each.engine, REGISTRY)
+    while await scheduler._firings.fire_due(0.0) is not None:
+        pass
+
+
+async def test_promise_7_a_planned_moment_fires_once_whoever_dies_while_he_fires_it(
+    database_url, pool, deaths, monkeypatch
+):
+    """Two instances at a time look for what is due; each dies between two statements, and others come after them."""
+    monkeypatch.setattr(service, "MOST_MOMENTS", 3)
+    await deployed(pool, *(schedule(f"clock{number}", cron="* * * * * *", missed="all") for number in range(9)))
+    await let_pass(pool, timedelta(seconds=100))
+    before, dice = await triggers(pool), random.Random(7)
+    deaths |= set(itertools.accumulate(dice.randrange(1, 8) for _ in range(16)))
+    for _ in range(8):
+        async with (
+            instance(database_url, Stage(), starts=False) as one,
+            instance(database_url, Stage(), starts=False) as two,
+        ):
+            ends = await asyncio.gather(fire_until_death(one), fire_until_death(two), return_exceptions=True)
+            assert {type(end) for end in ends} == {asyncio.CancelledError}
+            await asyncio.gather(one.crash(), two.crash())
+    assert 0 < len(await firings(pool)) < 9 * 100, "all or nobody had done his work when he died: nothing was proved"
+    async with instance(database_url, Stage(), starts=False) as last:
+        while await Scheduler(last.engine, REGISTRY)._firings.fire_due(0.0) is not None:
+            pass
+    after, found = await triggers(pool), await firings(pool)
+    for name, row in before.items():
+        seconds = int((after[name]["planned_at"] - row["planned_at"]).total_seconds())
+        moments = [row["planned_at"] + timedelta(seconds=number) for number in range(seconds)]
+        assert [at for trigger_id, at in found if trigger_id == row["id"]] == moments
+        assert seconds >= 100
+
+
+@pytest.mark.parametrize("missed", ["skip", "one", "all"])
+async def test_promise_7_what_passed_while_nobody_was_up_follows_missed(database_url, pool, missed):
+    await deployed(pool, schedule(cron="0 * * * *", missed=missed))
+    hour = (await trigger(pool))["planned_at"]
+    await let_pass(pool, timedelta(hours=30))
+    async with instance(database_url, Stage(), starts=False) as one:
+        while await Scheduler(one.engine, REGISTRY)._firings.fire_due(0.0) is not None:
+            pass
+    passed = [hour - timedelta(hours=number) for number in range(1, 31)]  # not that of this hour if it is on time
+    moments = [at for _, at in await firings(pool) if at != hour]
+    now = await pool.fetchval("SELECT now()")
+    overdue = [at for at in passed if now - at > timedelta(seconds=70)]
+    looked_back = [at for at in overdue if now - at < timedelta(hours=24) - timedelta(seconds=70)]
+    made_up = {"skip": set(), "one": {overdue[0]}, "all": set(looked_back)}[missed]
+    assert made_up <= set(moments)
+    assert len(set(moments) - made_up) <= 1  # one may be on the edge
 
 
 @pytest.mark.parametrize("state", ["free", "leased", "parked"])

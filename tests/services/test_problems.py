@@ -233,3 +233,9 @@ def test_what_follows_a_loop_cannot_look_into_its_body(fields):
 def test_what_has_its_default_is_no_problem(fields):
     assert fields([START | {"on_interrupted": "retry", "labels": []}]) == []
     assert of_settings(max_concurrency=None, labels=[], error_workflow_id=None, priority=1, timeout_seconds=5) == []
+
+
+def test_what_is_read_before_there_is_a_run_cannot_be_a_template():
+    clock = {"id": "clock", "type": "schedule", "config": {"cron": "{{ vars.when }}"}}
+    (found,) = problems(Definition(nodes=(clock,)), Registry.builtin())
+    assert found.field == "nodes.clock.config.cron"

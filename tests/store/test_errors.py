@@ -9,7 +9,8 @@ from melagent.store.ids import new_id
 NAMED_CONSTRAINTS = """
 SELECT conname FROM pg_constraint
  WHERE conrelid = ANY (ARRAY['workflows', 'drafts', 'versions', 'triggers', 'tokens', 'users']::regclass[])
-   AND contype IN ('c', 'f', 'u') AND conname NOT LIKE '%listed_are_numbered'
+   AND contype IN ('c', 'f', 'u')
+   AND conname <> ALL ('{versions_listed_are_numbered,triggers_position_is_whole,triggers_by_hand}')
 """
 
 

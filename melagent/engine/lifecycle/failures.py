@@ -1,4 +1,4 @@
-"""Failures: what is left to do for failed runs whose workflow names another for that."""
+"""Failures: what is left to do for failed runs that others may be started for."""
 
 from __future__ import annotations
 

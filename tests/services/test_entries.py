@@ -5,7 +5,7 @@ import pytest
 from melagent.domain.definition import Definition
 from melagent.errors import Unprocessable
 from melagent.registry import Registry
-from melagent.services.starts import entry_of
+from melagent.services.entries import entry_of
 
 MANUAL = {"id": "manual", "type": "manual_trigger"}
 HOOK = {"id": "hook", "type": "webhook"}
