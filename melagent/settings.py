@@ -192,6 +192,15 @@ class Retention(_Group):
     runs_days: Annotated[int, Env(("MEL_RETENTION_RUNS_DAYS",))] = Field(
         default=30, ge=0, le=36_500, description="Days that the history of runs is kept; 0 keeps it for ever"
     )
+    deliveries_days: Annotated[int, Env(("MEL_RETENTION_DELIVERIES_DAYS",))] = Field(
+        default=7, ge=1, le=36_500, description="Days that calls of webhooks are kept, of each webhook the newest 200"
+    )
+
+
+class Limits(_Group):
+    webhook_per_second: Annotated[float | None, Env(("MEL_LIMIT_WEBHOOK",))] = Field(
+        default=None, gt=0, description="Calls a second that each webhook lets through at most, over all instances"
+    )
 
 
 class Log(_Group):
@@ -214,6 +223,7 @@ class Settings(_Group):
     client: Client = Client()
     security: Security = Security()
     retention: Retention = Retention()
+    limits: Limits = Limits()
     log: Log = Log()
     data_dir: Annotated[Path, AfterValidator(Path.expanduser), Env(("MEL_DATA_DIR",)), Flag(("--data-dir",))] = Field(
         default=DEFAULT_DATA_DIR, description="Folder of `cli.json` and the embedded PostgreSQL"

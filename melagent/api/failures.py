@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -16,6 +17,7 @@ from melagent.errors import (
     MelError,
     MethodNotAllowed,
     NotFound,
+    RateLimited,
     TooLarge,
     Unauthenticated,
 )
@@ -95,5 +97,7 @@ def _headers(error: Exception, known: MelError) -> dict[str, str] | None:
     if isinstance(error, web.HTTPMethodNotAllowed):
         return {"Allow": error.headers["Allow"]}
     if isinstance(known, Unauthenticated):
-        return {"WWW-Authenticate": "Bearer"}
+        return {"WWW-Authenticate": known.challenge}
+    if isinstance(known, RateLimited):
+        return {"Retry-After": str(max(1, math.ceil(known.retry_after)))}
     return None

@@ -6,9 +6,10 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from melagent.api.context import PRINCIPAL, public_url, services_of
+from melagent.api.context import PRINCIPAL, services_of, webhook_url
 from melagent.api.wire import Answer, answer
 from melagent.api.workflows import PageQuery
+from melagent.services import webhook_tokens
 from melagent.services.access import Role
 from melagent.store import triggers
 
@@ -23,7 +24,7 @@ class TriggersQuery(PageQuery):
 
 
 class TriggerAnswer(Answer):
-    """`webhook_url` is there only for those who may edit."""
+    """`webhook_url` is there only for those who may edit, and where there is an encryption key."""
 
     id: UUID
     name: str
@@ -37,6 +38,14 @@ class TriggerAnswer(Answer):
     last_fired_at: datetime | None
     created_at: datetime
     updated_at: datetime
+
+
+class AddressAnswer(Answer):
+    """An address that is new. Without an encryption key it is shown here and never again."""
+
+    trigger_id: UUID
+    node_id: str
+    webhook_url: str
 
 
 class TriggersAnswer(Answer):
@@ -70,6 +79,8 @@ def _trigger(request: web.Request, trigger: WorkflowTrigger) -> dict[str, Any]:
         "created_at": trigger.created_at,
         "updated_at": trigger.updated_at,
     }
-    if request[PRINCIPAL].role >= Role.EDITOR and trigger.token is not None:
-        shown["webhook_url"] = f"{public_url(request)}/webhooks/{trigger.token}"
+    if request[PRINCIPAL].role >= Role.EDITOR:
+        token = webhook_tokens.token_of(services_of(request).vault, trigger)
+        if token is not None:
+            shown["webhook_url"] = webhook_url(request, token)
     return shown

@@ -1,4 +1,7 @@
-"""Calls from outside that start runs. This is the busiest route: no models, no work that the answer does not need."""
+"""Calls from outside that start runs. This is the busiest route: no models, no work that the answer does not need.
+
+What a webhook asks for beyond its address is in `webhook_terms`; a plain one passes it by.
+"""
 
 from __future__ import annotations
 
@@ -10,19 +13,21 @@ import orjson
 from aiohttp import web
 from multidict import CIMultiDict
 
+from melagent.api import webhook_terms
 from melagent.api.bodies import read_body
 from melagent.api.call_input import call_input
 from melagent.api.context import WEBHOOKS, services_of
 from melagent.api.failures import error_answer
+from melagent.api.idempotency import HEADER
 from melagent.api.wire import answer
 from melagent.domain.run import RunStatus
-from melagent.errors import Internal, NotFound, TimedOut
+from melagent.errors import Internal, MelError, NotFound, TimedOut
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from melagent.domain.work import NewRun, RunEnd
-    from melagent.services.webhooks import Hook
+    from melagent.services.hooks import Hook
 
 WAIT_SECONDS = 30.0
 TOKEN = re.compile(r"[A-Za-z0-9_-]{16,128}")
@@ -49,9 +54,25 @@ async def call_webhook(request: web.Request) -> web.Response:
     rest = request.match_info.get("rest", "")
     if hook is None or (hook.path and hook.path != rest):
         raise NotFound("There is no such webhook.")
+    try:
+        return await _take(request, hook, rest)
+    except (MelError, web.HTTPException) as error:
+        await webhook_terms.note_refusal(request, hook, error)
+        raise
+
+
+async def _take(request: web.Request, hook: Hook, rest: str) -> web.Response:
     if request.method not in hook.methods:
         raise web.HTTPMethodNotAllowed(request.method, hook.methods)
-    run = hook.run(await read_body(request, partial(call_input, request, path=f"/{rest}")))
+    if hook.terms is not None or hook.captures or HEADER in request.headers:
+        return await webhook_terms.take(request, hook, partial(_answer, request, hook))
+    return await _answer(
+        request, hook, hook.run(await read_body(request, partial(call_input, request, path=f"/{rest}")))
+    )
+
+
+async def _answer(request: web.Request, hook: Hook, run: NewRun) -> web.Response:
+    """Start a run, and answer as the webhook says."""
     return await (_answer_of_run(request, hook, run) if hook.sync else _answer_at_once(request, run))
 
 

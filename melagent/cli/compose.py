@@ -111,7 +111,11 @@ async def open_server(settings: Settings, dsn: str, role: Role) -> Server:
         direct = settings.database.direct_url or dsn
         engine = await _open_engine(settings, pool, direct, registry, stack)
         tending_runs = (Rescuer(engine), Unparker(engine), Errands(engine, registry))
-        keeping_house = (Partitioner(pool), Pruner(pool, direct, settings.retention.runs_days), Sweeper(pool))
+        keeping_house = (
+            Partitioner(pool),
+            Pruner(pool, direct, settings.retention.runs_days),
+            Sweeper(pool, settings.retention.deliveries_days),
+        )
         for part in (*tending_runs, *keeping_house, PoolKeeper(pool, limits)):
             part.loop.start()
             stack.push_async_callback(part.loop.stop)
@@ -250,6 +254,7 @@ def _services(settings: Settings, pool: Pool, engine: Engine, registry: Registry
         bootstrap_key=settings.security.bootstrap_api_key,
         worker_token=settings.server.worker_token,
         heartbeat_seconds=settings.engine.heartbeat_seconds,
+        webhook_per_second=settings.limits.webhook_per_second,
         leases=lambda: worker.busy if worker is not None else 0,
     )
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import secrets
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import orjson
 
 from melagent.errors import NotFound, Unprocessable
+from melagent.services import webhook_tokens
 from melagent.services.definitions import decode, encode, fingerprint
+from melagent.services.hooks import CALLED_TYPES
 from melagent.services.problems import problems
 from melagent.services.workflows import found, not_behind
 from melagent.store import drafts, triggers, versions, workflows
@@ -17,16 +19,24 @@ from melagent.store.pool import transaction
 from melagent.store.triggers import TriggerNode
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from uuid import UUID
 
     from melagent.domain.definition import Definition
     from melagent.registry import Registry
     from melagent.store.pool import Pool
     from melagent.store.rows import Version
+    from melagent.vault import Vault
 
 MANUAL = "manual_trigger"
-WEBHOOK = "webhook"
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """A version that was made current, and the tokens of webhooks that it brought, by trigger, with their nodes."""
+
+    version: Version
+    new_tokens: Mapping[UUID, tuple[str, str]]
 
 
 async def create(
@@ -90,7 +100,7 @@ async def page(pool: Pool, workflow_id: UUID, before: int, limit: int) -> tuple[
         return await versions.page(conn, workflow_id, before, limit), await versions.count(conn, workflow_id)
 
 
-async def deploy(pool: Pool, registry: Registry, workflow_id: UUID, version: Version) -> Version:
+async def deploy(pool: Pool, registry: Registry, vault: Vault, workflow_id: UUID, version: Version) -> Deployment:
     """Make a version current and bring the triggers in line, in one transaction.
 
     Raises Unprocessable with every problem of the definition. Rolling back is deploying an older version.
@@ -102,8 +112,12 @@ async def deploy(pool: Pool, registry: Registry, workflow_id: UUID, version: Ver
             raise NotFound("There is no such workflow.")
         await workflows.set_current_version(conn, workflow_id, version.id)
         await triggers.retire(conn, workflow_id, keep=[node.node_id for node in nodes])
-        await triggers.arm(conn, workflow_id, version.id, nodes)
-        return found(await versions.find_current(conn, workflow_id), "version")
+        armed = await triggers.arm(conn, workflow_id, version.id, nodes)
+        called = {node.node_id for node in nodes if node.type in CALLED_TYPES}
+        nodes_of = {trigger.id: trigger.node_id for trigger in armed if trigger.tokenless and trigger.node_id in called}
+        tokens = await webhook_tokens.give(conn, vault, nodes_of)
+        current = found(await versions.find_current(conn, workflow_id), "version")
+    return Deployment(current, {found_id: (nodes_of[found_id], token) for found_id, token in tokens.items()})
 
 
 def checked(definition: Definition, registry: Registry) -> Definition:
@@ -126,7 +140,6 @@ def _trigger_nodes(definition: Definition, registry: Registry) -> Iterator[Trigg
             type=node.type,
             name=node.name or node.id,
             config=orjson.dumps(node.config),
-            token=secrets.token_urlsafe(32) if node.type == WEBHOOK else None,
         )
 
 

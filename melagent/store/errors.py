@@ -19,6 +19,7 @@ CONSTRAINTS: dict[str, tuple[type[MelError], str]] = {
     "triggers_version": (NotFound, "There is no such version."),
     "triggers_node": (Conflict, "This node already has a trigger."),
     "triggers_token": (Conflict, "This webhook token is taken."),
+    "webhook_tests_trigger": (NotFound, "There is no such trigger."),
     "tokens_hash": (Conflict, "This key exists already."),
     "tokens_kind": (Unprocessable, "A key is for the API or for a worker."),
     "users_email": (Conflict, "There is a user with this email already."),

@@ -63,7 +63,7 @@ class Version:
 
 @dataclass(frozen=True, slots=True)
 class WorkflowTrigger:
-    """A trigger of a deployed version. `token` is null unless the trigger is a webhook."""
+    """A trigger of a deployed version. `token` is what an earlier version stored in plain text, if it did."""
 
     id: UUID
     workflow_id: UUID
@@ -71,11 +71,12 @@ class WorkflowTrigger:
     type: str
     name: str
     config: bytes
-    token: str | None
     version_id: UUID
     enabled: bool
     created_at: datetime
     updated_at: datetime
+    token: str | None = None
+    token_sealed: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
