@@ -35,11 +35,12 @@ CREATE TABLE webhook_tests (
 );
 CREATE INDEX webhook_tests_expiry ON webhook_tests (expires_at);
 
--- Token buckets that instances take slices from. `granted` is what the last of them got. After a crash of the server all
--- buckets are full again: nothing here is worth the disk.
+-- Token buckets that instances take slices from. `granted` is what the last of them got; from `full_at` on the row says
+-- nothing that no row would not say. After a crash of the server all buckets are full: nothing here is worth the disk.
 CREATE UNLOGGED TABLE budgets (
     key         text COLLATE "C" CONSTRAINT budgets_pkey PRIMARY KEY,
     tokens      float8 NOT NULL,
     granted     integer NOT NULL,
-    refilled_at timestamptz NOT NULL
+    refilled_at timestamptz NOT NULL,
+    full_at     timestamptz NOT NULL
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_threshold = 1000);

@@ -68,6 +68,7 @@ def test_builtin_types_are_those_of_the_catalogue():
         "noop",
         "random",
         "set",
+        "slack",
         "stop",
         "switch",
         "transform",
@@ -89,7 +90,7 @@ def test_flags_say_what_the_engine_must_know():
         "http_request", "workflow_call",
     }  # fmt: skip
     assert {node_type.id for node_type in REGISTRY.all() if node_type.entry_point} == {
-        "inject", "manual_trigger", "webhook", "workflow_trigger",
+        "inject", "manual_trigger", "slack", "webhook", "workflow_trigger",
     }  # fmt: skip
     assert {node_type.id for node_type in REGISTRY.all() if node_type.branching} == {"if", "switch", "wait"}
     assert {node_type.id for node_type in REGISTRY.all() if node_type.answers} == {"http_response"}

@@ -13,7 +13,7 @@ import orjson
 from aiohttp import web
 
 from melagent.api.bodies import parsed
-from melagent.api.call_input import MASK, as_json, call_input, head_of
+from melagent.api.call_input import MASK, as_json, call_input, head_of, input_of
 from melagent.api.context import DELIVERIES, GATE, WEBHOOK_TESTS
 from melagent.api.idempotency import sent_key
 from melagent.api.wire import answer, encode
@@ -109,22 +109,27 @@ def _read(request: web.Request, terms: Terms, body: bytes, proof: Proof | None) 
 
 
 async def _capture(request: web.Request, terms: Terms) -> web.Response:
-    """Show a call to whoever made the test address: what the run would be given, or why it would be refused."""
+    """Show a call to whoever made the test address: what a run would be given, or why none would be started."""
     body, refused = await _body(request, terms), None
+    shown = _shown(request, terms)
     try:
         proof = await request.app[GATE].prove(terms, request.headers, body)
-        data, _ = await parsed(request, len(body), lambda: _read(request, terms, body, proof))
+        await parsed(request, len(body), lambda: _read(request, terms, body, proof))
+        kind, content_type = request.content_type, request.headers.get("Content-Type", "")
+        given = await parsed(request, len(body), lambda: input_of(shown, kind, content_type, body, raw=terms.raw_body))
     except MelError as error:
         refused = error.reason if isinstance(error, Refused) else error.message
-        data = as_json(_shown(request) | {"body": None})
-    await request.app[WEBHOOK_TESTS].capture(request.match_info["token"], encode({"input": data, "refused": refused}))
+        given = as_json(shown)
+    token = request.match_info["token"]
+    await request.app[WEBHOOK_TESTS].capture(token, encode({"input": given, "refused": refused}))
     return answer({"captured": True})
 
 
 def _kept(response: web.Response) -> Kept:
     """An answer with its headers, so that a repetition can be answered in the same way."""
     body = response.body if isinstance(response.body, bytes) else b""
-    return Kept(response.status, orjson.dumps(dict(response.headers)) + b"\n" + body)
+    headers = {str(name): value for name, value in response.headers.items()}
+    return Kept(response.status, orjson.dumps(headers) + b"\n" + body)
 
 
 def _repeated(kept: Kept) -> web.Response:
@@ -146,7 +151,7 @@ def _note(
         Delivery(
             id=new_id(),
             trigger_id=hook.id,
-            request=as_json(_shown(request)),
+            request=as_json(_shown(request, hook.terms or PLAIN)),
             body=body if body is not None and len(body) <= MAX_BODY_BYTES else None,
             body_size=len(body) if body is not None else request.content_length or 0,
             outcome=outcome,
@@ -157,10 +162,12 @@ def _note(
     )
 
 
-def _shown(request: web.Request) -> dict[str, Any]:
+def _shown(request: web.Request, terms: Terms) -> dict[str, Any]:
     """A call without its body, and without what could be used to call again in its stead."""
     call = head_of(request, _path(request))
-    call["headers"] = {name: MASK if SECRET.search(name) else value for name, value in call["headers"].items()}
+    call["headers"] = {
+        name: MASK if name in terms.masked or SECRET.search(name) else value for name, value in call["headers"].items()
+    }
     return call
 
 

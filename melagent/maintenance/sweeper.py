@@ -19,9 +19,6 @@ if TYPE_CHECKING:
 INTERVAL_SECONDS = 60.0
 BATCH = 1_000
 
-BUDGET_SECONDS = 24 * 3600.0
-"""After so long without a call a bucket is full, unless its rate is so low that it holds one call anyway."""
-
 TEST_SECONDS = 3600.0
 """How long a test address can be asked for its call after its time."""
 
@@ -43,7 +40,7 @@ class Sweeper:
                 await run_keys.sweep(conn, BATCH),
                 await deliveries.sweep(conn, old, BATCH),
                 await webhook_tests.sweep(conn, TEST_SECONDS, BATCH),
-                await budgets.sweep(conn, BUDGET_SECONDS, BATCH),
+                await budgets.sweep(conn, BATCH),
             ]
         concealed = await webhook_tokens.conceal(self._pool, self._vault)
         return 0.0 if concealed or max(swept) >= BATCH else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Annotated, Literal
+from uuid import UUID
 
 from melagent.sdk import Field, Node, NodeContext, Params, Raw, Result
 
@@ -10,10 +11,9 @@ from melagent.sdk import Field, Node, NodeContext, Params, Raw, Result
 class SlackParams(Params):
     """All raw: the parameters are read when a call comes in, before there is a run with values."""
 
-    secret: Annotated[str, Raw] = Field(
-        min_length=1,
-        max_length=200,
-        description="The connection of type webhook_secret that holds the app's signing secret",
+    secret: Annotated[UUID | None, Raw] = Field(
+        default=None,
+        description="The connection of type webhook_secret with the app's signing secret; without it calls are refused",
         json_schema_extra={"x-widget": "connection"},
     )
     text: Annotated[str, Raw] = Field(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Literal, Self
+from uuid import UUID
 
 from pydantic import model_validator
 
@@ -61,9 +62,8 @@ class WebhookParams(Params):
         description="How callers show who they are: not at all, by a secret, by user and password, by a signature",
         json_schema_extra=ACCESS,
     )
-    secret: Annotated[str, Raw] = Field(
-        default="",
-        max_length=200,
+    secret: Annotated[UUID | None, Raw] = Field(
+        default=None,
         description="The connection of type webhook_secret that holds the secret; for `basic` it is `user:password`",
         json_schema_extra=ACCESS | {"x-widget": "connection", "x-visible-if": "auth != 'none'"},
     )
@@ -144,7 +144,7 @@ class WebhookParams(Params):
 
     @model_validator(mode="after")
     def _who_asks_for_proof_needs_a_secret(self) -> Self:
-        if self.auth != "none" and not self.secret:
+        if self.auth != "none" and self.secret is None:
             raise ValueError("`secret` must name a connection of type webhook_secret when `auth` is not `none`")
         return self
 

@@ -43,10 +43,11 @@ DeliveryId = Literal["none", "github", "stripe", "signed"]
 class Door:
     """How callers show who they are: by a `scheme` of signatures, else by the very secret in the header `header`.
 
-    `secret` names what holds the secret. With `basic` it is a user and a password.
+    `secret` is the connection that holds the secret; without one nobody can pass. With `basic` the secret is
+    `user:password`.
     """
 
-    secret: str
+    secret: UUID | None
     header: str = "Authorization"
     basic: bool = False
     scheme: Scheme | None = None

@@ -24,6 +24,7 @@ from melagent.errors import BadRequest, Conflict, Problem, RateLimited, Unauthen
 from melagent.sandbox.expressions import evaluate
 from melagent.sandbox.lexer import ExpressionError
 from melagent.services import idempotency
+from melagent.services.memory import BriefMemory
 from melagent.store.ids import new_id
 from melagent.store.run_keys import Claim, Kept
 
@@ -38,21 +39,24 @@ if TYPE_CHECKING:
 DELIVERY_SECONDS = 3 * 24 * 3600.0
 """How long a delivery is known: GitHub delivers again for three days, and so does Stripe."""
 
+REMEMBERED_SECONDS = 1.0
+"""How long a secret is used before it is opened again."""
+
 REPEATED = "This signature was used before."
 
 
 class Secrets(Protocol):
     """Where secrets of webhooks come from."""
 
-    async def secret(self, name: str) -> str:
-        """The secret under a name. Raises MelError when it is not there or cannot be read."""
+    async def secret(self, connection_id: UUID) -> str:
+        """The secret in a connection. Raises MelError when it is not there or cannot be read."""
 
 
 class NoSecrets:
     """There are no connections here."""
 
-    async def secret(self, name: str) -> str:
-        raise Unavailable(f"There is no connection {name!r} to take the secret of this webhook from.")
+    async def secret(self, connection_id: UUID) -> str:
+        raise Unavailable(f"There is no connection {connection_id} to take the secret of this webhook from.")
 
 
 class Refused(Unauthenticated):
@@ -96,7 +100,7 @@ class Gate:
         self, pool: Pool, secrets: Secrets, limits: RateLimits, clock: Callable[[], float] = time.time
     ) -> None:
         self._pool = pool
-        self._secrets = secrets
+        self._secrets = BriefMemory(secrets.secret, REMEMBERED_SECONDS)
         self._limits = limits
         self._clock = clock
 
@@ -110,9 +114,9 @@ class Gate:
         door = terms.door
         if door is None:
             return None
-        secret = await self._secrets.secret(door.secret)
+        secret = await self._secrets.get(door.secret) if door.secret is not None else ""
         if not secret:
-            raise Unavailable(f"The secret in the connection {door.secret!r} is empty.")
+            raise Unavailable("This webhook has no secret to check calls with.")
         if door.scheme is None:
             _check_secret(door, secret, headers)
             return None

@@ -39,7 +39,7 @@ def hash_token(token: str) -> bytes:
 
 def context_of(trigger_id: UUID) -> str:
     """What a sealed token is bound to."""
-    return f"triggers/{trigger_id}/token"
+    return f"triggers/{trigger_id}/token_sealed"
 
 
 async def give(conn: Connection, vault: Vault, trigger_ids: Collection[UUID]) -> dict[UUID, str]:

@@ -22,15 +22,18 @@ class Taken:
 
 
 _SINCE = "greatest(0, extract(epoch FROM excluded.refilled_at - b.refilled_at))::float8"
-_FULL = f"least($3::float8, b.tokens + $2::float8 * {_SINCE})"
+_HAS = f"least($3::float8, b.tokens + $2::float8 * {_SINCE})"
+_GETS = f"least($4::integer, floor({_HAS}))"
+_GETS_AT_FIRST = "least($4::integer, floor($3::float8))"
 
 TAKE_TOKENS = f"""
-INSERT INTO budgets AS b (key, tokens, granted, refilled_at)
-VALUES ($1, $3::float8 - least($4::integer, floor($3::float8)), least($4::integer, floor($3::float8)),
-        clock_timestamp())
+INSERT INTO budgets AS b (key, tokens, granted, refilled_at, full_at)
+VALUES ($1, $3::float8 - {_GETS_AT_FIRST}, {_GETS_AT_FIRST}, clock_timestamp(),
+        clock_timestamp() + make_interval(secs => {_GETS_AT_FIRST} / $2::float8))
 ON CONFLICT (key) DO UPDATE
-   SET tokens = {_FULL} - least($4::integer, floor({_FULL})), granted = least($4::integer, floor({_FULL})),
-       refilled_at = greatest(b.refilled_at, excluded.refilled_at)
+   SET tokens = {_HAS} - {_GETS}, granted = {_GETS}, refilled_at = greatest(b.refilled_at, excluded.refilled_at),
+       full_at = greatest(b.refilled_at, excluded.refilled_at)
+                 + make_interval(secs => ($3::float8 - ({_HAS} - {_GETS})) / $2::float8)
 RETURNING granted, tokens
 """  # noqa: S608  # the formulas above
 
@@ -46,10 +49,10 @@ async def take(conn: Connection, key: str, per_second: float, burst: float, want
 
 SWEEP_BUDGETS = """
 DELETE FROM budgets WHERE ctid = ANY(ARRAY(
-    SELECT ctid FROM budgets WHERE refilled_at < now() - make_interval(secs => $1) LIMIT $2 FOR UPDATE SKIP LOCKED))
+    SELECT ctid FROM budgets WHERE full_at < now() LIMIT $1 FOR UPDATE SKIP LOCKED))
 """
 
 
-async def sweep(conn: Connection, seconds: float, limit: int) -> int:
-    """Delete up to `limit` buckets that nobody has drawn on for so long, and that are full by now; how many."""
-    return int((await conn.execute(SWEEP_BUDGETS, seconds, limit)).split()[-1])
+async def sweep(conn: Connection, limit: int) -> int:
+    """Delete up to `limit` buckets that are full; how many there were."""
+    return int((await conn.execute(SWEEP_BUDGETS, limit)).split()[-1])

@@ -54,12 +54,12 @@ def serve():
 
 
 class Known(dict):
-    """Secrets of webhooks by their names."""
+    """Secrets of webhooks by the ids of their connections."""
 
-    async def secret(self, name):
-        if name not in self:
-            raise Unavailable(f"There is no connection {name!r}.")
-        return self[name]
+    async def secret(self, connection_id):
+        if str(connection_id) not in self:
+            raise Unavailable(f"There is no connection {connection_id}.")
+        return self[str(connection_id)]
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from melagent.store.ids import new_id
 
 DOCS = Path(__file__).parents[2] / "docs" / "api.md"
 
+
 @dataclass(frozen=True, slots=True)
 class Calls:
     """One call for each code, by the name of the code."""
