@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 def failure(request: web.Request, error: Exception) -> web.Response:
     """The answer to a call that failed. What has no meaning to the caller is logged with the request id."""
-    known = _meaning(error)
+    known = meaning(error)
     if known is None:
         _log().exception(
             "request failed", request_id=request[REQUEST_ID], method=request.method, path=_path(request), exc_info=error
@@ -70,7 +70,8 @@ def _log() -> structlog.typing.FilteringBoundLogger:
     return structlog.get_logger("melagent.api")  # type: ignore[no-any-return]  # it is what the configuration makes
 
 
-def _meaning(error: Exception) -> MelError | None:
+def meaning(error: Exception) -> MelError | None:
+    """What an error means to the caller; null for a fault of ours."""
     if isinstance(error, MelError):
         return error
     if isinstance(error, web.HTTPException):

@@ -15,9 +15,10 @@ from aiohttp import web
 from melagent.api.bodies import parsed
 from melagent.api.call_input import MASK, as_json, call_input, head_of, input_of
 from melagent.api.context import DELIVERIES, GATE, WEBHOOK_TESTS
+from melagent.api.failures import meaning
 from melagent.api.idempotency import sent_key
 from melagent.api.wire import answer, encode
-from melagent.errors import HTTP_STATUS, MelError, TooLarge
+from melagent.errors import HTTP_STATUS, Internal, MelError, TooLarge
 from melagent.services.deliveries import MAX_BODY_BYTES, SECRET
 from melagent.services.hooks import Terms
 from melagent.services.webhook_gate import Refused, key_by_header, key_of
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
     from melagent.store.deliveries import Outcome
 
 PLAIN = Terms()
+
+MAX_REASON = 500
 
 UNREAD = frozenset({405, 413, 429})
 """Refusals that come before the body."""
@@ -70,19 +73,21 @@ async def take(request: web.Request, hook: Hook, start: Callable[[NewRun], Await
     return response
 
 
-async def note_refusal(request: web.Request, hook: Hook, error: MelError | web.HTTPException) -> None:
+async def note_refusal(request: web.Request, hook: Hook, error: Exception) -> None:
     """Keep a call that started nothing, if the webhook wants that."""
     if hook.keeps == "none" or hook.captures:
         return
-    status = HTTP_STATUS[error.code] if isinstance(error, MelError) else error.status
+    known = meaning(error) or Internal()
+    status = HTTP_STATUS[known.code]
+    unread = status in UNREAD or isinstance(error, web.RequestPayloadError)
+    body = None if unread else await request.read()
+    _note(request, hook, "refused" if status < 500 else "failed", status, body=body, reason=_reason(known))
+
+
+def _reason(error: MelError) -> str:
     if isinstance(error, Refused):
-        reason = error.reason
-    elif isinstance(error, MelError):
-        reason = " ".join([error.message, *(f"{detail.field}: {detail.problem}" for detail in error.details)])
-    else:
-        reason = error.reason
-    body = None if status in UNREAD else await request.read()
-    _note(request, hook, "refused" if status < 500 else "failed", status, body=body, reason=reason)
+        return error.reason
+    return " ".join([error.message, *(f"{detail.field}: {detail.problem}" for detail in error.details)])
 
 
 async def _body(request: web.Request, terms: Terms) -> bytes:
@@ -156,7 +161,7 @@ def _note(
             body_size=len(body) if body is not None else request.content_length or 0,
             outcome=outcome,
             status=status,
-            reason=reason[:500].replace("\x00", "") if reason else None,
+            reason=reason.encode("utf-8", "replace").decode().replace("\x00", "")[:MAX_REASON] if reason else None,
             run_id=run_id,
         )
     )

@@ -21,7 +21,7 @@ from melagent.api.failures import error_answer
 from melagent.api.idempotency import HEADER
 from melagent.api.wire import answer
 from melagent.domain.run import RunStatus
-from melagent.errors import Internal, MelError, NotFound, TimedOut
+from melagent.errors import Internal, NotFound, TimedOut
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -56,7 +56,7 @@ async def call_webhook(request: web.Request) -> web.Response:
         raise NotFound("There is no such webhook.")
     try:
         return await _take(request, hook, rest)
-    except (MelError, web.HTTPException) as error:
+    except Exception as error:
         await webhook_terms.note_refusal(request, hook, error)
         raise
 

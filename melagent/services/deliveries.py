@@ -7,6 +7,7 @@ runs that were started lose nothing by that.
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections import deque
 from typing import TYPE_CHECKING
@@ -14,9 +15,10 @@ from typing import TYPE_CHECKING
 from melagent.errors import NotFound
 from melagent.loop import Loop
 from melagent.store import deliveries
-from melagent.store.pool import transaction
+from melagent.store.pool import BAD_DATA, transaction
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
     from uuid import UUID
 
     from melagent.store.deliveries import Delivery
@@ -39,19 +41,33 @@ class Deliveries:
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
         self._noted: dict[UUID, deque[Delivery]] = {}
+        self._writing = asyncio.Lock()
         self.loop = Loop("deliveries", self.write, interval_seconds=WRITE_SECONDS)
 
     def note(self, delivery: Delivery) -> None:
         self._noted.setdefault(delivery.trigger_id, deque(maxlen=KEPT)).append(delivery)
 
     async def write(self) -> float | None:
-        """Write what was noted, and leave of each trigger the newest."""
-        noted, self._noted = self._noted, {}
-        if noted:
-            async with transaction(self._pool) as conn:
-                await deliveries.insert(conn, [delivery for kept in noted.values() for delivery in kept])
-                await deliveries.trim(conn, noted.keys(), KEPT)
+        """Write what was noted before, and leave of each trigger the newest. What the database cannot take is kept."""
+        async with self._writing:
+            noted, self._noted = self._noted, {}
+            if noted:
+                try:
+                    await self._insert(noted)
+                except BaseException as error:
+                    if not isinstance(error, BAD_DATA):
+                        self._note_again(noted)
+                    raise
         return None
+
+    def _note_again(self, noted: Mapping[UUID, Iterable[Delivery]]) -> None:
+        for trigger_id, kept in noted.items():
+            self._noted[trigger_id] = deque((*kept, *self._noted.get(trigger_id, ())), maxlen=KEPT)
+
+    async def _insert(self, noted: Mapping[UUID, Iterable[Delivery]]) -> None:
+        async with transaction(self._pool) as conn:
+            await deliveries.insert(conn, [delivery for kept in noted.values() for delivery in kept])
+            await deliveries.trim(conn, noted.keys(), KEPT)
 
     async def stop(self) -> None:
         """Write the last ones; none is noted afterwards."""

@@ -14,6 +14,7 @@ from melagent.errors import NotFound
 from melagent.services.hooks import CALLED_TYPES
 from melagent.store import triggers
 from melagent.store.pool import transaction
+from melagent.vault import key_id_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -64,7 +65,7 @@ def token_of(vault: Vault, trigger: WorkflowTrigger) -> str | None:
     """The token of a trigger, if it can be shown."""
     if trigger.type not in CALLED_TYPES:
         return None
-    if trigger.token_sealed is not None and vault.available:
+    if trigger.token_sealed is not None and key_id_of(trigger.token_sealed) in vault.key_ids:
         return vault.open(trigger.token_sealed, context_of(trigger.id)).decode()
     return trigger.token
 

@@ -15,6 +15,7 @@ from melagent.maintenance.sweeper import Sweeper
 from melagent.services import deliveries as deliveries_service
 from melagent.services.access import Role
 from melagent.services.webhook_tests import WebhookTests
+from melagent.store import work
 from melagent.store.ids import new_id
 from melagent.vault import Vault
 from tests.api.calling import github, slack
@@ -92,7 +93,7 @@ async def test_calls_that_are_accepted_are_not_kept_unless_the_webhook_asks_for_
 @pytest.mark.parametrize(
     ("config", "call", "status", "reason"),
     [
-        ({"method": "PUT"}, {}, 405, "Method Not Allowed"),
+        ({"method": "PUT"}, {}, 405, "POST is not allowed here; allowed: PUT."),
         ({"maxBodyBytes": 1}, {"data": b"xx"}, 413, "at most 1 bytes"),
         ({}, {"data": b"{", "headers": {"Content-Type": "application/json"}}, 400, "not valid JSON"),
         ({"auth": "header", "secret": MINE}, {}, 401, "X-Webhook-Secret does not hold the secret"),
@@ -209,6 +210,37 @@ async def test_what_is_noted_is_written_by_itself_and_at_the_end(client, hook, p
     async with serve(services) as leaving:
         assert (await leaving.post(one.path)).status == 405
     assert await pool.fetchval("SELECT count(*) FROM deliveries") == 2
+
+
+async def test_what_cannot_be_written_now_is_written_later(client, hook, pool, monkeypatch):
+    one = await hook(method="PUT")
+    written = deliveries_service.deliveries.insert
+
+    async def away(*_):
+        raise ConnectionError
+
+    monkeypatch.setattr(deliveries_service.deliveries, "insert", away)
+    assert (await client.post(one.path)).status == 405
+    assert (await client.get(f"{one.trigger}/deliveries")).status == 503
+    assert (await client.post(one.path)).status == 405
+    monkeypatch.setattr(deliveries_service.deliveries, "insert", written)
+    assert len(await one.kept()) == 2
+
+
+async def test_a_call_that_the_database_cannot_take_is_kept_and_can_be_replayed(client, hook, pool, monkeypatch):
+    one = await hook()
+    start = work.start
+
+    async def away(*_):
+        raise TypeError("broken")
+
+    monkeypatch.setattr(work, "start", away)
+    assert (await client.post(one.path, json={"n": 1})).status >= 500
+    monkeypatch.setattr(work, "start", start)
+    [kept] = await one.kept()
+    assert (kept["outcome"], kept["body_kept"]) == ("failed", True)
+    answer = await client.post(f"{one.trigger}/deliveries/{kept['id']}/replay")
+    assert (await run_of(client, (await answer.json())["run_id"]))["input"]["body"] == {"n": 1}
 
 
 async def test_deliveries_come_in_pages_the_newest_first(client, hook):
