@@ -300,12 +300,16 @@ async def test_concurrent_calls_of_one_delivery_wait_for_the_same_run(client, ho
     assert await runs(pool) == 1
 
 
-async def test_a_call_that_was_told_to_wait_can_be_made_again_for_the_answer(client, hook, pool, engine, registry):
+async def test_a_call_that_was_told_to_wait_can_be_made_again_for_the_answer(client, hook, pool):
     path = await hook(mode="sync")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("melagent.api.webhooks.WAIT_SECONDS", 0.01)
-        assert (await client.post(path, headers={"Idempotency-Key": "k"})).status == 504
-        assert (await client.post(path, headers={"Idempotency-Key": "k"})).status == 504
+        told = [await client.post(path, headers={"Idempotency-Key": "k"}) for _ in range(2)]
+    assert [answer.status for answer in told] == [504, 504]
+    run_id = (await told[1].json())["run_id"]
+    await client.post(f"/api/workflow-runs/{run_id}/cancel")
+    answer = await client.post(path, headers={"Idempotency-Key": "k"})
+    assert (answer.status, (await answer.json())["run_id"]) == (500, run_id)
     assert await runs(pool) == 1
 
 
