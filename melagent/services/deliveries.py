@@ -18,7 +18,7 @@ from melagent.store import deliveries
 from melagent.store.pool import BAD_DATA, transaction
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from uuid import UUID
 
     from melagent.store.deliveries import Delivery
@@ -30,6 +30,10 @@ KEPT = 200
 WRITE_SECONDS = 0.5
 MAX_BODY_BYTES = 256 * 1024
 """A larger body is not kept."""
+
+BATCH_BYTES = 4 * 1024 * 1024
+BATCH = 200
+"""So much goes into one statement."""
 
 SECRET = re.compile(r"auth|cookie|key|pass|secret|session|signature|token", re.IGNORECASE)
 """Names of headers whose values are not kept: also of what signs a call, as it could be sent again."""
@@ -65,8 +69,10 @@ class Deliveries:
             self._noted[trigger_id] = deque((*kept, *self._noted.get(trigger_id, ())), maxlen=KEPT)
 
     async def _insert(self, noted: Mapping[UUID, Iterable[Delivery]]) -> None:
+        for batch in _batches(delivery for kept in noted.values() for delivery in kept):
+            async with transaction(self._pool) as conn:
+                await deliveries.insert(conn, batch)
         async with transaction(self._pool) as conn:
-            await deliveries.insert(conn, [delivery for kept in noted.values() for delivery in kept])
             await deliveries.trim(conn, noted.keys(), KEPT)
 
     async def stop(self) -> None:
@@ -87,3 +93,16 @@ class Deliveries:
         if found is None:
             raise NotFound("There is no such delivery; the newest are kept for some days.")
         return found
+
+
+def _batches(noted: Iterable[Delivery]) -> Iterator[list[Delivery]]:
+    batch: list[Delivery] = []
+    size = 0
+    for delivery in noted:
+        if batch and (len(batch) >= BATCH or size > BATCH_BYTES):
+            yield batch
+            batch, size = [], 0
+        batch.append(delivery)
+        size += len(delivery.request) + len(delivery.body or b"")
+    if batch:
+        yield batch

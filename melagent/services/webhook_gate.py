@@ -10,6 +10,7 @@ it again under another id.
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import time
@@ -38,6 +39,9 @@ if TYPE_CHECKING:
 
 DELIVERY_SECONDS = 3 * 24 * 3600.0
 """How long a delivery is known: GitHub delivers again for three days, and so does Stripe."""
+
+LARGE_BYTES = 256 * 1024
+"""A larger body is hashed in a thread."""
 
 REMEMBERED_SECONDS = 1.0
 """How long a secret is used before it is opened again."""
@@ -121,7 +125,9 @@ class Gate:
             _check_secret(door, secret, headers)
             return None
         try:
-            return door.scheme.prove(secret, headers, body, self._clock())
+            if len(body) <= LARGE_BYTES:
+                return door.scheme.prove(secret, headers, body, self._clock())
+            return await asyncio.to_thread(door.scheme.prove, secret, headers, body, self._clock())
         except Unproven as error:
             raise Refused(str(error)) from None
 

@@ -9,6 +9,7 @@ from uuid import UUID
 import pytest
 
 from melagent.api import webhook_terms
+from melagent.api.context import DELIVERIES
 from melagent.broker.postgres import postgres_broker
 from melagent.engine.engine import Engine
 from melagent.maintenance.sweeper import Sweeper
@@ -241,6 +242,22 @@ async def test_a_call_that_the_database_cannot_take_is_kept_and_can_be_replayed(
     assert (kept["outcome"], kept["body_kept"]) == ("failed", True)
     answer = await client.post(f"{one.trigger}/deliveries/{kept['id']}/replay")
     assert (await run_of(client, (await answer.json())["run_id"]))["input"]["body"] == {"n": 1}
+
+
+async def test_large_deliveries_are_written_in_batches(client, hook, monkeypatch):
+    monkeypatch.setattr(deliveries_service, "BATCH_BYTES", 1000)
+    one, sizes, insert = await hook(deliveries="all"), [], deliveries_service.deliveries.insert
+
+    async def counted(conn, batch):
+        sizes.append(len(batch))
+        await insert(conn, batch)
+
+    monkeypatch.setattr(deliveries_service.deliveries, "insert", counted)
+    async with client.server.app[DELIVERIES]._writing:  # so that all are noted before the first is written
+        for _ in range(5):
+            assert (await client.post(one.path, data=b"x" * 2000)).status == 202
+    assert len(await one.kept()) == 5
+    assert sizes == [1] * 5
 
 
 async def test_deliveries_come_in_pages_the_newest_first(client, hook):

@@ -96,6 +96,13 @@ async def test_a_signed_call_passes_and_its_bytes_survive(client, hook):
     assert base64.b64decode(given["raw"]["base64"]) == body
 
 
+async def test_a_large_body_is_signed_like_any_other(client, hook):
+    path = await hook(auth="hmac", preset="github", secret=MINE)
+    body = b'"' + b"x" * 300_000 + b'"'
+    assert (await client.post(path, data=body, headers=github(SECRET, body[:-1]))).status == 401
+    assert (await client.post(path, data=body, headers=github(SECRET, body))).status == 202
+
+
 async def test_binary_bodies_are_signed_and_given_as_files(client, hook):
     path = await hook(auth="hmac", preset="github", secret=MINE)
     body = bytes(range(256))
