@@ -17,7 +17,7 @@ from melagent.api.wire import parse_json
 from melagent.errors import BadRequest, Problem, TooLarge
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
     from multipart import MultipartSegment
 
@@ -30,8 +30,8 @@ MAX_BOUNDARY = 70
 """RFC 2046, section 5.1.1."""
 
 
-def add_body(call: dict[str, Any], kind: str, content_type: str, body: bytes) -> None:
-    """Put a body into a call. `kind` is the content type without its parameters, in lower case.
+def add_body(call: dict[str, Any], kind: str, headers: Mapping[str, str], body: bytes) -> None:
+    """Put a body into a call. `kind` is its content type without parameters, in lower case.
 
     Raises BadRequest for a body that is not what it says, TooLarge for one with too much in it.
     """
@@ -41,7 +41,7 @@ def add_body(call: dict[str, Any], kind: str, content_type: str, body: bytes) ->
         parse_json(body)
         call["body"] = orjson.Fragment(body)
     elif kind == MULTIPART_FORM:
-        call["body"] = _multipart_form(content_type, body)
+        call["body"] = _multipart_form(headers.get("Content-Type", ""), body)
     else:
         call["body"] = _other_body(kind, body)
 

@@ -9,11 +9,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import orjson
+from multipart import parse_options_header
 
 from melagent.api.call_bodies import add_body, file_value, repeated_as_lists
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Mapping
 
     from aiohttp import web
 
@@ -32,7 +33,10 @@ def call_input(
     for name in masked:
         if name in call["headers"]:
             call["headers"][name] = MASK
-    return input_of(call, request.content_type, request.headers.get("Content-Type", ""), body, raw=raw)
+    add_body(call, request.content_type, request.headers, body)
+    if raw:
+        call["raw"] = file_value(None, request.content_type, body)
+    return as_json(call)
 
 
 def head_of(request: web.Request, path: str) -> dict[str, Any]:
@@ -45,12 +49,13 @@ def head_of(request: web.Request, path: str) -> dict[str, Any]:
     }
 
 
-def input_of(call: dict[str, Any], kind: str, content_type: str, body: bytes, *, raw: bool = False) -> bytes:
-    """The input of a run from a call and its body. `kind` is the content type without its parameters."""
-    add_body(call, kind, content_type, body)
+def whole(head: dict[str, Any], headers: Mapping[str, str], body: bytes, *, raw: bool = False) -> bytes:
+    """The input of a run from a call that was kept without its body; `headers` finds names in whatever case."""
+    kind, _ = parse_options_header(headers.get("Content-Type", ""))
+    add_body(head, kind, headers, body)
     if raw:
-        call["raw"] = file_value(None, kind, body)
-    return as_json(call)
+        head["raw"] = file_value(None, kind, body)
+    return as_json(head)
 
 
 def as_json(call: dict[str, Any]) -> bytes:

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any, Literal
 from uuid import UUID
 
 import orjson
-from multipart import parse_options_header
+from multidict import CIMultiDict
 from pydantic import Field
 
 from melagent.api.bodies import parsed
 from melagent.api.call_bodies import file_value
-from melagent.api.call_input import input_of
+from melagent.api.call_input import whole
 from melagent.api.context import DELIVERIES, WEBHOOK_TESTS, WEBHOOKS, services_of, uuid_in_path, webhook_url
 from melagent.api.idempotency import fresh_id
 from melagent.api.wire import Answer, Body, answer
@@ -152,9 +152,7 @@ async def _hook(request: web.Request, trigger: WorkflowTrigger) -> Hook:
 
 def _input(hook: Hook, one: Delivery, body: bytes) -> bytes:
     call = orjson.loads(one.request)
-    content_type = call["headers"].get("content-type", "")
-    kind, _ = parse_options_header(content_type)
-    return input_of(call, kind, content_type, body, raw=hook.terms is not None and hook.terms.raw_body)
+    return whole(call, CIMultiDict(call["headers"]), body, raw=hook.terms is not None and hook.terms.raw_body)
 
 
 def _delivery(one: Delivery) -> dict[str, Any]:

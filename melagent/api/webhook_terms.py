@@ -13,7 +13,7 @@ import orjson
 from aiohttp import web
 
 from melagent.api.bodies import parsed
-from melagent.api.call_input import MASK, as_json, call_input, head_of, input_of
+from melagent.api.call_input import MASK, as_json, call_input, head_of, whole
 from melagent.api.context import DELIVERIES, GATE, WEBHOOK_TESTS
 from melagent.api.failures import meaning
 from melagent.api.idempotency import sent_key
@@ -120,8 +120,7 @@ async def _capture(request: web.Request, terms: Terms) -> web.Response:
     try:
         proof = await request.app[GATE].prove(terms, request.headers, body)
         await parsed(request, len(body), lambda: _read(request, terms, body, proof))
-        kind, content_type = request.content_type, request.headers.get("Content-Type", "")
-        given = await parsed(request, len(body), lambda: input_of(shown, kind, content_type, body, raw=terms.raw_body))
+        given = await parsed(request, len(body), lambda: whole(shown, request.headers, body, raw=terms.raw_body))
     except MelError as error:
         refused = error.reason if isinstance(error, Refused) else error.message
         given = as_json(shown)

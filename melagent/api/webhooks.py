@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 from aiohttp import web
-from multidict import CIMultiDict
+from multidict import CIMultiDict, istr
 
 from melagent.api import webhook_terms
 from melagent.api.bodies import read_body
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from melagent.services.hooks import Hook
 
 WAIT_SECONDS = 30.0
+KEYED = istr(HEADER)
+"""Looked for in every call: a name that need not be folded first."""
+
 TOKEN = re.compile(r"[A-Za-z0-9_-]{16,128}")
 HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 BODILESS = (204, 304)
@@ -55,20 +58,15 @@ async def call_webhook(request: web.Request) -> web.Response:
     if hook is None or (hook.path and hook.path != rest):
         raise NotFound("There is no such webhook.")
     try:
-        return await _take(request, hook, rest)
+        if request.method not in hook.methods:
+            raise web.HTTPMethodNotAllowed(request.method, hook.methods)
+        if hook.terms is not None or hook.captures or KEYED in request.headers:
+            return await webhook_terms.take(request, hook, partial(_answer, request, hook))
+        run = hook.run(await read_body(request, partial(call_input, request, path=f"/{rest}")))
+        return await (_answer_of_run(request, hook, run) if hook.sync else _answer_at_once(request, run))
     except Exception as error:
         await webhook_terms.note_refusal(request, hook, error)
         raise
-
-
-async def _take(request: web.Request, hook: Hook, rest: str) -> web.Response:
-    if request.method not in hook.methods:
-        raise web.HTTPMethodNotAllowed(request.method, hook.methods)
-    if hook.terms is not None or hook.captures or HEADER in request.headers:
-        return await webhook_terms.take(request, hook, partial(_answer, request, hook))
-    return await _answer(
-        request, hook, hook.run(await read_body(request, partial(call_input, request, path=f"/{rest}")))
-    )
 
 
 async def _answer(request: web.Request, hook: Hook, run: NewRun) -> web.Response:

@@ -7,9 +7,10 @@ from contextlib import suppress
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from multidict import CIMultiDict
 
 from melagent.api.call_bodies import MAX_FORM_FIELDS, MULTIPART_FORM, add_body, repeated_as_lists
-from melagent.api.call_input import as_json, input_of
+from melagent.api.call_input import as_json, whole
 from melagent.errors import BadRequest, MelError, TooLarge
 
 BOUNDARY = "limit-7f3a"
@@ -28,7 +29,7 @@ def form(*parts):
 
 
 def body_of(body, content_type=KIND):
-    return json.loads(input_of({}, content_type.partition(";")[0].lower(), content_type, body))["body"]
+    return json.loads(whole({}, CIMultiDict({"Content-Type": content_type}), body))["body"]
 
 
 def test_a_multipart_form_gives_texts_and_files():
@@ -126,7 +127,7 @@ def test_other_multiparts_are_left_as_they_are():
 
 def test_the_raw_body_is_a_file_beside_what_was_made_of_it():
     given_body = b'{ "a" :\t1.0 }'
-    call = json.loads(input_of({}, "application/json", "application/json", given_body, raw=True))
+    call = json.loads(whole({}, {"Content-Type": "application/json"}, given_body, raw=True))
     assert call["body"] == {"a": 1.0}
     assert base64.b64decode(call["raw"]["base64"]) == given_body
     assert (call["raw"]["filename"], call["raw"]["size"]) == (None, len(given_body))
@@ -158,7 +159,7 @@ KINDS = st.sampled_from(
 def test_any_bytes_of_any_kind_are_taken_or_refused_and_can_be_written_as_json(kind, body, boundary):
     call = {}
     with suppress(BadRequest, TooLarge):
-        add_body(call, kind, f"{kind}; boundary={boundary}", body)
+        add_body(call, kind, {"Content-Type": f"{kind}; boundary={boundary}"}, body)
         json.loads(as_json(call))
 
 
