@@ -46,19 +46,22 @@ class Product:
 
     async def deploy(self, workload: Workload) -> Deployed:
         """Deploy a workflow that begins with a webhook, all through the API."""
-        workflow_id = await self.workflow(workload.name, workload.definition)
-        async with self.api() as api:
-            armed = await _call(api, "GET", f"/api/triggers?workflow_id={workflow_id}")
-        return Deployed(UUID(workflow_id), armed["triggers"][0]["webhook_url"])
+        workflow_id, webhooks = await self._deploy(workload.name, workload.definition)
+        return Deployed(UUID(workflow_id), webhooks[0]["webhook_url"])
 
     async def workflow(self, name: str, definition: dict[str, Any]) -> str:
         """Create a workflow, make a version of it and deploy that; its id."""
+        workflow_id, _ = await self._deploy(name, definition)
+        return workflow_id
+
+    async def _deploy(self, name: str, definition: dict[str, Any]) -> tuple[str, list[dict[str, Any]]]:
+        """The id of a new workflow that is deployed, and its webhooks."""
         async with self.api() as api:
             workflow = await _call(api, "POST", "/api/workflows", {"name": name, "definition": definition})
             versions = f"/api/workflows/{workflow['id']}/versions"
             version = await _call(api, "POST", versions, {"name": name})
-            await _call(api, "POST", f"{versions}/{version['version_number']}/deploy", {})
-        return str(workflow["id"])
+            deployed = await _call(api, "POST", f"{versions}/{version['version_number']}/deploy", {})
+        return str(workflow["id"]), deployed["new_webhooks"]
 
     async def run(self, api: aiohttp.ClientSession, workflow_id: str, given: Any) -> Any:
         """Start a workflow by hand and wait for its end; the run. Raises RuntimeError when it does not complete."""

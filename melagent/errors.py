@@ -101,8 +101,11 @@ class BadRequest(MelError):
 
 
 class Unauthenticated(MelError):
+    """`challenge` is what WWW-Authenticate says."""
+
     code = Code.UNAUTHENTICATED
     default_message = "A valid API key is needed."
+    challenge: ClassVar[str] = "Bearer"
 
 
 class Forbidden(MelError):
@@ -148,6 +151,17 @@ class TooLarge(MelError):
 class Unprocessable(MelError):
     code = Code.UNPROCESSABLE
     default_message = "The content has problems."
+
+
+class RateLimited(MelError):
+    """`retry_after` is the number of seconds after which another try makes sense."""
+
+    code = Code.RATE_LIMITED
+    default_message = "Too many calls; try again later."
+
+    def __init__(self, retry_after: float, message: str = "") -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
 
 
 class Internal(MelError):

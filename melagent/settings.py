@@ -34,6 +34,7 @@ from melagent.setting_kinds import (
     Env,
     Flag,
     HttpUrl,
+    KeyList,
     LabelList,
     NetworkList,
     RedisUrl,
@@ -178,6 +179,11 @@ class Client(_Group):
 
 
 class Security(_Group):
+    encryption_keys: Annotated[KeyList, Env(("MEL_ENCRYPTION_KEYS",))] = Field(
+        default=(),
+        repr=False,
+        description="Keys for stored secrets, the newest first; `server server` keeps one of its own when not given",
+    )
     bootstrap_api_key: Annotated[str | None, Secret(), Env(("MEL_API_KEY",))] = Field(
         default=None, repr=False, description="On the server: an API key with the role admin, for scripts in containers"
     )
@@ -191,6 +197,15 @@ class Retention(_Group):
 
     runs_days: Annotated[int, Env(("MEL_RETENTION_RUNS_DAYS",))] = Field(
         default=30, ge=0, le=36_500, description="Days that the history of runs is kept; 0 keeps it for ever"
+    )
+    deliveries_days: Annotated[int, Env(("MEL_RETENTION_DELIVERIES_DAYS",))] = Field(
+        default=7, ge=1, le=36_500, description="Days that calls of webhooks are kept, of each webhook the newest 200"
+    )
+
+
+class Limits(_Group):
+    webhook_per_second: Annotated[float | None, Env(("MEL_LIMIT_WEBHOOK",))] = Field(
+        default=None, gt=0, description="Calls a second that each webhook lets through at most, over all instances"
     )
 
 
@@ -214,6 +229,7 @@ class Settings(_Group):
     client: Client = Client()
     security: Security = Security()
     retention: Retention = Retention()
+    limits: Limits = Limits()
     log: Log = Log()
     data_dir: Annotated[Path, AfterValidator(Path.expanduser), Env(("MEL_DATA_DIR",)), Flag(("--data-dir",))] = Field(
         default=DEFAULT_DATA_DIR, description="Folder of `cli.json` and the embedded PostgreSQL"
@@ -269,8 +285,8 @@ def shown(settings: Settings) -> list[Shown]:
         value: Any = settings
         for part in setting.split("."):
             value = getattr(value, part)
-        if value is not None and any(isinstance(mark, Secret) for mark in marks(field)):
-            value = _masked(value)
+        if value and any(isinstance(mark, Secret) for mark in marks(field)):
+            value = _masked(value) if isinstance(value, str) else MASK
         lines.append(Shown(setting, str(value) if isinstance(value, Path) else value, settings.origins[setting]))
     return lines
 

@@ -70,6 +70,7 @@ def test_builtin_types_are_those_of_the_catalogue():
         "random",
         "schedule",
         "set",
+        "slack",
         "stop",
         "switch",
         "timer",
@@ -92,7 +93,7 @@ def test_flags_say_what_the_engine_must_know():
         "http_request", "workflow_call",
     }  # fmt: skip
     assert {node_type.id for node_type in REGISTRY.all() if node_type.entry_point} == {
-        "error_trigger", "inject", "manual_trigger", "schedule", "timer", "webhook", "workflow_trigger",
+        "error_trigger", "inject", "manual_trigger", "schedule", "slack", "timer", "webhook", "workflow_trigger",
     }  # fmt: skip
     assert {node_type.id for node_type in REGISTRY.all() if node_type.branching} == {"if", "switch", "wait"}
     assert {node_type.id for node_type in REGISTRY.all() if node_type.answers} == {"http_response"}

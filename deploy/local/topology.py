@@ -232,9 +232,8 @@ class Topology:
         """Deploy a workflow; the address of its webhook, through nginx."""
         made = await self.call("POST", "/api/workflows", {"name": "acceptance", "definition": definition})
         await self.call("POST", f"/api/workflows/{made['id']}/versions", {"name": "1"})
-        await self.call("POST", f"/api/workflows/{made['id']}/versions/1/deploy")
-        armed = await self.call("GET", f"/api/triggers?workflow_id={made['id']}")
-        return f"{self.url}/webhooks/{armed['triggers'][0]['webhook_url'].rsplit('/', 1)[1]}"
+        deployed = await self.call("POST", f"/api/workflows/{made['id']}/versions/1/deploy")
+        return f"{self.url}/webhooks/{deployed['new_webhooks'][0]['webhook_url'].rsplit('/', 1)[1]}"
 
     @asynccontextmanager
     async def database(self) -> AsyncIterator[Any]:

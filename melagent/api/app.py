@@ -13,7 +13,20 @@ from aiohttp import web
 
 from melagent.api.auth import require
 from melagent.api.bodies import PARSER, read_body, refuse_packed
-from melagent.api.context import KEYS, REQUEST_ID, SERVICES, STARTED, STARTED_AT, STREAM, WEBHOOKS, WORKERS, Services
+from melagent.api.context import (
+    DELIVERIES,
+    GATE,
+    KEYS,
+    REQUEST_ID,
+    SERVICES,
+    STARTED,
+    STARTED_AT,
+    STREAM,
+    WEBHOOK_TESTS,
+    WEBHOOKS,
+    WORKERS,
+    Services,
+)
 from melagent.api.failures import broken_off, failure
 from melagent.api.idempotency import once
 from melagent.api.metrics import GAUGES, Gauges, scrape, watch_loop
@@ -23,6 +36,10 @@ from melagent.api.routes import DEMO_ROUTES, ROUTES
 from melagent.api.wire import MAX_BODY_BYTES, checked_body, checked_message, checked_query
 from melagent.protocol.messages import Message
 from melagent.services.access import Keys, Role
+from melagent.services.deliveries import Deliveries
+from melagent.services.rate_limits import RateLimits
+from melagent.services.webhook_gate import Gate
+from melagent.services.webhook_tests import WebhookTests
 from melagent.services.webhooks import Webhooks
 from melagent.services.workers import Workers
 
@@ -50,7 +67,10 @@ def build_app(services: Services) -> web.Application:
     app[SERVICES] = services
     app[KEYS] = Keys(services.pool, services.bootstrap_key, services.worker_token)
     app[WORKERS] = Workers(services.pool, services.engine, services.registry, services.instance)
-    app[WEBHOOKS] = Webhooks(services.pool, services.registry)
+    app[WEBHOOKS] = Webhooks(services.pool, services.registry, services.webhook_per_second)
+    app[GATE] = Gate(services.pool, services.secrets, RateLimits(services.pool))
+    app[DELIVERIES] = Deliveries(services.pool)
+    app[WEBHOOK_TESTS] = WebhookTests(services.pool, services.engine.broker)
     app[STARTED_AT] = time.monotonic()
     app[GAUGES] = Gauges(services.pool)
     app[PARSER] = asyncio.Lock()
@@ -58,6 +78,7 @@ def build_app(services: Services) -> web.Application:
     app.on_response_prepare.append(_mark)
     app.cleanup_ctx.append(watch_loop)
     app.cleanup_ctx.append(_note_contacts)
+    app.cleanup_ctx.append(_write_deliveries)
     for route in routes:
         _add(app, route)
     return app
@@ -76,6 +97,12 @@ async def _note_contacts(app: web.Application) -> AsyncIterator[None]:
     app[WORKERS].loop.start()
     yield
     await app[WORKERS].loop.stop()
+
+
+async def _write_deliveries(app: web.Application) -> AsyncIterator[None]:
+    app[DELIVERIES].loop.start()
+    yield
+    await app[DELIVERIES].stop()
 
 
 def _add(app: web.Application, route: Route) -> None:

@@ -11,9 +11,13 @@ from aiohttp import web
 
 from melagent.errors import NotFound
 from melagent.services.access import Keys, Principal, WorkerPrincipal
+from melagent.services.deliveries import Deliveries
+from melagent.services.webhook_gate import Gate, NoSecrets, Secrets
+from melagent.services.webhook_tests import WebhookTests
 from melagent.services.webhooks import Webhooks
 from melagent.services.workers import Workers
 from melagent.store.run_keys import Claim
+from melagent.vault import Vault
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,7 +34,8 @@ class Services:
 
     `migrations` are the ids that the schema must have. `public_url` is what webhook addresses begin with; null derives
     it from the request, as a proxy among `trusted_proxies` tells it. Setting `draining` turns /ready to 503 and ends
-    streams with a hint to reconnect. `leases` counts the runs that this very process has leased.
+    streams with a hint to reconnect. `leases` counts the runs that this very process has leased. `secrets` are
+    what webhooks name, and no webhook lets more than `webhook_per_second` calls pass.
     """
 
     pool: Pool
@@ -47,12 +52,18 @@ class Services:
     worker_token: str | None = None
     heartbeat_seconds: float = 5.0
     leases: Callable[[], int] = lambda: 0
+    vault: Vault = field(default_factory=lambda: Vault(()))
+    secrets: Secrets = field(default_factory=NoSecrets)
+    webhook_per_second: float | None = None
     draining: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 SERVICES = web.AppKey("services", Services)
 KEYS = web.AppKey("keys", Keys)
 WEBHOOKS = web.AppKey("webhooks", Webhooks)
+GATE = web.AppKey("gate", Gate)
+DELIVERIES = web.AppKey("deliveries", Deliveries)
+WEBHOOK_TESTS = web.AppKey("webhook_tests", WebhookTests)
 WORKERS = web.AppKey("workers", Workers)
 STARTED_AT = web.AppKey("started_at", float)
 """On the monotonic clock."""
@@ -75,6 +86,11 @@ def public_url(request: web.Request) -> str:
     """What the addresses that we give away begin with."""
     configured = services_of(request).public_url
     return configured.rstrip("/") if configured else f"{request.scheme}://{request.host}"
+
+
+def webhook_url(request: web.Request, token: str) -> str:
+    """The address of a webhook."""
+    return f"{public_url(request)}/webhooks/{token}"
 
 
 def uuid_in_path(request: web.Request, name: str = "id") -> UUID:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -16,6 +17,7 @@ from melagent.errors import (
     MelError,
     MethodNotAllowed,
     NotFound,
+    RateLimited,
     TooLarge,
     Unauthenticated,
 )
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
 
 def failure(request: web.Request, error: Exception) -> web.Response:
     """The answer to a call that failed. What has no meaning to the caller is logged with the request id."""
-    known = _meaning(error)
+    known = meaning(error)
     if known is None:
         _log().exception(
             "request failed", request_id=request[REQUEST_ID], method=request.method, path=_path(request), exc_info=error
@@ -68,7 +70,8 @@ def _log() -> structlog.typing.FilteringBoundLogger:
     return structlog.get_logger("melagent.api")  # type: ignore[no-any-return]  # it is what the configuration makes
 
 
-def _meaning(error: Exception) -> MelError | None:
+def meaning(error: Exception) -> MelError | None:
+    """What an error means to the caller; null for a fault of ours."""
     if isinstance(error, MelError):
         return error
     if isinstance(error, web.HTTPException):
@@ -95,5 +98,7 @@ def _headers(error: Exception, known: MelError) -> dict[str, str] | None:
     if isinstance(error, web.HTTPMethodNotAllowed):
         return {"Allow": error.headers["Allow"]}
     if isinstance(known, Unauthenticated):
-        return {"WWW-Authenticate": "Bearer"}
+        return {"WWW-Authenticate": known.challenge}
+    if isinstance(known, RateLimited):
+        return {"Retry-After": str(max(1, math.ceil(known.retry_after)))}
     return None

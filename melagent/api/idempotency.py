@@ -25,7 +25,7 @@ MAX_PATH = 1_000
 
 async def once(request: web.Request, call: Callable[[], Awaitable[web.StreamResponse]]) -> web.StreamResponse:
     """The answer to a call; under a key that was used before, the first answer again."""
-    key = _key(request)
+    key = sent_key(request)
     if key is None:
         return await call()
     pool, body = services_of(request).pool, await request.read()
@@ -49,7 +49,8 @@ def is_keyed(request: web.Request) -> bool:
     return CLAIM in request
 
 
-def _key(request: web.Request) -> str | None:
+def sent_key(request: web.Request) -> str | None:
+    """The key that came with a call. Raises BadRequest for what is none."""
     sent = request.headers.getall(HEADER, [])
     if not sent:
         return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from melagent.api import (
     approvals,
     cluster,
+    deliveries,
     demo,
     edits,
     events,
@@ -106,7 +107,7 @@ ROUTES: tuple[Route, ...] = (
           answer=versions.VersionAnswer, status=201, keyed=True),
     Route("GET", f"{_WORKFLOW}/versions/{{n}}", versions.get_version, VIEWER, answer=versions.VersionAnswer),
     Route("POST", f"{_WORKFLOW}/versions/{{n}}/deploy", versions.deploy_version, EDITOR,
-          answer=versions.VersionAnswer),
+          answer=versions.DeployedAnswer),
 
     Route("POST", f"{_WORKFLOW}/execute", runs.execute, EDITOR, body=runs.ExecuteBody,
           answer=runs.RunAnswer, status=202, also=(200,), keyed=True),
@@ -137,6 +138,16 @@ ROUTES: tuple[Route, ...] = (
     Route("DELETE", _TRIGGER, triggers.delete_trigger, EDITOR, status=204),
     Route("POST", f"{_TRIGGER}/fire", triggers.fire_trigger, EDITOR, body=triggers.FireBody, answer=runs.RunAnswer,
           status=202, keyed=True),
+    Route("POST", f"{_TRIGGER}/renew", deliveries.renew_address, EDITOR, answer=triggers.AddressAnswer),
+    Route("POST", f"{_TRIGGER}/test", deliveries.start_test, EDITOR, answer=deliveries.TestAnswer, status=201),
+    Route("GET", f"{_TRIGGER}/test/{{test_id}}", deliveries.await_test, EDITOR, query=deliveries.TestQuery,
+          answer=deliveries.CapturedAnswer),
+    Route("GET", f"{_TRIGGER}/deliveries", deliveries.list_deliveries, VIEWER, query=workflows.PageQuery,
+          answer=deliveries.DeliveriesAnswer),
+    Route("GET", f"{_TRIGGER}/deliveries/{{delivery_id}}", deliveries.get_delivery, VIEWER,
+          answer=deliveries.WholeDeliveryAnswer),
+    Route("POST", f"{_TRIGGER}/deliveries/{{delivery_id}}/replay", deliveries.replay_delivery, EDITOR,
+          answer=deliveries.ReplayAnswer, status=202, keyed=True),
 
     Route("GET", "/api/variables", variables.list_variables, VIEWER, query=variables.VariablesQuery,
           answer=variables.VariablesAnswer),

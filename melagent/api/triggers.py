@@ -9,11 +9,12 @@ from uuid import UUID
 from aiohttp import web
 from pydantic import Field
 
-from melagent.api.context import PRINCIPAL, WEBHOOKS, public_url, services_of, uuid_in_path
+from melagent.api.context import PRINCIPAL, WEBHOOKS, services_of, uuid_in_path, webhook_url
 from melagent.api.idempotency import fresh_id
 from melagent.api.runs import run_answer
 from melagent.api.wire import Answer, Body, Name, answer
 from melagent.api.workflows import PageQuery
+from melagent.services import webhook_tokens
 from melagent.services.access import Role
 from melagent.services.triggers import Change, NewTrigger, Triggers
 from melagent.store import triggers
@@ -49,7 +50,10 @@ class FireBody(Body):
 
 
 class TriggerAnswer(Answer):
-    """`webhook_url` is there only for those who may edit. `last_fired_at` of webhooks is not kept."""
+    """`webhook_url` is there only for those who may edit, and where there is an encryption key.
+
+    Without one it is in the answer to the call that made the trigger. `last_fired_at` of webhooks is not kept.
+    """
 
     id: UUID
     name: str
@@ -63,6 +67,14 @@ class TriggerAnswer(Answer):
     last_fired_at: datetime | None
     created_at: datetime
     updated_at: datetime
+
+
+class AddressAnswer(Answer):
+    """An address that is new. Without an encryption key it is shown here and never again."""
+
+    trigger_id: UUID
+    node_id: str
+    webhook_url: str
 
 
 class TriggersAnswer(Answer):
@@ -85,8 +97,9 @@ async def list_triggers(request: web.Request, query: TriggersQuery) -> web.Respo
 async def create_trigger(request: web.Request, body: NewTriggerBody) -> web.Response:
     """Make a trigger by hand."""
     new = NewTrigger(fresh_id(request), body.workflow_id, body.type, body.name, body.config, body.enabled)
-    made = await _triggers(request).create(new)
-    return answer(_shown(request, made), 201)
+    made, token = await _triggers(request).create(new)
+    shown = _shown(request, made)
+    return answer(shown if token is None else shown | {"webhook_url": webhook_url(request, token)}, 201)
 
 
 async def get_trigger(request: web.Request) -> web.Response:
@@ -118,7 +131,7 @@ async def fire_trigger(request: web.Request, body: FireBody) -> web.Response:
 
 def _triggers(request: web.Request) -> Triggers:
     services = services_of(request)
-    return Triggers(services.pool, services.engine, services.registry)
+    return Triggers(services.pool, services.engine, services.registry, services.vault)
 
 
 def _shown(request: web.Request, trigger: ListedTrigger) -> dict[str, Any]:
@@ -135,6 +148,8 @@ def _shown(request: web.Request, trigger: ListedTrigger) -> dict[str, Any]:
         "created_at": trigger.created_at,
         "updated_at": trigger.updated_at,
     }
-    if request[PRINCIPAL].role >= Role.EDITOR and trigger.token is not None:
-        shown["webhook_url"] = f"{public_url(request)}/webhooks/{trigger.token}"
+    if request[PRINCIPAL].role >= Role.EDITOR:
+        token = webhook_tokens.token_of(services_of(request).vault, trigger)
+        if token is not None:
+            shown["webhook_url"] = webhook_url(request, token)
     return shown

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from datetime import datetime
 from typing import TYPE_CHECKING, Self
 from uuid import UUID
 
 from pydantic import Field, model_validator
 
-from melagent.api.context import PRINCIPAL, WEBHOOKS, services_of, uuid_in_path
+from melagent.api.context import PRINCIPAL, WEBHOOKS, services_of, uuid_in_path, webhook_url
 from melagent.api.idempotency import fresh_id
+from melagent.api.triggers import AddressAnswer
 from melagent.api.wire import Answer, Body, Description, Name, Revision, answer
 from melagent.domain.definition import Definition
 from melagent.errors import NotFound
@@ -55,6 +57,12 @@ class VersionAnswer(Answer):
     is_current: bool
 
 
+class DeployedAnswer(VersionAnswer):
+    """`new_webhooks` are the addresses that this deploy made; those that were there before stay as they are."""
+
+    new_webhooks: list[AddressAnswer]
+
+
 class VersionsAnswer(Answer):
     versions: list[VersionAnswer]
     total: int
@@ -93,10 +101,14 @@ async def get_version(request: web.Request) -> web.Response:
 async def deploy_version(request: web.Request) -> web.Response:
     """Make a version current and bring the triggers in line. An older version is a rollback."""
     services, named = services_of(request), await _named_version(request)
-    deployed = await versions.deploy(services.pool, services.registry, uuid_in_path(request), named)
+    deployed = await versions.deploy(services.pool, services.registry, services.vault, uuid_in_path(request), named)
     request.app[WEBHOOKS].forget()
     services.engine.triggers_changed()
-    return answer(deployed)
+    new = [
+        {"trigger_id": trigger_id, "node_id": node_id, "webhook_url": webhook_url(request, token)}
+        for trigger_id, (node_id, token) in deployed.new_tokens.items()
+    ]
+    return answer(asdict(deployed.version) | {"new_webhooks": new})
 
 
 async def _named_version(request: web.Request) -> Version:

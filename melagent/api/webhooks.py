@@ -1,4 +1,7 @@
-"""Calls from outside that start runs. This is the busiest route: no models, no work that the answer does not need."""
+"""Calls from outside that start runs. This is the busiest route: no models, no work that the answer does not need.
+
+What a webhook asks for beyond its address is in `webhook_terms`; a plain one passes it by.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 from aiohttp import web
-from multidict import CIMultiDict
+from multidict import CIMultiDict, istr
 
+from melagent.api import webhook_terms
 from melagent.api.bodies import read_body
 from melagent.api.call_input import call_input
 from melagent.api.context import WEBHOOKS, services_of
 from melagent.api.failures import error_answer
+from melagent.api.idempotency import HEADER
 from melagent.api.wire import answer
 from melagent.domain.run import RunStatus
 from melagent.errors import Internal, NotFound, TimedOut
@@ -22,9 +27,12 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from melagent.domain.work import NewRun, RunEnd
-    from melagent.services.webhooks import Hook
+    from melagent.services.hooks import Hook
 
 WAIT_SECONDS = 30.0
+KEYED = istr(HEADER)
+"""Looked for in every call: a name that need not be folded first."""
+
 TOKEN = re.compile(r"[A-Za-z0-9_-]{16,128}")
 HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 BODILESS = (204, 304)
@@ -49,9 +57,20 @@ async def call_webhook(request: web.Request) -> web.Response:
     rest = request.match_info.get("rest", "")
     if hook is None or (hook.path and hook.path != rest):
         raise NotFound("There is no such webhook.")
-    if request.method not in hook.methods:
-        raise web.HTTPMethodNotAllowed(request.method, hook.methods)
-    run = hook.run(await read_body(request, partial(call_input, request, path=f"/{rest}")))
+    try:
+        if request.method not in hook.methods:
+            raise web.HTTPMethodNotAllowed(request.method, hook.methods)
+        if hook.terms is not None or hook.captures or KEYED in request.headers:
+            return await webhook_terms.take(request, hook, partial(_answer, request, hook))
+        run = hook.run(await read_body(request, partial(call_input, request, path=f"/{rest}")))
+        return await (_answer_of_run(request, hook, run) if hook.sync else _answer_at_once(request, run))
+    except Exception as error:
+        await webhook_terms.note_refusal(request, hook, error)
+        raise
+
+
+async def _answer(request: web.Request, hook: Hook, run: NewRun) -> web.Response:
+    """Start a run, and answer as the webhook says."""
     return await (_answer_of_run(request, hook, run) if hook.sync else _answer_at_once(request, run))
 
 

@@ -7,6 +7,7 @@ import os
 import socket
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
+from functools import partial
 from ipaddress import ip_network
 from typing import TYPE_CHECKING, Any, Literal
 from uuid import uuid4
@@ -19,6 +20,7 @@ from melagent.api.app import build_app, build_metrics_app
 from melagent.api.context import Services
 from melagent.broker.postgres import postgres_broker
 from melagent.broker.redis import redis_broker
+from melagent.cli import key_file
 from melagent.cli.garbage import calm_garbage_collection
 from melagent.cli.listening import begin_no_more, listen
 from melagent.domain.requirement import capabilities
@@ -40,10 +42,13 @@ from melagent.registry import Registry
 from melagent.store.health import pool_numbers
 from melagent.store.instances import Identity
 from melagent.store.pool import Pool, PoolLimits, create_pool
+from melagent.vault import Vault
 from melagent.worker.database import DatabaseSource
 from melagent.worker.worker import Worker, WorkerOptions
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     import aiohttp
 
     from melagent.settings import Settings
@@ -111,16 +116,21 @@ async def open_server(settings: Settings, dsn: str, role: Role) -> Server:
         registry = Registry.installed()
         direct = settings.database.direct_url or dsn
         engine = await _open_engine(settings, pool, direct, registry, stack)
+        vault = Vault(_keys(settings, role)())
         tending_runs = (Rescuer(engine), Unparker(engine), Errands(engine, registry))
         scheduler = Scheduler(engine, registry)
-        keeping_house = (Partitioner(pool), Pruner(pool, direct, settings.retention.runs_days), Sweeper(pool))
+        keeping_house = (
+            Partitioner(pool),
+            Pruner(pool, direct, settings.retention.runs_days),
+            Sweeper(pool, settings.retention.deliveries_days, vault),
+        )
         for part in (*tending_runs, scheduler, *keeping_house, PoolKeeper(pool, limits)):
             part.loop.start()
             stack.push_async_callback(part.loop.stop)
         listening = listen(settings.server.host, settings.server.port)
         port = listening.getsockname()[1]
         worker = await _open_worker(settings, engine, registry, port, stack) if role == "server" else None
-        services = _services(settings, pool, engine, registry, worker)
+        services = _services(settings, pool, engine, registry, worker, vault=vault)
         registrar = _open_registrar(services, role, worker, stack)
         await _serve(settings, services, listening, stack)
         server = Server(settings, services, f"http://{_reachable(settings.server.host)}:{port}", worker, registrar)
@@ -177,6 +187,14 @@ async def _open_worker(
     return worker
 
 
+def _keys(settings: Settings, role: Role) -> Callable[[], Sequence[bytes]]:
+    """Where the encryption keys come from: the settings, else for `server server` a file that may get one more."""
+    given = settings.security.encryption_keys
+    if given or role != "server":
+        return lambda: given
+    return partial(key_file.read_or_make, settings.data_dir)
+
+
 def _open_registrar(services: Services, role: Role, worker: Worker | None, stack: AsyncExitStack) -> Registrar:
     identity = Identity(services.instance, role, services.version, socket.gethostname(), os.getpid())
 
@@ -230,7 +248,9 @@ async def _stop_listening(site: web.BaseSite, listening: socket.socket) -> None:
     await asyncio.sleep(LAST_REQUEST_SECONDS)
 
 
-def _services(settings: Settings, pool: Pool, engine: Engine, registry: Registry, worker: Worker | None) -> Services:
+def _services(
+    settings: Settings, pool: Pool, engine: Engine, registry: Registry, worker: Worker | None, *, vault: Vault
+) -> Services:
     return Services(
         pool=pool,
         engine=engine,
@@ -245,6 +265,8 @@ def _services(settings: Settings, pool: Pool, engine: Engine, registry: Registry
         bootstrap_key=settings.security.bootstrap_api_key,
         worker_token=settings.server.worker_token,
         heartbeat_seconds=settings.engine.heartbeat_seconds,
+        vault=vault,
+        webhook_per_second=settings.limits.webhook_per_second,
         leases=lambda: worker.busy if worker is not None else 0,
     )
 

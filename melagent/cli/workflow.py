@@ -146,7 +146,12 @@ def deploy(
         return deployed
 
     deployed = call(server, api_key, work)
-    show_json(deployed) if as_json else typer.echo(f"deployed version {deployed['version_number']} of {workflow}")
+    if as_json:
+        show_json(deployed)
+    else:
+        typer.echo(f"deployed version {deployed['version_number']} of {workflow}")
+        for new in deployed["new_webhooks"]:
+            typer.echo(f"{new['node_id']}: {new['webhook_url']}")
 
 
 @app.command()

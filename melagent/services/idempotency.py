@@ -23,11 +23,13 @@ if TYPE_CHECKING:
 KEPT_SECONDS = 24 * 3600.0
 
 
-async def claim(pool: Pool, scope: str, key: str, request: bytes) -> tuple[Claim, Kept | None]:
+async def claim(
+    pool: Pool, scope: str, key: str, request: bytes, seconds: float = KEPT_SECONDS
+) -> tuple[Claim, Kept | None]:
     """A claim on the key, and the answer that was kept under it. Conflict when it was used for another request."""
     wanted, digest = Claim(scope, key, new_id()), hashlib.sha256(request).digest()
     async with pool.acquire() as conn:
-        known = await run_keys.claim(conn, wanted, digest, KEPT_SECONDS)
+        known = await run_keys.claim(conn, wanted, digest, seconds)
     if known.request_hash != digest:
         raise Conflict("This Idempotency-Key was used for another body; use a new key for another call.")
     return Claim(scope, key, known.resource), known.kept

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,11 +10,12 @@ import orjson
 from melagent.domain.run import Trigger
 from melagent.domain.work import NewRun
 from melagent.errors import Conflict, NotFound, Problem, Unprocessable
+from melagent.services import webhook_tokens
 from melagent.services.definitions import decode
 from melagent.services.entries import entry_by_hand
+from melagent.services.hooks import CALLED_TYPES
 from melagent.services.schedules import settle
 from melagent.services.starts import facts_of
-from melagent.services.versions import WEBHOOK
 from melagent.services.workflows import found
 from melagent.store import schedules, triggers, versions, workflows
 from melagent.store.pool import transaction
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from melagent.registry import Registry
     from melagent.store.pool import Connection, Pool
     from melagent.store.rows import ListedTrigger
+    from melagent.vault import Vault
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,29 +60,28 @@ class Triggers:
     pool: Pool
     engine: Engine
     registry: Registry
+    vault: Vault
 
     async def get(self, trigger_id: UUID) -> ListedTrigger:
         async with self.pool.acquire() as conn:
             return found(await triggers.find(conn, trigger_id), "trigger")
 
-    async def create(self, new: NewTrigger) -> ListedTrigger:
+    async def create(self, new: NewTrigger) -> tuple[ListedTrigger, str | None]:
         """Make a trigger that starts whichever version is deployed, where a start by hand enters.
 
-        It waits while none is deployed. NotFound; Unprocessable for a wrong config, or when it is not clear where the
-        deployed version is to be entered.
+        It waits while none is deployed. With a webhook that is new comes its token. NotFound; Unprocessable for a wrong
+        config, or when it is not clear where the deployed version is to be entered.
         """
         self._check(new.type, new.config)
-        token = secrets.token_urlsafe(32) if new.type == WEBHOOK else None
-        row = TriggerByHand(
-            new.id, new.workflow_id, new.type, new.name, orjson.dumps(new.config), token, enabled=new.enabled
-        )
+        row = TriggerByHand(new.id, new.workflow_id, new.type, new.name, orjson.dumps(new.config), enabled=new.enabled)
         async with transaction(self.pool) as conn:
             before = await self._hold(conn, new.workflow_id)
-            await triggers.insert(conn, row)
+            is_called = await triggers.insert(conn, row) and new.type in CALLED_TYPES
+            tokens = await webhook_tokens.give(conn, self.vault, [new.id] if is_called else [])
             await self._follow(conn, new.workflow_id, before)
             made = found(await triggers.find(conn, new.id), "trigger")
         self.engine.triggers_changed()
-        return made
+        return made, tokens.get(new.id)
 
     async def change(self, trigger_id: UUID, change: Change) -> ListedTrigger:
         """Change a trigger: one that belongs to a node can be paused and resumed only.

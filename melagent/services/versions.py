@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import secrets
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import orjson
 
 from melagent.errors import NotFound, Unprocessable
+from melagent.services import webhook_tokens
 from melagent.services.definitions import decode, encode, fingerprint
 from melagent.services.entries import MANUAL, entry_by_hand
+from melagent.services.hooks import CALLED_TYPES
 from melagent.services.problems import problems
 from melagent.services.schedules import settle
 from melagent.services.workflows import found, not_behind
@@ -19,17 +21,25 @@ from melagent.store.pool import transaction
 from melagent.store.triggers import TriggerNode
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from uuid import UUID
 
     from melagent.domain.definition import Definition
     from melagent.registry import Registry
     from melagent.store.pool import Pool
     from melagent.store.rows import Version
+    from melagent.vault import Vault
 
-WEBHOOK = "webhook"
 ERROR_TRIGGER, ERROR = "error_trigger", "error"
 """A trigger is called as the runs that it starts; only this one is not called like its node."""
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """A version that was made current, and the tokens of webhooks that it brought, by trigger, with their nodes."""
+
+    version: Version
+    new_tokens: Mapping[UUID, tuple[str, str]]
 
 
 async def create(
@@ -93,7 +103,7 @@ async def page(pool: Pool, workflow_id: UUID, before: int, limit: int) -> tuple[
         return await versions.page(conn, workflow_id, before, limit), await versions.count(conn, workflow_id)
 
 
-async def deploy(pool: Pool, registry: Registry, workflow_id: UUID, version: Version) -> Version:
+async def deploy(pool: Pool, registry: Registry, vault: Vault, workflow_id: UUID, version: Version) -> Deployment:
     """Make a version current and bring the triggers in line, in one transaction.
 
     Raises Unprocessable with every problem of the definition, or when a trigger that was made by hand would not know
@@ -109,10 +119,14 @@ async def deploy(pool: Pool, registry: Registry, workflow_id: UUID, version: Ver
         entry = entry_by_hand(definition, registry, needed=bool(by_hand))
         await workflows.set_current_version(conn, workflow_id, version.id)
         await triggers.retire(conn, workflow_id, keep=[node.node_id for node in nodes])
-        await triggers.arm(conn, workflow_id, version.id, nodes)
+        armed = await triggers.arm(conn, workflow_id, version.id, nodes)
         await triggers.follow(conn, workflow_id, version.id if entry else None, entry)
         await settle(conn, workflow_id, before)
-        return found(await versions.find_current(conn, workflow_id), "version")
+        called = {node.node_id for node in nodes if node.type in CALLED_TYPES}
+        nodes_of = {trigger.id: trigger.node_id for trigger in armed if trigger.tokenless and trigger.node_id in called}
+        tokens = await webhook_tokens.give(conn, vault, nodes_of)
+        current = found(await versions.find_current(conn, workflow_id), "version")
+    return Deployment(current, {found_id: (nodes_of[found_id], token) for found_id, token in tokens.items()})
 
 
 def checked(definition: Definition, registry: Registry) -> Definition:
@@ -135,7 +149,6 @@ def _trigger_nodes(definition: Definition, registry: Registry) -> Iterator[Trigg
             type=ERROR if node.type == ERROR_TRIGGER else node.type,
             name=node.name or node.id,
             config=orjson.dumps(node.config),
-            token=secrets.token_urlsafe(32) if node.type == WEBHOOK else None,
         )
 
 

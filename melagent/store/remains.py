@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from melagent.store.pool import Connection
 
-TABLES = ("payload_parts", "run_inbox")
+TABLES = ("payload_parts", "run_inbox", "deliveries")
 """Tables whose rows belong to the run in their column `run_id`. Those that end with the run are not among them
 (work_items and parked); a test finds what was forgotten."""
 

@@ -63,7 +63,7 @@ class Version:
 
 @dataclass(frozen=True, slots=True)
 class WorkflowTrigger:
-    """An armed trigger, and the version and node that it starts. `token` is null unless the trigger is a webhook."""
+    """An armed trigger, and the version and node that it starts."""
 
     id: UUID
     workflow_id: UUID
@@ -71,7 +71,6 @@ class WorkflowTrigger:
     type: str
     name: str
     config: bytes
-    token: str | None
     version_id: UUID
     enabled: bool
     created_at: datetime
@@ -80,7 +79,10 @@ class WorkflowTrigger:
 
 @dataclass(frozen=True, slots=True)
 class ListedTrigger:
-    """A trigger as people see it. One that was made by hand has no node, and no version while none is deployed."""
+    """A trigger as people see it. One that was made by hand has no node, and no version while none is deployed.
+
+    `token` is what an earlier version stored in plain text, if it did.
+    """
 
     id: UUID
     workflow_id: UUID
@@ -91,6 +93,7 @@ class ListedTrigger:
     name: str
     config: bytes
     token: str | None
+    token_sealed: bytes | None
     enabled: bool
     next_fire_at: datetime | None
     last_fired_at: datetime | None

@@ -1,7 +1,8 @@
 """The triggers of deployed versions. Identity is (workflow, node): id and token survive deploy and rollback.
 
 A node that becomes another type of trigger keeps its token too, for a rollback, but is not called by it meanwhile.
-Triggers that were made by hand have no node, and start whichever version is deployed. When they fire is in `schedules`.
+Triggers that were made by hand have no node, and start whichever version is deployed. When they fire is in `schedules`,
+their tokens are in `trigger_tokens`.
 """
 
 from __future__ import annotations
@@ -20,14 +21,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class TriggerNode:
-    """A trigger node of the version being deployed. `id` and `token` are used only if the node has no trigger yet."""
+    """A trigger node of the version being deployed. `id` is used only if the node has no trigger yet."""
 
     id: UUID
     node_id: str
     type: str
     name: str
     config: bytes
-    token: str | None
 
 
 RETIRE_TRIGGERS = """
@@ -53,19 +53,28 @@ async def retire_all(conn: Connection, workflow_id: UUID) -> None:
 
 
 ARM_TRIGGERS = """
-INSERT INTO triggers (id, workflow_id, version_id, node_id, type, name, config, token)
-SELECT new.id, $1, $2, new.node_id, new.type, new.name, new.config::json, new.token
-  FROM unnest($3::uuid[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[])
-       AS new (id, node_id, type, name, config, token)
+INSERT INTO triggers (id, workflow_id, version_id, node_id, type, name, config)
+SELECT new.id, $1, $2, new.node_id, new.type, new.name, new.config::json
+  FROM unnest($3::uuid[], $4::text[], $5::text[], $6::text[], $7::text[]) AS new (id, node_id, type, name, config)
 ON CONFLICT ON CONSTRAINT triggers_node DO UPDATE
    SET version_id = excluded.version_id, type = excluded.type, name = excluded.name, config = excluded.config,
-       token = coalesce(triggers.token, excluded.token), active = true, updated_at = now()
+       active = true, updated_at = now()
+RETURNING id, node_id, token_hash IS NULL AND token IS NULL AS tokenless
 """
 
 
-async def arm(conn: Connection, workflow_id: UUID, version_id: UUID, nodes: Sequence[TriggerNode]) -> None:
+@dataclass(frozen=True, slots=True)
+class Armed:
+    """The trigger of a node; `tokenless` when it never had a token."""
+
+    id: UUID
+    node_id: str
+    tokenless: bool
+
+
+async def arm(conn: Connection, workflow_id: UUID, version_id: UUID, nodes: Sequence[TriggerNode]) -> list[Armed]:
     """Bring the triggers of a locked workflow in line with a version: new nodes get one, known ones keep theirs."""
-    await conn.execute(
+    rows = await conn.fetch(
         ARM_TRIGGERS,
         workflow_id,
         version_id,
@@ -74,8 +83,8 @@ async def arm(conn: Connection, workflow_id: UUID, version_id: UUID, nodes: Sequ
         [node.type for node in nodes],
         [node.name for node in nodes],
         [node.config.decode() for node in nodes],
-        [node.token for node in nodes],
     )
+    return [Armed(**row) for row in rows]
 
 
 FOLLOW_VERSION = """
@@ -89,24 +98,23 @@ async def follow(conn: Connection, workflow_id: UUID, version_id: UUID | None, e
     await conn.execute(FOLLOW_VERSION, workflow_id, version_id, entry)
 
 
-FIND_CALLED_TRIGGER = """
-SELECT t.id, t.workflow_id, coalesce(t.node_id, t.entry) AS node_id, t.type, t.name, t.config::text, t.token,
-       t.version_id, t.enabled, t.created_at, t.updated_at
+FIND_ARMED_TRIGGER = """
+SELECT t.id, t.workflow_id, coalesce(t.node_id, t.entry) AS node_id, t.type, t.name, t.config::text, t.version_id,
+       t.enabled, t.created_at, t.updated_at
   FROM triggers t
- WHERE t.token = $1 AND t.type = 'webhook' AND t.active AND t.enabled AND t.version_id IS NOT NULL
+ WHERE t.id = $1 AND t.active AND t.version_id IS NOT NULL
 """
 
 
-async def find_by_token(conn: Connection, token: str) -> WorkflowTrigger | None:
-    """The armed and enabled webhook that an address names."""
-    row = await conn.fetchrow(FIND_CALLED_TRIGGER, token)
+async def find_armed(conn: Connection, trigger_id: UUID) -> WorkflowTrigger | None:
+    """A trigger that has something to start, enabled or not."""
+    row = await conn.fetchrow(FIND_ARMED_TRIGGER, trigger_id)
     return value_of(WorkflowTrigger, row) if row else None
 
 
 _LISTED = """
-       t.id, t.workflow_id, t.node_id, t.entry, t.version_id, t.type, t.name, t.config::text,
-       CASE WHEN t.type = 'webhook' THEN t.token END AS token, t.enabled, t.next_fire_at, t.last_fired_at, t.created_at,
-       t.updated_at
+       t.id, t.workflow_id, t.node_id, t.entry, t.version_id, t.type, t.name, t.config::text, t.token, t.token_sealed,
+       t.enabled, t.next_fire_at, t.last_fired_at, t.created_at, t.updated_at
 """
 
 LIST_TRIGGERS = f"""
@@ -117,7 +125,7 @@ SELECT {_LISTED} FROM triggers t
 
 
 async def page(conn: Connection, workflow_id: UUID | None, before: UUID, limit: int) -> list[ListedTrigger]:
-    """The triggers that are not retired, newest first. Only webhooks show their token."""
+    """The triggers that are not retired, newest first."""
     rows = await conn.fetch(LIST_TRIGGERS, workflow_id, before, limit)
     return [value_of(ListedTrigger, row) for row in rows]
 
@@ -139,8 +147,8 @@ async def count(conn: Connection, workflow_id: UUID | None) -> int:
 
 
 INSERT_TRIGGER = """
-INSERT INTO triggers (id, workflow_id, type, name, config, token, enabled)
-VALUES ($1, $2, $3, $4, $5::text::json, $6, $7)
+INSERT INTO triggers (id, workflow_id, type, name, config, enabled)
+VALUES ($1, $2, $3, $4, $5::text::json, $6)
 ON CONFLICT (id) DO NOTHING
 """
 
@@ -154,14 +162,13 @@ class TriggerByHand:
     type: str
     name: str
     config: bytes
-    token: str | None
     enabled: bool
 
 
-async def insert(conn: Connection, trigger: TriggerByHand) -> None:
-    """Make a trigger of a locked workflow by hand; nothing when there is one with this id."""
-    values = (trigger.type, trigger.name, trigger.config.decode(), trigger.token, trigger.enabled)
-    await conn.execute(INSERT_TRIGGER, trigger.id, trigger.workflow_id, *values)
+async def insert(conn: Connection, trigger: TriggerByHand) -> bool:
+    """Make a trigger of a locked workflow by hand; false when there is one with this id."""
+    values = (trigger.type, trigger.name, trigger.config.decode(), trigger.enabled)
+    return bool(await conn.execute(INSERT_TRIGGER, trigger.id, trigger.workflow_id, *values) == "INSERT 0 1")
 
 
 CHANGE_TRIGGER = """
@@ -207,7 +214,7 @@ async def workflow_of(conn: Connection, trigger_id: UUID) -> UUID | None:
 
 
 WATCHERS = """
-SELECT t.id, t.workflow_id, t.node_id, t.type, t.name, t.config::text, t.token, t.version_id, t.enabled, t.created_at,
+SELECT t.id, t.workflow_id, t.node_id, t.type, t.name, t.config::text, t.version_id, t.enabled, t.created_at,
        t.updated_at
   FROM triggers t WHERE t.active AND t.enabled AND t.type = 'error' ORDER BY t.id
 """

@@ -130,9 +130,8 @@ class Program:
         """Deploy a workflow; the address of its webhook."""
         made = await self.call("POST", "/api/workflows", {"name": "acceptance", "definition": definition})
         await self.call("POST", f"/api/workflows/{made['id']}/versions", {"name": "1"})
-        await self.call("POST", f"/api/workflows/{made['id']}/versions/1/deploy")
-        armed = await self.call("GET", "/api/triggers?workflow_id=" + made["id"])
-        return str(armed["triggers"][0]["webhook_url"])
+        deployed = await self.call("POST", f"/api/workflows/{made['id']}/versions/1/deploy")
+        return str(deployed["new_webhooks"][0]["webhook_url"])
 
     @asynccontextmanager
     async def database(self) -> AsyncIterator[Any]:

@@ -13,9 +13,11 @@ from melagent.api.context import Services
 from melagent.broker.postgres import postgres_broker
 from melagent.engine.context import World
 from melagent.engine.engine import Engine
+from melagent.errors import Unavailable
 from melagent.migrate import known_ids
 from melagent.registry import Registry
 from melagent.services.access import Role, create_key
+from melagent.vault import Vault
 from melagent.worker.database import DatabaseSource
 from melagent.worker.worker import Worker, WorkerOptions
 
@@ -51,8 +53,22 @@ def serve():
     return serve
 
 
+class Known(dict):
+    """Secrets of webhooks by the ids of their connections."""
+
+    async def secret(self, connection_id):
+        if str(connection_id) not in self:
+            raise Unavailable(f"There is no connection {connection_id}.")
+        return self[str(connection_id)]
+
+
 @pytest.fixture
-def services(pool, engine, registry):
+def secrets():
+    return Known()
+
+
+@pytest.fixture
+def services(pool, engine, registry, secrets):
     return Services(
         pool=pool,
         engine=engine,
@@ -62,6 +78,8 @@ def services(pool, engine, registry):
         migrations=frozenset(known_ids()),
         demo=True,
         bootstrap_key=ADMIN_KEY,
+        vault=Vault([b"k" * 32]),
+        secrets=secrets,
     )
 
 

@@ -7,7 +7,7 @@ from io import BytesIO
 
 import pytest
 
-from melagent.api import call_input
+from melagent.api import call_bodies
 from melagent.api.bodies import LARGE_BYTES, PARSER
 from melagent.api.wire import MAX_MARKS, parse_json
 from tests.builders import eventually
@@ -32,7 +32,7 @@ class Parser:
 @pytest.fixture
 def parser(monkeypatch):
     parser = Parser()
-    monkeypatch.setattr(call_input, "parse_json", parser)
+    monkeypatch.setattr(call_bodies, "parse_json", parser)
     return parser
 
 

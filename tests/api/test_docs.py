@@ -1,4 +1,4 @@
-"""The examples of docs/api.md and docs/approvals.md run as they stand, one after the other, in one shell."""
+"""The examples of docs/api.md, approvals.md and webhooks.md run as they stand, one after the other, in one shell."""
 
 import asyncio
 import os
@@ -8,12 +8,13 @@ from pathlib import Path
 DOCS = Path(__file__).parents[2] / "docs"
 
 
-async def told_by(page, client, services, folder):
+async def told_by(page, client, services, folder, **variables):
     """The lines that the examples of a page print."""
     blocks = re.findall(r"^```sh\n(.*?)^```$", (DOCS / page).read_text(), re.MULTILINE | re.DOTALL)
     script = "set -euo pipefail\n" + "\n".join(blocks)
     server = str(client.make_url("/")).rstrip("/")
     env = {"PATH": os.environ["PATH"], "MEL_SERVER_URL": server, "MEL_API_KEY": services.bootstrap_key}
+    env |= variables
     shell = await asyncio.create_subprocess_exec("bash", "-c", script, stdout=-1, stderr=-1, env=env, cwd=folder)
     async with asyncio.timeout(60):
         out, complaints = await shell.communicate()
@@ -43,4 +44,21 @@ async def test_the_examples_of_approvals_do_what_they_say(client, services, work
         '{"ok":true,"why":null}',
         '"approve"',
         '{"ok":false,"why":"too much"}',
+    ]
+
+
+async def test_the_examples_of_webhooks_do_what_they_say(client, services, secrets, worker, tmp_path):
+    connection = "00000000-0000-0000-0000-000000000001"
+    secrets[connection] = "correct horse battery staple"
+    assert await told_by("webhooks.md", client, services, tmp_path, CONNECTION=connection) == [
+        '["POST","/orders","shop",7]',
+        "401",
+        "202",
+        "401",
+        "two orders, two runs",
+        '["refused",400]',
+        '["accepted",202]',
+        '{"order":7}',
+        '{"captured":true}',
+        "[null,9]",
     ]

@@ -28,9 +28,9 @@ def test_whatever_is_not_a_get_needs_an_editor_unless_it_is_open():
     assert not [route for route in ALL if route.method not in ("GET", "*") and route.role is Role.VIEWER]
 
 
-NOT_KEYED = {"/api/workers", "/api/variables", "/api/tokens"}
+NOT_KEYED = {"/api/workers", "/api/variables", "/api/tokens", "/api/triggers/{id}/test"}
 """Registering a worker begins a session, and a repetition is meant to begin another. Setting a variable may be repeated
-as it is, like the PUT that does the same. A token is shown once: its answer must not be kept.
+as it is, like the PUT that does the same. A token is shown once, and so is a test address: the answer must not be kept.
 """
 
 

@@ -1,7 +1,8 @@
 import pytest
 from aiohttp.test_utils import make_mocked_request
 
-from melagent.api.call_input import MAX_FORM_BYTES, MAX_FORM_FIELDS, call_input
+from melagent.api.call_bodies import MAX_FORM_BYTES, MAX_FORM_FIELDS
+from melagent.api.call_input import call_input
 from melagent.api.wire import MAX_DEPTH, MAX_MARKS, encode, parse_json
 from melagent.errors import BadRequest, TooLarge
 
@@ -106,9 +107,9 @@ def test_other_text_stays_text():
     assert call(b"hello")["body"] == "hello"
 
 
-def test_what_is_no_text_comes_in_base64_with_a_flag():
-    given = call(b"\xff\x00", "application/octet-stream")
-    assert (given["body"], given["body_base64"]) == ("/wA=", True)
+def test_what_is_no_text_is_a_file_without_a_name():
+    file = {"filename": None, "content_type": "application/octet-stream", "size": 2, "base64": "/wA="}
+    assert call(b"\xff\x00", "application/octet-stream")["body"] == file
 
 
 def test_a_broken_json_body_is_a_bad_request():

@@ -13,9 +13,8 @@ from benchmarks.workloads import PURE
 from melagent.domain.definition import Definition
 from melagent.registry import Registry
 from melagent.services import versions, workflows
-from melagent.store import triggers
-from melagent.store.ids import new_id
 from melagent.store.pool import create_pool
+from melagent.vault import Vault
 
 
 @pytest.fixture
@@ -24,10 +23,10 @@ async def deployed(pool):
     definition = Definition.model_validate(PURE.definition)
     made = await workflows.create(pool, "floor", "", definition)
     new = {"name": "1", "description": "", "definition": None, "created_by": "test"}
-    await versions.deploy(pool, Registry.builtin(), made.id, await versions.create(pool, made.id, **new))
-    async with pool.acquire() as conn:
-        [trigger] = await triggers.page(conn, made.id, before=new_id(), limit=1)
-    return made.id, trigger.token
+    version = await versions.create(pool, made.id, **new)
+    deployed = await versions.deploy(pool, Registry.builtin(), Vault(()), made.id, version)
+    [(_, token)] = deployed.new_tokens.values()
+    return made.id, token
 
 
 @pytest.fixture

@@ -45,6 +45,11 @@ def test_example_is_valid_and_runs_to_its_end_without_any_input(remote, prepared
             {"amount": 40, "decision": "approved", "why": "Small expenses need no approval."},
         ),
         ("parent-and-children-price", {"article": "chair", "count": 10}, {"article": "chair", "price": 450.0}),
+        (
+            "order-webhook",
+            {"body": {"order": {"id": 7, "items": [{"price": 20, "count": 2}, {"price": 1.5, "count": 2}]}}},
+            {"order": 7, "total": 43.0},
+        ),
         ("rate-limited-calls", {"customers": []}, {"called": []}),
         ("retry-with-fallback", {"first": 200}, {"source": "first", "fresh": True}),
         ("retry-with-fallback", {"first": 404, "second": 404}, {"source": "yesterday", "fresh": False}),

@@ -1,5 +1,7 @@
 import json
+import re
 import stat
+from uuid import uuid4
 
 import pytest
 
@@ -19,6 +21,16 @@ def test_input_may_come_from_a_file(remote, workflow_file, tmp_path):
     answer = remote("workflow", "run", workflow_file, "--wait", "--input", f"@{tmp_path / 'input.json'}")
     assert json.loads(answer.out)["text"] == "hello file"
     assert remote("workflow", "run", workflow_file, "--input", "{").code == 2
+
+
+def test_a_deploy_says_the_address_of_a_new_webhook_once(remote, tmp_path):
+    path = tmp_path / "hook.yaml"
+    path.write_text(f"name: hook {uuid4().hex[:8]}\nnodes: [{{id: call, type: webhook}}]\n")
+    name = path.read_text().splitlines()[0].removeprefix("name: ")
+    assert remote("workflow", "import", path).code == 0
+    first, second = (remote("workflow", "deploy", name).out.splitlines() for _ in range(2))
+    assert re.fullmatch(r"call: http://\S+/webhooks/[\w-]{43}", first[1])
+    assert len(second) == 1
 
 
 def test_file_is_imported_deployed_and_run_by_name(remote, workflow_file):
