@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 import re
 from dataclasses import dataclass
 from ipaddress import ip_network
@@ -12,6 +14,8 @@ from pydantic import AfterValidator, BeforeValidator, Field
 
 from melagent.domain.definition import Label
 
+KEY_BYTES = 32
+KEYS_EXPECTED = "expected keys of 32 bytes in base64 or hex, the newest first, as from `openssl rand -base64 32`"
 UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
@@ -47,6 +51,30 @@ def _list(value: object) -> object:
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
 
+def _keys(value: object) -> object:
+    """Keys of 32 bytes, each written in hex or in base64 of either alphabet."""
+    parts = _list(value)
+    if not isinstance(parts, list | tuple):
+        raise ValueError(KEYS_EXPECTED)  # noqa: TRY004  # what Pydantic makes a problem of
+    return tuple(part if isinstance(part, bytes) else _key(number, part) for number, part in enumerate(parts, 1))
+
+
+def _key(number: int, text: object) -> bytes:
+    """One key. Raises ValueError that tells its number, and nothing of the key."""
+    if isinstance(text, str):
+        written = text.strip()
+        try:
+            if re.fullmatch(r"[0-9A-Fa-f]{64}", written):
+                return bytes.fromhex(written)
+            standard = written.translate({ord("-"): "+", ord("_"): "/"}).rstrip("=")
+            key = base64.b64decode(standard + "=" * (-len(standard) % 4), validate=True)
+            if len(key) == KEY_BYTES:
+                return key
+        except (ValueError, binascii.Error):
+            pass
+    raise ValueError(f"{KEYS_EXPECTED}; number {number} is not")
+
+
 def _networks(value: tuple[str, ...]) -> tuple[str, ...]:
     for part in value:
         try:
@@ -69,6 +97,7 @@ Seconds = Annotated[
     float, BeforeValidator(_seconds), Field(gt=0, allow_inf_nan=False, json_schema_extra={"format": "duration"})
 ]
 TextList = Annotated[tuple[str, ...], BeforeValidator(_list)]
+KeyList = Annotated[tuple[bytes, ...], BeforeValidator(_keys), Secret()]
 NetworkList = Annotated[TextList, AfterValidator(_networks)]
 LabelList = Annotated[tuple[Label, ...], BeforeValidator(_list)]
 HttpUrl = Annotated[str, _url_with("http", "https")]

@@ -34,6 +34,7 @@ from melagent.setting_kinds import (
     Env,
     Flag,
     HttpUrl,
+    KeyList,
     LabelList,
     NetworkList,
     RedisUrl,
@@ -178,6 +179,11 @@ class Client(_Group):
 
 
 class Security(_Group):
+    encryption_keys: Annotated[KeyList, Env(("MEL_ENCRYPTION_KEYS",))] = Field(
+        default=(),
+        repr=False,
+        description="Keys for stored secrets, the newest first; `server server` keeps one of its own when not given",
+    )
     bootstrap_api_key: Annotated[str | None, Secret(), Env(("MEL_API_KEY",))] = Field(
         default=None, repr=False, description="On the server: an API key with the role admin, for scripts in containers"
     )
@@ -269,8 +275,8 @@ def shown(settings: Settings) -> list[Shown]:
         value: Any = settings
         for part in setting.split("."):
             value = getattr(value, part)
-        if value is not None and any(isinstance(mark, Secret) for mark in marks(field)):
-            value = _masked(value)
+        if value and any(isinstance(mark, Secret) for mark in marks(field)):
+            value = _masked(value) if isinstance(value, str) else MASK
         lines.append(Shown(setting, str(value) if isinstance(value, Path) else value, settings.origins[setting]))
     return lines
 

@@ -1,4 +1,4 @@
-"""Envelope encryption of secrets that are stored: AES-256-GCM, a fresh data key for each value, wrapped by a master key.
+"""Envelope encryption of stored secrets: AES-256-GCM, a fresh data key for each value, wrapped by a master key.
 
 A blob is: format version (1 byte), id of the master key (8), nonce and wrapped data key (12 + 48), nonce and sealed
 value (12 + length + 16). The associated data of both parts holds the version and the context, a text that says where
@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from melagent.errors import Internal, Unavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
 VERSION = 1
 KEY_BYTES = 32
@@ -59,14 +59,29 @@ def key_id_of(blob: bytes) -> str:
 
 
 class Vault:
-    """Seals and opens with master keys of 32 bytes, the newest first; it seals under the newest one.
+    """Seals and opens with master keys of 32 bytes, the newest first; without any it does neither.
 
-    Without any key it opens nothing, and seals nothing.
+    It seals under the newest key, but while other instances run that do not have it yet under the newest that all have.
     """
 
     def __init__(self, keys: Sequence[bytes]) -> None:
+        self.use(keys)
+
+    def use(self, keys: Sequence[bytes]) -> None:
+        """Go on with these keys."""
         self._keys = {key_id(key): AESGCM(key) for key in keys}
         self.sealing_id = next(iter(self._keys), None)
+
+    def agree(self, others: Iterable[Collection[str]]) -> bool:
+        """Seal under the newest key that everybody has, given the ids of the others' keys; whether it is the newest.
+
+        Those without any key are left out. With nothing in common it seals under its newest key.
+        """
+        having = [frozenset(key_ids) for key_ids in others if key_ids]
+        common = (key_id for key_id in self._keys if all(key_id in theirs for theirs in having))
+        newest = next(iter(self._keys), None)
+        self.sealing_id = next(common, newest)
+        return self.sealing_id == newest
 
     @property
     def available(self) -> bool:
@@ -89,7 +104,7 @@ class Vault:
         return _decrypt(data_key, blob[_WRAPPED_END:], _bound_to(context))
 
     def rewrap(self, blob: bytes, context: str) -> bytes:
-        """The same value under the newest key. Raises UnknownKey, Tampered, NoKey."""
+        """The same value under the key that is sealed with now. Raises UnknownKey, Tampered, NoKey."""
         return self._wrap(self._unwrap(blob, context), context) + blob[_WRAPPED_END:]
 
     def _wrap(self, data_key: bytes, context: str) -> bytes:

@@ -1,3 +1,4 @@
+import base64
 import json
 
 import pytest
@@ -143,6 +144,42 @@ def test_metrics_may_be_open_need_a_key_or_have_a_port():
         assert load(environ={"MEL_METRICS_ACCESS": access}).server.metrics_access == access
     assert load(environ={}).server.metrics_port == 9090
     assert "server.metrics_access" in problems_of(environ={"MEL_METRICS_ACCESS": "nobody"})
+
+
+KEY = bytes(range(200, 232))
+
+
+@pytest.mark.parametrize(
+    "written",
+    [KEY.hex(), KEY.hex().upper(), base64.b64encode(KEY).decode(), base64.urlsafe_b64encode(KEY).decode().rstrip("=")],
+)
+def test_encryption_key_may_be_hex_or_base64(written):
+    assert load(environ={"MEL_ENCRYPTION_KEYS": written}).security.encryption_keys == (KEY,)
+
+
+def test_encryption_keys_keep_their_order_and_may_come_from_a_file(config):
+    other = bytes(32)
+    environ = {"MEL_ENCRYPTION_KEYS": f"{KEY.hex()}, {other.hex()}"}
+    assert load(environ=environ).security.encryption_keys == (KEY, other)
+    path = config("c.yaml", f"security: {{encryption_keys: ['{other.hex()}', {base64.b64encode(KEY).decode()}]}}")
+    assert load(environ={}, config=path).security.encryption_keys == (other, KEY)
+    assert load(environ={}).security.encryption_keys == ()
+
+
+@pytest.mark.parametrize("broken", ["s3cret", "s3cret" * 11, base64.b64encode(b"s3cret").decode(), KEY.hex()[1:], "é"])
+def test_broken_encryption_key_is_named_by_its_place_and_never_shown(broken):
+    found = problems_of(environ={"MEL_ENCRYPTION_KEYS": f"{KEY.hex()},{broken}"})
+    assert "expected keys of 32 bytes in base64 or hex" in found["security.encryption_keys"]
+    assert found["security.encryption_keys"].endswith("number 2 is not")
+    assert broken not in str(found)
+
+
+def test_encryption_keys_are_masked_when_shown():
+    settings = load(environ={"MEL_ENCRYPTION_KEYS": KEY.hex()})
+    lines = {line.setting: line.value for line in shown(settings)}
+    assert lines["security.encryption_keys"] == MASK
+    assert KEY.hex() not in repr(settings)
+    assert repr(KEY) not in repr(settings)
 
 
 def test_heartbeat_must_fit_into_the_lease():

@@ -79,6 +79,30 @@ def test_rewrapped_blob_opens_with_the_new_key_alone():
         Vault([OLD]).open(rewrapped, CONTEXT)
 
 
+@pytest.mark.parametrize(
+    ("others", "sealing", "newest"),
+    [
+        ([], NEW, True),
+        ([[NEW, OLD]], NEW, True),
+        ([[NEW, OLD], [OLD]], OLD, False),
+        ([[]], NEW, True),
+        ([[b"other" * 6 + b"xx"]], NEW, True),
+    ],
+    ids=["alone", "all have it", "one does not", "one has none", "nothing in common"],
+)
+def test_new_key_is_sealed_with_once_everybody_has_it(others, sealing, newest):
+    vault = Vault([NEW, OLD])
+    assert vault.agree([[key_id(key) for key in keys] for keys in others]) is newest
+    assert key_id_of(vault.seal(b"x", CONTEXT)) == key_id(sealing)
+
+
+def test_vault_goes_on_with_other_keys():
+    vault = Vault([OLD])
+    vault.use([NEW, OLD])
+    assert vault.key_ids == (key_id(NEW), key_id(OLD))
+    assert key_id_of(vault.seal(b"x", CONTEXT)) == key_id(NEW)
+
+
 def test_vault_without_keys_says_so():
     vault = Vault([])
     assert not vault.available
