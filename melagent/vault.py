@@ -65,12 +65,14 @@ class Vault:
     """
 
     def __init__(self, keys: Sequence[bytes]) -> None:
+        self.sealing_id: str | None = None
         self.use(keys)
 
     def use(self, keys: Sequence[bytes]) -> None:
-        """Go on with these keys."""
+        """Go on with these keys. What is sealed with stays the same until `agree`, unless that key is gone."""
         self._keys = {key_id(key): AESGCM(key) for key in keys}
-        self.sealing_id = next(iter(self._keys), None)
+        if self.sealing_id not in self._keys:
+            self.sealing_id = next(iter(self._keys), None)
 
     def agree(self, others: Iterable[Collection[str]]) -> bool:
         """Seal under the newest key that everybody has, given the ids of the others' keys; whether it is the newest.

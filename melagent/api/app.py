@@ -13,7 +13,20 @@ from aiohttp import web
 
 from melagent.api.auth import require
 from melagent.api.bodies import PARSER, read_body, refuse_packed
-from melagent.api.context import KEYS, REQUEST_ID, SERVICES, STARTED, STARTED_AT, STREAM, WEBHOOKS, WORKERS, Services
+from melagent.api.context import (
+    CONNECTIONS,
+    KEYS,
+    REQUEST_ID,
+    SECRETS,
+    SERVICES,
+    STARTED,
+    STARTED_AT,
+    STREAM,
+    TESTER,
+    WEBHOOKS,
+    WORKERS,
+    Services,
+)
 from melagent.api.failures import broken_off, failure
 from melagent.api.idempotency import once
 from melagent.api.metrics import GAUGES, Gauges, scrape, watch_loop
@@ -21,8 +34,12 @@ from melagent.api.openapi import DOCUMENT, document
 from melagent.api.proxies import as_sent
 from melagent.api.routes import DEMO_ROUTES, ROUTES
 from melagent.api.wire import MAX_BODY_BYTES, checked_body, checked_message, checked_query
+from melagent.net import guarded_session
 from melagent.protocol.messages import Message
 from melagent.services.access import Keys, Role
+from melagent.services.connection_tests import Tester
+from melagent.services.connections import Connections
+from melagent.services.secrets import Secrets
 from melagent.services.webhooks import Webhooks
 from melagent.services.workers import Workers
 
@@ -51,6 +68,8 @@ def build_app(services: Services) -> web.Application:
     app[KEYS] = Keys(services.pool, services.bootstrap_key, services.worker_token)
     app[WORKERS] = Workers(services.pool, services.engine, services.registry, services.instance)
     app[WEBHOOKS] = Webhooks(services.pool, services.registry)
+    app[CONNECTIONS] = Connections(services.pool, services.vault)
+    app[SECRETS] = Secrets(services.pool, services.vault, services.registry)
     app[STARTED_AT] = time.monotonic()
     app[GAUGES] = Gauges(services.pool)
     app[PARSER] = asyncio.Lock()
@@ -58,6 +77,7 @@ def build_app(services: Services) -> web.Application:
     app.on_response_prepare.append(_mark)
     app.cleanup_ctx.append(watch_loop)
     app.cleanup_ctx.append(_note_contacts)
+    app.cleanup_ctx.append(_reach_out)
     for route in routes:
         _add(app, route)
     return app
@@ -76,6 +96,14 @@ async def _note_contacts(app: web.Application) -> AsyncIterator[None]:
     app[WORKERS].loop.start()
     yield
     await app[WORKERS].loop.stop()
+
+
+async def _reach_out(app: web.Application) -> AsyncIterator[None]:
+    """Guarded ways to third parties, for trying connections."""
+    allow = app[SERVICES].http_allow
+    async with guarded_session(allow) as http:
+        app[TESTER] = Tester(http, allow)
+        yield
 
 
 def _add(app: web.Application, route: Route) -> None:

@@ -11,9 +11,13 @@ from aiohttp import web
 
 from melagent.errors import NotFound
 from melagent.services.access import Keys, Principal, WorkerPrincipal
+from melagent.services.connection_tests import Tester
+from melagent.services.connections import Connections
+from melagent.services.secrets import Secrets
 from melagent.services.webhooks import Webhooks
 from melagent.services.workers import Workers
 from melagent.store.run_keys import Claim
+from melagent.vault import Vault
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,6 +35,7 @@ class Services:
     `migrations` are the ids that the schema must have. `public_url` is what webhook addresses begin with; null derives
     it from the request, as a proxy among `trusted_proxies` tells it. Setting `draining` turns /ready to 503 and ends
     streams with a hint to reconnect. `leases` counts the runs that this very process has leased.
+    `http_allow` are private addresses at which connections may be tried.
     """
 
     pool: Pool
@@ -46,6 +51,8 @@ class Services:
     bootstrap_key: str | None = None
     worker_token: str | None = None
     heartbeat_seconds: float = 5.0
+    vault: Vault = field(default_factory=lambda: Vault(()))
+    http_allow: tuple[str, ...] = ()
     leases: Callable[[], int] = lambda: 0
     draining: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -54,6 +61,9 @@ SERVICES = web.AppKey("services", Services)
 KEYS = web.AppKey("keys", Keys)
 WEBHOOKS = web.AppKey("webhooks", Webhooks)
 WORKERS = web.AppKey("workers", Workers)
+CONNECTIONS = web.AppKey("connections", Connections)
+SECRETS = web.AppKey("secrets", Secrets)
+TESTER = web.AppKey("tester", Tester)
 STARTED_AT = web.AppKey("started_at", float)
 """On the monotonic clock."""
 

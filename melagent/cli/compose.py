@@ -8,6 +8,7 @@ import os
 import socket
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
+from functools import partial
 from ipaddress import ip_network
 from typing import TYPE_CHECKING, Any, Literal
 from uuid import uuid4
@@ -20,6 +21,7 @@ from melagent.api.app import build_app, build_metrics_app
 from melagent.api.context import Services
 from melagent.broker.postgres import postgres_broker
 from melagent.broker.redis import redis_broker
+from melagent.cli import key_file
 from melagent.cli.listening import begin_no_more, listen
 from melagent.domain.requirement import capabilities
 from melagent.engine.context import World
@@ -31,6 +33,7 @@ from melagent.maintenance.partitioner import Partitioner
 from melagent.maintenance.poolkeeper import PoolKeeper
 from melagent.maintenance.pruner import Pruner
 from melagent.maintenance.registrar import Registrar
+from melagent.maintenance.rekeyer import Rekeyer
 from melagent.maintenance.rescuer import Rescuer
 from melagent.maintenance.sweeper import Sweeper
 from melagent.maintenance.unparker import Unparker
@@ -38,11 +41,14 @@ from melagent.net import guarded_session
 from melagent.registry import Registry
 from melagent.store.health import pool_numbers
 from melagent.store.instances import Identity
-from melagent.store.pool import Pool, PoolLimits, create_pool
+from melagent.store.pool import MAY_PASS, Pool, PoolLimits, create_pool
+from melagent.vault import Vault
 from melagent.worker.database import DatabaseSource
 from melagent.worker.worker import Worker, WorkerOptions
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     import aiohttp
 
     from melagent.settings import Settings
@@ -117,9 +123,12 @@ async def open_server(settings: Settings, dsn: str, role: Role) -> Server:
             stack.push_async_callback(part.loop.stop)
         listening = listen(settings.server.host, settings.server.port)
         port = listening.getsockname()[1]
-        worker = await _open_worker(settings, engine, registry, port, stack) if role == "server" else None
-        services = _services(settings, pool, engine, registry, worker)
-        registrar = _open_registrar(services, role, worker, stack)
+        read_keys = _keys(settings, role)
+        vault = Vault(read_keys())
+        worker = await _open_worker(settings, engine, registry, port, stack, vault=vault) if role == "server" else None
+        services = _services(settings, pool, engine, registry, worker, vault=vault)
+        registrar = await _open_registrar(services, role, worker, stack)
+        await _open_rekeyer(Rekeyer(pool, vault, read_keys), stack)
         await _serve(settings, services, listening, stack)
         server = Server(settings, services, f"http://{_reachable(settings.server.host)}:{port}", worker, registrar)
         log.info("API server listening", url=server.url, role=role)
@@ -153,7 +162,7 @@ async def _open_engine(settings: Settings, pool: Pool, dsn: str, registry: Regis
 
 
 async def _open_worker(
-    settings: Settings, engine: Engine, registry: Registry, port: int, stack: AsyncExitStack
+    settings: Settings, engine: Engine, registry: Registry, port: int, stack: AsyncExitStack, *, vault: Vault
 ) -> Worker:
     """The embedded worker. Its nodes may call the demo endpoint of this very process, which the examples use."""
     host = _reachable(settings.server.host)
@@ -174,7 +183,7 @@ async def _open_worker(
         grace_seconds=settings.engine.shutdown_grace_seconds * WORKER_SHARE_OF_GRACE,
         offered=capabilities((), registry.added),
     )
-    source = DatabaseSource(engine, registry, options.worker_id, options.offered)
+    source = DatabaseSource(engine, registry, options.worker_id, options.offered, vault)
     worker = Worker(source, registry, world, options)
     engine.use_slots(worker)
     worker.start()
@@ -182,7 +191,26 @@ async def _open_worker(
     return worker
 
 
-def _open_registrar(services: Services, role: Role, worker: Worker | None, stack: AsyncExitStack) -> Registrar:
+def _keys(settings: Settings, role: Role) -> Callable[[], Sequence[bytes]]:
+    """Where the encryption keys come from: the settings, else for `server server` a file that may get one more."""
+    given = settings.security.encryption_keys
+    if given or role != "server":
+        return lambda: given
+    return partial(key_file.read_or_make, settings.data_dir)
+
+
+async def _open_rekeyer(rekeyer: Rekeyer, stack: AsyncExitStack) -> None:
+    """Settle which key to seal under before anybody asks for it, unless there is no schema yet."""
+    try:
+        await rekeyer.agree()
+    except MAY_PASS as error:
+        log.warning("encryption keys of other instances not read", error=str(error))
+    rekeyer.loop.start()
+    stack.push_async_callback(rekeyer.loop.stop)
+
+
+async def _open_registrar(services: Services, role: Role, worker: Worker | None, stack: AsyncExitStack) -> Registrar:
+    """Put this instance on the list, so that others know which keys it has, unless there is no schema yet."""
     identity = Identity(services.instance, role, services.version, socket.gethostname(), os.getpid())
 
     def load() -> dict[str, Any]:
@@ -194,7 +222,11 @@ def _open_registrar(services: Services, role: Role, worker: Worker | None, stack
         }
         return {**now, "worker": worker.load()} if worker is not None else now
 
-    registrar = Registrar(services.pool, identity, load, services.draining.is_set)
+    registrar = Registrar(services.pool, identity, load, services.draining.is_set, lambda: services.vault.key_ids)
+    try:
+        await registrar.one_pass()
+    except MAY_PASS as error:
+        log.warning("instance not put on the list", error=str(error))
     registrar.loop.start()
     stack.push_async_callback(registrar.leave)
     return registrar
@@ -235,7 +267,9 @@ async def _stop_listening(site: web.BaseSite, listening: socket.socket) -> None:
     await asyncio.sleep(LAST_REQUEST_SECONDS)
 
 
-def _services(settings: Settings, pool: Pool, engine: Engine, registry: Registry, worker: Worker | None) -> Services:
+def _services(
+    settings: Settings, pool: Pool, engine: Engine, registry: Registry, worker: Worker | None, *, vault: Vault
+) -> Services:
     return Services(
         pool=pool,
         engine=engine,
@@ -250,6 +284,8 @@ def _services(settings: Settings, pool: Pool, engine: Engine, registry: Registry
         bootstrap_key=settings.security.bootstrap_api_key,
         worker_token=settings.server.worker_token,
         heartbeat_seconds=settings.engine.heartbeat_seconds,
+        vault=vault,
+        http_allow=settings.security.http_allow,
         leases=lambda: worker.busy if worker is not None else 0,
     )
 

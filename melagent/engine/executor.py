@@ -27,6 +27,7 @@ from melagent.engine.items import belongs_to, ended_by, loop_and_index, results_
 from melagent.engine.journal import Journal, Sink
 from melagent.engine.open_steps import OpenSteps
 from melagent.engine.run_limits import beyond_limit, exceeded
+from melagent.engine.secrets import Secrets
 from melagent.engine.variables import Variables
 from melagent.engine.waits import Waits
 from melagent.errors import LeaseLost
@@ -70,7 +71,8 @@ class Executor:
         self._course, open_steps = fold(version.regions, item.entry, item.journal or (), value)
         self._journal = Journal(item, sink, on_lost=self._lost)
         self._variables = Variables(item, version, sink)
-        self._view = View(self._course, version, item, run_info(item, world), outer, self._variables)
+        secrets = Secrets(item, sink)
+        self._view = View(self._course, version, item, run_info(item, world), outer, self._variables, secrets)
         self._stir = asyncio.Event()
         self._waits = Waits(item.inbox, self._stir)
         self._open = OpenSteps(self._course, open_steps, self._waits, self._journal, world.clock)

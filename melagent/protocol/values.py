@@ -17,7 +17,9 @@ from pydantic import TypeAdapter
 
 from melagent.domain.commands import StepCommand
 from melagent.domain.links import Links
+from melagent.domain.origins import allowed_origin
 from melagent.domain.run import RunStatus, StepRecord, StepStatus, Trigger
+from melagent.domain.secrets import Secret
 from melagent.domain.variables import ABSENT, GLOBAL, VariableCommand
 from melagent.domain.work import Caller, ChildCall, Entry, NewRun, Parent, Settle, WorkItem
 from melagent.domain.work import Message as InboxMessage
@@ -31,6 +33,7 @@ from melagent.protocol.messages import (
     Item,
     MessageOf,
     Payload,
+    SecretAnswer,
     Settled,
     SettleWith,
     Step,
@@ -357,4 +360,30 @@ def work_item(item: Item) -> WorkItem:
         scope=payload.scope,
         required=payload.requires,
         links=Links(item.run_id, payload.link_base, bytes.fromhex(payload.link_key)) if payload.link_key else None,
+    )
+
+
+def secret_message(secret: Secret) -> SecretAnswer:
+    return SecretAnswer(
+        id=secret.id,
+        name=secret.name,
+        type=secret.type,
+        fields=dict(secret.fields),
+        hidden=tuple(sorted(secret.hidden)),
+        headers=dict(secret.headers),
+        query=dict(secret.query),
+        origins=tuple(map(str, secret.origins)),
+    )
+
+
+def secret(message: SecretAnswer) -> Secret:
+    return Secret(
+        id=message.id,
+        name=message.name,
+        type=message.type,
+        fields=message.fields,
+        hidden=frozenset(message.hidden),
+        headers=message.headers,
+        query=message.query,
+        origins=tuple(map(allowed_origin, message.origins)),
     )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import orjson
 
 from melagent.errors import NotFound, Unprocessable
+from melagent.services import connection_uses
 from melagent.services.definitions import decode, encode, fingerprint
 from melagent.services.problems import problems
 from melagent.services.workflows import found, not_behind
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
     from melagent.domain.definition import Definition
     from melagent.registry import Registry
-    from melagent.store.pool import Pool
+    from melagent.store.pool import Connection, Pool
     from melagent.store.rows import Version
 
 MANUAL = "manual_trigger"
@@ -100,6 +101,8 @@ async def deploy(pool: Pool, registry: Registry, workflow_id: UUID, version: Ver
     async with transaction(pool) as conn:
         if not await workflows.lock(conn, workflow_id):
             raise NotFound("There is no such workflow.")
+        await refuse_wrong_connections(conn, definition, registry)
+        await connection_uses.record(conn, workflow_id, definition, registry)
         await workflows.set_current_version(conn, workflow_id, version.id)
         await triggers.retire(conn, workflow_id, keep=[node.node_id for node in nodes])
         await triggers.arm(conn, workflow_id, version.id, nodes)
@@ -112,6 +115,12 @@ def checked(definition: Definition, registry: Registry) -> Definition:
     if wrong:
         raise Unprocessable("The definition cannot be run as it is.", wrong)
     return definition
+
+
+async def refuse_wrong_connections(conn: Connection, definition: Definition, registry: Registry) -> None:
+    """Unprocessable when a connection that is named is not there, or does not fit."""
+    if wrong := await connection_uses.wrong_connections(conn, definition, registry):
+        raise Unprocessable("The definition cannot be run as it is.", wrong)
 
 
 def _trigger_nodes(definition: Definition, registry: Registry) -> Iterator[TriggerNode]:

@@ -8,7 +8,9 @@ from melagent.domain.definition import Definition
 from melagent.engine.lifecycle.persist import persistently
 from melagent.errors import NotFound
 from melagent.services.calls import Calls
+from melagent.services.secrets import Secrets
 from melagent.store import versions
+from melagent.vault import Vault
 
 if TYPE_CHECKING:
     import asyncio
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from melagent.domain.run import StepRecord
+    from melagent.domain.secrets import Secret
     from melagent.domain.variables import Wanted
     from melagent.domain.work import ChildCall, Entry, Message, NewRun, Verdict, WorkItem
     from melagent.engine.engine import Engine
@@ -29,10 +32,16 @@ class DatabaseSource:
     claims = 0
 
     def __init__(
-        self, engine: Engine, registry: Registry, worker_id: str, offered: frozenset[str] = frozenset()
+        self,
+        engine: Engine,
+        registry: Registry,
+        worker_id: str,
+        offered: frozenset[str] = frozenset(),
+        vault: Vault | None = None,
     ) -> None:
         self._engine = engine
         self._calls = Calls(engine.pool, registry)
+        self._secrets = Secrets(engine.pool, vault or Vault(()), registry)
         self._worker_id = worker_id
         self._offered = offered
 
@@ -60,6 +69,9 @@ class DatabaseSource:
 
     async def variables(self, _run_id: UUID, workflow_id: UUID | None, wanted: Wanted) -> dict[str, bytes]:
         return await self._engine.variables(workflow_id, wanted)
+
+    async def secret(self, run_id: UUID, lease: UUID, connection_id: UUID) -> Secret:
+        return await self._secrets.of_lease(self._worker_id, run_id, lease, connection_id)
 
     async def inbox(self, run_id: UUID) -> Sequence[Message]:
         return await self._engine.unread(run_id)
