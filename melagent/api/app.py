@@ -14,6 +14,7 @@ from aiohttp import web
 from melagent.api.auth import require
 from melagent.api.bodies import PARSER, read_body, refuse_packed
 from melagent.api.context import (
+    CHECKER,
     CONNECTIONS,
     KEYS,
     REQUEST_ID,
@@ -22,7 +23,6 @@ from melagent.api.context import (
     STARTED,
     STARTED_AT,
     STREAM,
-    TESTER,
     WEBHOOKS,
     WORKERS,
     Services,
@@ -37,7 +37,7 @@ from melagent.api.wire import MAX_BODY_BYTES, checked_body, checked_message, che
 from melagent.net import guarded_session
 from melagent.protocol.messages import Message
 from melagent.services.access import Keys, Role
-from melagent.services.connection_tests import Tester
+from melagent.services.connection_checks import Checker
 from melagent.services.connections import Connections
 from melagent.services.secrets import Secrets
 from melagent.services.webhooks import Webhooks
@@ -102,7 +102,7 @@ async def _reach_out(app: web.Application) -> AsyncIterator[None]:
     """Guarded ways to third parties, for trying connections."""
     allow = app[SERVICES].http_allow
     async with guarded_session(allow) as http:
-        app[TESTER] = Tester(http, allow)
+        app[CHECKER] = Checker(http, allow)
         yield
 
 

@@ -9,7 +9,7 @@ from uuid import UUID
 from aiohttp import web
 from pydantic import Field
 
-from melagent.api.context import CONNECTIONS, PRINCIPAL, TESTER, uuid_in_path
+from melagent.api.context import CHECKER, CONNECTIONS, PRINCIPAL, uuid_in_path
 from melagent.api.idempotency import fresh_id
 from melagent.api.wire import Answer, Body, Name, answer
 from melagent.api.workflows import PageQuery
@@ -149,7 +149,7 @@ async def test_connection(request: web.Request) -> web.Response:
     stored = await connections.get(uuid_in_path(request))
     kind = type_named(stored.credential_type)
     credential = checked(kind, connections.fields_of(stored))
-    return answer(await request.app[TESTER].try_out(kind, credential))
+    return answer(await request.app[CHECKER].check(kind, credential))
 
 
 async def list_credential_types(_request: web.Request) -> web.Response:
@@ -165,7 +165,7 @@ async def get_credential_schema(request: web.Request) -> web.Response:
 async def test_credentials(request: web.Request, body: TrialBody) -> web.Response:
     """Try credentials at the third party without storing them."""
     kind = type_named(request.match_info["type"])
-    return answer(await request.app[TESTER].try_out(kind, checked(kind, body.config)))
+    return answer(await request.app[CHECKER].check(kind, checked(kind, body.config)))
 
 
 async def list_integrations(_request: web.Request) -> web.Response:

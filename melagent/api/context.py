@@ -11,7 +11,7 @@ from aiohttp import web
 
 from melagent.errors import NotFound
 from melagent.services.access import Keys, Principal, WorkerPrincipal
-from melagent.services.connection_tests import Tester
+from melagent.services.connection_checks import Checker
 from melagent.services.connections import Connections
 from melagent.services.secrets import Secrets
 from melagent.services.webhooks import Webhooks
@@ -63,7 +63,7 @@ WEBHOOKS = web.AppKey("webhooks", Webhooks)
 WORKERS = web.AppKey("workers", Workers)
 CONNECTIONS = web.AppKey("connections", Connections)
 SECRETS = web.AppKey("secrets", Secrets)
-TESTER = web.AppKey("tester", Tester)
+CHECKER = web.AppKey("checker", Checker)
 STARTED_AT = web.AppKey("started_at", float)
 """On the monotonic clock."""
 

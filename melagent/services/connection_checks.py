@@ -35,17 +35,17 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
-class Tester:
+class Checker:
     """`http` is a guarded client, `allow` the private addresses that it may reach."""
 
     http: aiohttp.ClientSession
     allow: Sequence[str]
 
-    async def try_out(self, kind: CredentialType, credential: Credential) -> Finding:
+    async def check(self, kind: CredentialType, credential: Credential) -> Finding:
         """What came of it. Raises BadRequest when there is nowhere to try the credential at."""
         try:
             async with asyncio.timeout(2 * SECONDS):
-                return await self._try(credential) or Finding(True, f"{kind.name}: it was accepted.")  # noqa: FBT003  # a field
+                return await self._outcome(credential) or Finding(True, f"{kind.name}: it was accepted.")  # noqa: FBT003  # a field
         except AddressRefused as error:
             return _failed(str(error))
         except TimeoutError:
@@ -53,7 +53,7 @@ class Tester:
         except (aiohttp.ClientError, OSError, ValueError):
             return _failed("It cannot be reached, or does not speak HTTP as it should.")
 
-    async def _try(self, credential: Credential) -> Finding | None:
+    async def _outcome(self, credential: Credential) -> Finding | None:
         """Null when it was accepted."""
         match credential:
             case types.Smtp():
