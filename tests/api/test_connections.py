@@ -4,11 +4,14 @@ import asyncio
 from uuid import UUID
 
 import pytest
+from yarl import URL
 
 from melagent.domain.secrets import MASK
 from melagent.services.credential_types import TYPES
 from melagent.store.ids import new_id
 from melagent.vault import Tampered, Vault
+from tests.services.oauth_server import CLIENT, authorization_server
+from tests.services.oauth_server import SECRET as CLIENT_SECRET
 
 SECRET = "s3cret-token-of-the-tests"
 BEARER = {"token": SECRET, "allowed_hosts": ["api.example.com"]}
@@ -310,3 +313,34 @@ async def test_repetition_under_a_key_makes_one_connection(client, pool):
         assert answer.status == 201
     assert await pool.fetchval("SELECT count(*) FROM connections") == 1
     assert SECRET not in str([dict(row) for row in await pool.fetch("SELECT * FROM run_keys")])
+
+
+async def test_sign_in_leads_back_to_a_page_and_to_a_connection_that_works(serve, services, keys):
+    object.__setattr__(services, "http_allow", ("127.0.0.1",))
+    async with authorization_server() as server, serve(services) as client, serve(services, key=None) as browser:
+        config = {
+            "authorization_url": f"{server.url}/authorize", "token_url": f"{server.url}/token", "client_id": CLIENT,
+            "client_secret": CLIENT_SECRET, "allowed_hosts": [server.url],
+        }  # fmt: skip  # as in the form
+        body = {"name": "<b>mine</b>", "credential_type": "oauth2", "config": config}
+        made = await (await client.post("/api/connections", json=body)).json()
+        assert made["authorized"] is False
+        path = f"/api/connections/{made['id']}"
+        assert (await client.post(f"{path}/test")).status == 409
+        begun = await (await client.post(f"{path}/authorize")).json()
+        assert begun["redirect_uri"].endswith("/oauth2/callback")
+        async with browser.session.get(begun["authorization_url"], allow_redirects=False) as answer:
+            back = URL(answer.headers["Location"])
+        came_back = await browser.get(f"/oauth2/callback?{back.query_string}")  # at another instance, without a key
+        page = await came_back.text()
+        assert (came_back.status, came_back.content_type) == (200, "text/html")
+        assert "&lt;b&gt;mine&lt;/b&gt;" in page
+        assert (await browser.get(f"/oauth2/callback?{back.query_string}")).status == 400
+        shown = await (await client.get(path)).json()
+        assert (shown["authorized"], shown["config"]["client_secret"]) == (True, MASK)
+        assert (await (await client.post(f"{path}/test")).json())["success"]
+    for query in ("", "?state=", "?state=x&code=y", "?state=x&error=%3Cscript%3E", "?state=%00&code=%00"):
+        async with serve(services, key=None) as browser:
+            answer = await browser.get(f"/oauth2/callback{query}")
+            assert answer.status == 400
+            assert "<script>" not in await answer.text()
