@@ -25,7 +25,6 @@ from melagent.sdk import Call, Connection, Json, Node, NodeError, Params, SetVar
 from melagent.services.access import create_worker_token
 from melagent.services.oauth2 import OAuth
 from melagent.services.secrets import Secrets
-from melagent.vault import Vault
 from melagent.worker.connection import Connection as WorkerConnection
 from melagent.worker.database import DatabaseSource
 from melagent.worker.http import HttpSource
@@ -71,13 +70,6 @@ class Leak(Node[LeakParams]):
 @pytest.fixture
 def registry():
     return Registry([*Registry.builtin().all(), NodeType.of(Leak())])
-
-
-@pytest.fixture
-def services(services):
-    object.__setattr__(services, "vault", Vault([bytes(range(32))]))
-    object.__setattr__(services, "http_allow", ("127.0.0.1",))
-    return services
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """Connections over HTTP: secrets go in and never come out."""
 
 import asyncio
+from dataclasses import replace
 from uuid import UUID
 
 import pytest
@@ -34,17 +35,6 @@ VALID = {
     "airtable": {"token": SECRET},
     "webhook_secret": {"secret": SECRET},
 }  # fmt: skip  # one line a type
-
-
-@pytest.fixture
-def vault():
-    return Vault([bytes(range(32))])
-
-
-@pytest.fixture
-def services(services, vault):
-    object.__setattr__(services, "vault", vault)
-    return services
 
 
 @pytest.fixture
@@ -214,8 +204,7 @@ async def test_what_there_is_to_connect_to_is_listed(client):
 
 
 async def test_without_an_encryption_key_nothing_is_stored(serve, services):
-    object.__setattr__(services, "vault", Vault([]))
-    async with serve(services) as client:
+    async with serve(replace(services, vault=Vault([]))) as client:
         body = {"name": "x", "credential_type": "bearer", "config": BEARER}
         answer = await client.post("/api/connections", json=body)
         assert answer.status == 503
@@ -229,8 +218,7 @@ async def test_instance_with_the_wrong_key_says_so_and_is_not_ready(serve, servi
     made = await make()
     assert (await (await client.get("/ready")).json())["checks"]["encryption"]["status"] == "healthy"
     for wrong in (Vault([bytes(32)]), Vault([])):
-        object.__setattr__(services, "vault", wrong)
-        async with serve(services) as other:
+        async with serve(replace(services, vault=wrong)) as other:
             answer = await other.get("/ready")
             assert answer.status == 503
             check = (await answer.json())["checks"]["encryption"]
@@ -242,8 +230,7 @@ async def test_instance_with_the_wrong_key_says_so_and_is_not_ready(serve, servi
 
 async def test_lost_key_is_made_good_by_giving_the_secrets_again(serve, services, make):
     made = await make()
-    object.__setattr__(services, "vault", Vault([bytes(32)]))
-    async with serve(services) as other:
+    async with serve(replace(services, vault=Vault([bytes(32)]))) as other:
         assert (await other.put(f"/api/connections/{made['id']}", json={"config": {"token": SECRET}})).status == 200
         assert (await other.get("/ready")).status == 200
 
@@ -316,7 +303,6 @@ async def test_repetition_under_a_key_makes_one_connection(client, pool):
 
 
 async def test_sign_in_leads_back_to_a_page_and_to_a_connection_that_works(serve, services, keys):
-    object.__setattr__(services, "http_allow", ("127.0.0.1",))
     async with authorization_server() as server, serve(services) as client, serve(services, key=None) as browser:
         config = {
             "authorization_url": f"{server.url}/authorize", "token_url": f"{server.url}/token", "client_id": CLIENT,
