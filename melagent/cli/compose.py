@@ -225,7 +225,7 @@ async def _open_registrar(services: Services, role: Role, worker: Worker | None,
         }
         return {**now, "worker": worker.load()} if worker is not None else now
 
-    registrar = Registrar(services.pool, identity, load, services.draining.is_set, lambda: services.vault.key_ids)
+    registrar = Registrar(services.pool, identity, load, services.draining.is_set, lambda: services.vault.announced)
     try:
         await registrar.one_pass()
     except MAY_PASS as error:
