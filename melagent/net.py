@@ -7,8 +7,10 @@ spelling of an address gets past it. Whatever is not publicly routable is refuse
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import re
+import socket
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, TypeAlias
 
@@ -104,11 +106,53 @@ class GuardedConnector(aiohttp.TCPConnector):
         return permitted
 
     def _permits(self, host: str, literal: str, port: int) -> bool:
-        try:
-            address = _embedded(ipaddress.ip_address(literal))
-        except ValueError:
-            return False
-        return is_public(address) or any(entry.matches(host, address, port) for entry in self._allowed)
+        return _permits(self._allowed, host, literal, port)
+
+
+async def pinned_address(host: str, port: int, allow: Sequence[str]) -> str:
+    """An address of a host that may be connected to, for what is not HTTP; connect to it, not to the name.
+
+    Raises AddressRefused, and OSError for a name that cannot be resolved.
+    """
+    loop, allowed = asyncio.get_running_loop(), [parse_allowed(entry) for entry in allow]
+    found = await loop.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM)
+    literals = [str(address[0]) for *_, address in found]
+    for literal in literals:
+        if _permits(allowed, host, literal, port):
+            return literal
+    raise AddressRefused(host, port, literals[0] if literals else host)
+
+
+async def pinned_socket(host: str, port: int, allow: Sequence[str]) -> socket.socket:
+    """A connection to a host that may be connected to. Raises AddressRefused and OSError; the caller closes it."""
+    address = await pinned_address(host, port, allow)
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    connection = socket.socket(family, socket.SOCK_STREAM)
+    connection.setblocking(False)  # noqa: FBT003  # the standard library's own signature
+    try:
+        await asyncio.get_running_loop().sock_connect(connection, (address, port))
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+async def read_at_most(response: aiohttp.ClientResponse, limit: int) -> bytes:
+    """The body of an answer. Raises ClientPayloadError when it is longer."""
+    received = bytearray()
+    async for chunk in response.content.iter_any():
+        received += chunk
+        if len(received) > limit:
+            raise aiohttp.ClientPayloadError("the answer is too large")
+    return bytes(received)
+
+
+def _permits(allowed: Sequence[Allowed], host: str, literal: str, port: int) -> bool:
+    try:
+        address = _embedded(ipaddress.ip_address(literal))
+    except ValueError:
+        return False
+    return is_public(address) or any(entry.matches(host, address, port) for entry in allowed)
 
 
 def _embedded(address: Address) -> Address:

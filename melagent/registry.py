@@ -9,6 +9,7 @@ import re
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Annotated, Any, cast, get_args, get_origin
+from uuid import UUID
 
 from pydantic import BaseModel, ValidationError
 
@@ -39,7 +40,8 @@ class NodeType:
     """A node type with all that follows from its declaration.
 
     `raw_fields` are the paths of parameters whose texts are no templates (`code`, `conditions[].expression`), and
-    `expression_fields` those among them that are expressions.
+    `expression_fields` those among them that are expressions. `connection_fields` are ids of connections, with
+    the types that are fit.
     """
 
     node: sdk.Node[Any]
@@ -48,6 +50,7 @@ class NodeType:
     parameters: tuple[dict[str, Any], ...]
     raw_fields: frozenset[str]
     expression_fields: frozenset[str]
+    connection_fields: dict[str, tuple[str, ...]]
 
     @classmethod
     def of(cls, node: sdk.Node[Any]) -> NodeType:
@@ -55,13 +58,19 @@ class NodeType:
         if fault := next(_faults(node), None):
             raise DeclarationError(f"{type(node).__qualname__}: {fault}")
         schema = node.params.model_json_schema(by_alias=True)
+        marked = list(_marked(node.params, ""))
         return cls(
             node=node,
             params=node.params,
             schema=schema,
             parameters=tuple(_form_fields(node.params, schema)),
-            raw_fields=frozenset(path for path, mark in _marked(node.params, "") if mark in (sdk.Raw, sdk.Expression)),
-            expression_fields=frozenset(path for path, mark in _marked(node.params, "") if mark is sdk.Expression),
+            raw_fields=frozenset(
+                path for path, mark in marked if mark in (sdk.Raw, sdk.Expression) or isinstance(mark, sdk.Connection)
+            ),
+            expression_fields=frozenset(path for path, mark in marked if mark is sdk.Expression),
+            connection_fields={
+                path: mark.credential_types for path, mark in marked if isinstance(mark, sdk.Connection)
+            },
         )
 
     @property
@@ -132,7 +141,9 @@ class NodeType:
         """What is wrong with a config, as far as it can be told before a run; fields are paths within the config."""
         found: dict[str, str] = {}
         for path, kind, text in _texts(config, "", ""):
-            if (is_expression := kind in self.expression_fields) or self._is_template(kind, text):
+            if kind in self.connection_fields and expressions.is_template(text):
+                found[path] = "A connection is chosen when the workflow is made; it cannot be computed."
+            elif (is_expression := kind in self.expression_fields) or self._is_template(kind, text):
                 problem = expressions.check(text, expression=is_expression) if text else None
                 if problem:
                     found[path] = problem
@@ -150,6 +161,15 @@ class NodeType:
         for path, text, is_expression in self._evaluated(config):
             for node_id in sorted(expressions.references(text, expression=is_expression)):
                 yield path, node_id
+
+    def connections(self, config: Mapping[str, Any]) -> Iterator[tuple[str, UUID, tuple[str, ...]]]:
+        """Each connection that the config names, as (path, id, types that are fit). What is no id is skipped."""
+        for path, kind, text in _texts(config, "", ""):
+            if kind in self.connection_fields:
+                try:
+                    yield path, UUID(text), self.connection_fields[kind]
+                except ValueError:
+                    continue
 
     def variables(self, config: Mapping[str, Any]) -> frozenset[str] | None:
         """The keys of the variables that the config looks at; null when it may be any. Malformed texts are skipped."""
@@ -312,6 +332,7 @@ def _form_fields(params: type[sdk.Params], schema: dict[str, Any]) -> Iterator[d
     for name, prop in schema.get("properties", {}).items():
         variants = [variant for variant in prop.get("anyOf", [prop]) if variant.get("type") != "null"]
         only = variants[0] if len(variants) == 1 else {}
+        marks = {**only, **prop}
         yield {
             "name": name,
             "label": titles[name] or re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).capitalize(),
@@ -321,7 +342,8 @@ def _form_fields(params: type[sdk.Params], schema: dict[str, Any]) -> Iterator[d
             "description": prop.get("description", ""),
             "group": prop.get("x-group", "Settings"),
             "options": only.get("enum", []),
-            "widget": prop.get("x-widget"),
+            "widget": marks.get("x-widget"),
+            "credential_types": marks.get("x-credential", []),
             "visible_if": prop.get("x-visible-if"),
         }
 

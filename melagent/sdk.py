@@ -32,11 +32,16 @@ if TYPE_CHECKING:
     import random
     from collections.abc import Collection, Mapping, Sequence
     from datetime import datetime
+    from uuid import UUID
 
     import aiohttp
+    from pydantic import GetJsonSchemaHandler
+    from pydantic.json_schema import JsonSchemaValue
+    from pydantic_core import CoreSchema
 
 __all__ = [
     "Call",
+    "Connection",
     "Expression",
     "Field",
     "Finish",
@@ -52,6 +57,7 @@ __all__ = [
     "Received",
     "Result",
     "RunInfo",
+    "Secret",
     "SetVariable",
     "Sleep",
     "Success",
@@ -91,6 +97,18 @@ class _IsExpression(_NoTemplate):
 
 Expression = _IsExpression()
 """Annotation for text that is one expression: `condition: Annotated[str, Expression]`."""
+
+
+class Connection(_NoTemplate):
+    """Annotation for the id of a connection, with the credential types it may have:
+    `connection: Annotated[UUID, Connection("bearer", "basic")]`. `ctx.connection` opens it; checked at deploy.
+    """
+
+    def __init__(self, *credential_types: str) -> None:
+        self.credential_types = credential_types
+
+    def __get_pydantic_json_schema__(self, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return {**handler(core_schema), "x-credential": list(self.credential_types), "x-widget": "connection"}
 
 
 class Outcome:
@@ -228,6 +246,35 @@ class RunInfo:
     demo_url: str | None
 
 
+class Secret(Protocol):
+    """A connection, opened. Do not pass on what is in it: not by an output, a log line, an error or a variable.
+
+    What the node gives out all the same is cleaned of it.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def type(self) -> str:
+        """The credential type."""
+
+    @property
+    def fields(self) -> Mapping[str, Json]:
+        """All fields, the secret ones too; for `oauth2` the `access_token` as well."""
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """The headers that carry the secret."""
+
+    @property
+    def query(self) -> Mapping[str, str]:
+        """The parameters of an address that carry the secret."""
+
+    def allows(self, url: str) -> bool:
+        """Whether the secret may be sent to this http or https address. Ask for each redirect anew."""
+
+
 class NodeContext(Protocol):
     """A node's window to the world, made for one attempt at one step."""
 
@@ -272,6 +319,12 @@ class NodeContext(Protocol):
     @property
     def http(self) -> aiohttp.ClientSession:
         """A guarded client: refuses private and metadata addresses that are not allow-listed, on every redirect."""
+
+    async def connection(self, connection_id: UUID) -> Secret:
+        """Open a connection that a parameter of this run's definition names (see `Connection`).
+
+        Raises NodeError: `not_found` when it was deleted, `forbidden` when no parameter names it.
+        """
 
     def evaluate(self, expression: str, extra: Mapping[str, Json] | None = None) -> Json:
         """The value of an expression over `input`, `inputs`, `steps`, `run`, `trigger`, `workflow`, `vars` and `extra`.

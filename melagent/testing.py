@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 from melagent.registry import NodeType
 from melagent.sandbox import expressions
-from melagent.sdk import Json, LogLevel, Node, NodeError, Received, Result, RunInfo, VariableScope
+from melagent.sdk import Json, LogLevel, Node, NodeError, Received, Result, RunInfo, Secret, VariableScope
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
+    from uuid import UUID
 
 
 @dataclass
@@ -24,7 +25,7 @@ class Context:
     """What `sdk.NodeContext` promises, in a loop or outside.
 
     `http` is the client to use, if any; `lines` is what the node has logged. `vars` are the variables, of
-    whatever scope.
+    whatever scope, and `connections` what can be opened (`domain.secrets.Secret`).
     """
 
     input: Json = None
@@ -41,6 +42,7 @@ class Context:
     now: datetime = datetime(2030, 1, 1, tzinfo=UTC)
     random: random.Random = field(default_factory=lambda: random.Random(1))  # noqa: S311  # must repeat
     vars: dict[str, Json] = field(default_factory=dict)
+    connections: dict[UUID, Secret] = field(default_factory=dict)
     lines: list[tuple[LogLevel, str]] = field(default_factory=list)
 
     def scope(self, extra: Mapping[str, Json] | None = None) -> dict[str, Json]:
@@ -48,6 +50,11 @@ class Context:
         known = {"input": self.input, "inputs": self.inputs, "steps": {}, "run": asdict(self.run)}
         known |= {"trigger": self.trigger, "workflow": {"id": self.run.workflow_id}, "vars": self.vars}
         return {**known, "item": self.item, "index": self.index, **(extra or {})}
+
+    async def connection(self, connection_id: UUID) -> Secret:
+        if connection_id not in self.connections:
+            raise NodeError("There is no such connection.", code="not_found", retryable=False)
+        return self.connections[connection_id]
 
     async def variables(
         self, _scope: VariableScope | None = None, *, keys: Collection[str] | None = None, prefix: str = ""

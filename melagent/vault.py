@@ -65,12 +65,14 @@ class Vault:
     """
 
     def __init__(self, keys: Sequence[bytes]) -> None:
+        self.sealing_id: str | None = None
         self.use(keys)
 
     def use(self, keys: Sequence[bytes]) -> None:
-        """Go on with these keys."""
+        """Go on with these keys. What is sealed with stays the same until `agree`, unless that key is gone."""
         self._keys = {key_id(key): AESGCM(key) for key in keys}
-        self.sealing_id = next(iter(self._keys), None)
+        if self.sealing_id not in self._keys:
+            self.sealing_id = next(iter(self._keys), None)
 
     def agree(self, others: Iterable[Collection[str]]) -> bool:
         """Seal under the newest key that everybody has, given the ids of the others' keys; whether it is the newest.
@@ -92,6 +94,11 @@ class Vault:
     def key_ids(self) -> tuple[str, ...]:
         """The ids of the keys, the newest first."""
         return tuple(self._keys)
+
+    @property
+    def announced(self) -> tuple[str, ...]:
+        """What others have to know: the ids of the keys, that of the one which is sealed with first."""
+        return tuple(sorted(self._keys, key=lambda key_id: key_id != self.sealing_id))
 
     def seal(self, plain: bytes, context: str) -> bytes:
         """A blob that opens with the same context only. Raises NoKey."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated
+from uuid import UUID
 
 import pytest
 import yaml
 
 from melagent.domain.definition import Definition
 from melagent.registry import DeclarationError, NodeType, Registry
-from melagent.sdk import Expression, Field, Node, Params, Raw
+from melagent.sdk import Connection, Expression, Field, Node, Params, Raw
 
 REGISTRY = Registry.builtin()
 EXAMPLES = sorted((Path(__file__).parent.parent / "examples").glob("*.yaml"))
@@ -123,8 +124,36 @@ def test_parameters_are_described_for_a_form():
         "group": "Limits",
         "options": [],
         "widget": None,
+        "credential_types": [],
         "visible_if": None,
     }
+
+
+class Posting(Params):
+    connection: Annotated[UUID | None, Connection("bearer", "basic")] = None
+    others: list[Annotated[UUID, Connection("slack")]] = Field(default_factory=list)
+
+
+class Posts(Node[Posting]):
+    id, name, description, category = "posts", "Posts", "Posts", "Tests"
+
+    async def run(self, params, ctx):
+        return None
+
+
+def test_connections_are_found_by_their_mark_and_are_no_templates():
+    node_type = NodeType.of(Posts())
+    one, other = UUID(int=1), UUID(int=2)
+    config = {"connection": str(one), "others": [str(other), "no id", 3]}
+    assert list(node_type.connections(config)) == [
+        ("connection", one, ("bearer", "basic")),
+        ("others[0]", other, ("slack",)),
+    ]
+    assert node_type.schema["properties"]["connection"]["x-credential"] == ["bearer", "basic"]
+    (form, *_) = node_type.parameters
+    assert (form["widget"], form["credential_types"]) == ("connection", ["bearer", "basic"])
+    assert [problem.field for problem in node_type.problems({"connection": "{{ input.id }}"})] == ["connection"]
+    assert [problem.field for problem in node_type.problems({"connection": "x"})] == ["connection"]
     method = next(entry for entry in REGISTRY.get("http_request").parameters if entry["name"] == "method")
     assert (method["type"], method["options"][0]) == ("enum", "GET")
 

@@ -100,7 +100,11 @@ def test_vault_goes_on_with_other_keys():
     vault = Vault([OLD])
     vault.use([NEW, OLD])
     assert vault.key_ids == (key_id(NEW), key_id(OLD))
+    assert key_id_of(vault.seal(b"x", CONTEXT)) == key_id(OLD)
+    vault.agree([])
     assert key_id_of(vault.seal(b"x", CONTEXT)) == key_id(NEW)
+    vault.use([OLD])
+    assert key_id_of(vault.seal(b"x", CONTEXT)) == key_id(OLD)
 
 
 def test_vault_without_keys_says_so():

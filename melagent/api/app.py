@@ -14,10 +14,14 @@ from aiohttp import web
 from melagent.api.auth import require
 from melagent.api.bodies import PARSER, read_body, refuse_packed
 from melagent.api.context import (
+    CHECKER,
+    CONNECTIONS,
     DELIVERIES,
     GATE,
     KEYS,
+    OAUTH,
     REQUEST_ID,
+    SECRETS,
     SERVICES,
     STARTED,
     STARTED_AT,
@@ -34,10 +38,15 @@ from melagent.api.openapi import DOCUMENT, document
 from melagent.api.proxies import as_sent
 from melagent.api.routes import DEMO_ROUTES, ROUTES
 from melagent.api.wire import MAX_BODY_BYTES, checked_body, checked_message, checked_query
+from melagent.net import guarded_session
 from melagent.protocol.messages import Message
 from melagent.services.access import Keys, Role
+from melagent.services.connection_checks import Checker
+from melagent.services.connections import Connections
 from melagent.services.deliveries import Deliveries
+from melagent.services.oauth2 import OAuth
 from melagent.services.rate_limits import RateLimits
+from melagent.services.secrets import Secrets
 from melagent.services.webhook_gate import Gate
 from melagent.services.webhook_tests import WebhookTests
 from melagent.services.webhooks import Webhooks
@@ -68,7 +77,10 @@ def build_app(services: Services) -> web.Application:
     app[KEYS] = Keys(services.pool, services.bootstrap_key, services.worker_token)
     app[WORKERS] = Workers(services.pool, services.engine, services.registry, services.instance)
     app[WEBHOOKS] = Webhooks(services.pool, services.registry, services.webhook_per_second)
-    app[GATE] = Gate(services.pool, services.secrets, RateLimits(services.pool))
+    app[CONNECTIONS] = Connections(services.pool, services.vault)
+    app[OAUTH] = OAuth(services.pool, services.vault, lambda: app[CHECKER].http)
+    app[SECRETS] = Secrets(services.pool, services.vault, services.registry, app[OAUTH])
+    app[GATE] = Gate(services.pool, app[SECRETS], RateLimits(services.pool))
     app[DELIVERIES] = Deliveries(services.pool)
     app[WEBHOOK_TESTS] = WebhookTests(services.pool, services.engine.broker)
     app[STARTED_AT] = time.monotonic()
@@ -79,6 +91,7 @@ def build_app(services: Services) -> web.Application:
     app.cleanup_ctx.append(watch_loop)
     app.cleanup_ctx.append(_note_contacts)
     app.cleanup_ctx.append(_write_deliveries)
+    app.cleanup_ctx.append(_reach_out)
     for route in routes:
         _add(app, route)
     return app
@@ -103,6 +116,14 @@ async def _write_deliveries(app: web.Application) -> AsyncIterator[None]:
     app[DELIVERIES].loop.start()
     yield
     await app[DELIVERIES].stop()
+
+
+async def _reach_out(app: web.Application) -> AsyncIterator[None]:
+    """Guarded ways to third parties, for trying connections and for their tokens."""
+    allow = app[SERVICES].http_allow
+    async with guarded_session(allow) as http:
+        app[CHECKER] = Checker(http, allow)
+        yield
 
 
 def _add(app: web.Application, route: Route) -> None:

@@ -11,8 +11,12 @@ from aiohttp import web
 
 from melagent.errors import NotFound
 from melagent.services.access import Keys, Principal, WorkerPrincipal
+from melagent.services.connection_checks import Checker
+from melagent.services.connections import Connections
 from melagent.services.deliveries import Deliveries
-from melagent.services.webhook_gate import Gate, NoSecrets, Secrets
+from melagent.services.oauth2 import OAuth
+from melagent.services.secrets import Secrets
+from melagent.services.webhook_gate import Gate
 from melagent.services.webhook_tests import WebhookTests
 from melagent.services.webhooks import Webhooks
 from melagent.services.workers import Workers
@@ -34,8 +38,8 @@ class Services:
 
     `migrations` are the ids that the schema must have. `public_url` is what webhook addresses begin with; null derives
     it from the request, as a proxy among `trusted_proxies` tells it. Setting `draining` turns /ready to 503 and ends
-    streams with a hint to reconnect. `leases` counts the runs that this very process has leased. `secrets` are
-    what webhooks name, and no webhook lets more than `webhook_per_second` calls pass.
+    streams with a hint to reconnect. `leases` counts the runs that this very process has leased. No webhook lets
+    more than `webhook_per_second` calls pass. `http_allow` are private addresses at which connections may be tried.
     """
 
     pool: Pool
@@ -51,9 +55,9 @@ class Services:
     bootstrap_key: str | None = None
     worker_token: str | None = None
     heartbeat_seconds: float = 5.0
-    leases: Callable[[], int] = lambda: 0
     vault: Vault = field(default_factory=lambda: Vault(()))
-    secrets: Secrets = field(default_factory=NoSecrets)
+    http_allow: tuple[str, ...] = ()
+    leases: Callable[[], int] = lambda: 0
     webhook_per_second: float | None = None
     draining: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -65,6 +69,10 @@ GATE = web.AppKey("gate", Gate)
 DELIVERIES = web.AppKey("deliveries", Deliveries)
 WEBHOOK_TESTS = web.AppKey("webhook_tests", WebhookTests)
 WORKERS = web.AppKey("workers", Workers)
+CONNECTIONS = web.AppKey("connections", Connections)
+SECRETS = web.AppKey("secrets", Secrets)
+CHECKER = web.AppKey("checker", Checker)
+OAUTH = web.AppKey("oauth", OAuth)
 STARTED_AT = web.AppKey("started_at", float)
 """On the monotonic clock."""
 

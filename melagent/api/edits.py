@@ -120,7 +120,7 @@ async def lay_out(request: web.Request, body: LayoutBody) -> web.Response:
     """Move nodes of the draft to the positions given, or all of them to computed ones."""
     services, workflow_id = services_of(request), uuid_in_path(request)
     draft = await edits.lay_out(services.pool, workflow_id, body.positions, body.min_revision)
-    return answer(draft_answer(draft, services))
+    return answer(await draft_answer(draft, services))
 
 
 async def _definition(request: web.Request) -> Definition:

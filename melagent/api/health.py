@@ -13,6 +13,7 @@ from melagent.api.context import STARTED_AT, services_of
 from melagent.api.wire import Answer, answer
 from melagent.store.errors import UNREACHABLE
 from melagent.store.health import applied_migrations, pool_numbers
+from melagent.store.sealed import count_by_key
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -57,16 +58,19 @@ async def health(request: web.Request) -> web.Response:
 
 
 async def ready(request: web.Request) -> web.Response:
-    """Whether this process can serve: database, schema, broker. 503 when it cannot, or while it drains."""
+    """Whether this process can serve: database, schema, keys, broker. 503 when it cannot, or while it drains."""
     services = services_of(request)
     database, migrations = await _database(services)
+    schema_is_there = all(check["status"] == "healthy" for check in (database, migrations))
+    encryption = await _encryption(services) if schema_is_there else {"status": "unknown"}
     broker = services.engine.broker
     checks = {
         "database": database,
         "migrations": migrations,
         "broker": {"kind": broker.kind, "status": broker.health},
+        "encryption": encryption,
     }
-    is_ready = not services.draining.is_set() and all(check["status"] == "healthy" for check in (database, migrations))
+    is_ready = not services.draining.is_set() and schema_is_there and encryption["status"] in ("healthy", "off")
     body = {"status": "ready" if is_ready else "not_ready", "timestamp": datetime.now(UTC), "checks": checks}
     if services.draining.is_set():
         body["reason"] = "draining"
@@ -87,3 +91,18 @@ async def _database(services: Services) -> tuple[dict[str, Any], dict[str, Any]]
     pending = sorted(services.migrations - applied)
     migrations = {"status": "healthy"} if not pending else {"status": "pending", "pending": pending}
     return {"status": "healthy", "latency_ms": latency, "pool": pool}, migrations
+
+
+async def _encryption(services: Services) -> dict[str, Any]:
+    """Whether all that is stored can be opened here. Without a key that is fine as long as nothing is stored."""
+    try:
+        async with services.pool.acquire(timeout=CHECK_SECONDS) as conn:
+            stored = await count_by_key(conn)
+    except UNREACHABLE as error:
+        structlog.get_logger("melagent.api").warning("encryption check failed", error=str(error))
+        return {"status": "unknown"}
+    vault = services.vault
+    if unknown := {key_id: count for key_id, count in stored.items() if key_id not in vault.key_ids}:
+        problem = "MEL_ENCRYPTION_KEYS does not have these keys, under which secrets are stored."
+        return {"status": "unhealthy", "problem": problem, "unknown_keys": unknown}
+    return {"status": "healthy", "key_id": vault.sealing_id} if vault.available else {"status": "off"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from melagent.api import (
     approvals,
     cluster,
+    connections,
     deliveries,
     demo,
     edits,
@@ -43,6 +44,8 @@ from melagent.protocol.messages import (
     JournalPage,
     Registered,
     Registration,
+    SecretAnswer,
+    SecretQuestion,
     VariablesAnswer,
 )
 from melagent.services.access import Role
@@ -53,6 +56,8 @@ _WORKFLOW = "/api/workflows/{id}"
 _DRAFT_NODE = f"{_WORKFLOW}/draft/nodes/{{node_id}}"
 _RUN = "/api/workflow-runs/{id}"
 _TRIGGER = "/api/triggers/{id}"
+_CONNECTION = "/api/connections/{id}"
+_CREDENTIAL_TYPE = "/api/credential-types/{type}"
 _VARIABLE = "/api/variables/{scope}/{key}"
 _WORKER = "/api/workers/{id}"
 
@@ -158,6 +163,27 @@ ROUTES: tuple[Route, ...] = (
           answer=variables.VariableAnswer),
     Route("DELETE", _VARIABLE, variables.delete_variable, EDITOR, status=204),
 
+    Route("GET", "/api/connections", connections.list_connections, VIEWER, query=connections.ConnectionsQuery,
+          answer=connections.ConnectionsAnswer),
+    Route("POST", "/api/connections", connections.create_connection, EDITOR, body=connections.NewConnection,
+          answer=connections.ConnectionAnswer, status=201, keyed=True),
+    Route("GET", _CONNECTION, connections.get_connection, VIEWER, answer=connections.ConnectionAnswer),
+    Route("PUT", _CONNECTION, connections.update_connection, EDITOR, body=connections.ConnectionChange,
+          answer=connections.ConnectionAnswer),
+    Route("DELETE", _CONNECTION, connections.delete_connection, EDITOR, query=connections.DeleteConnectionQuery,
+          status=204),
+    Route("POST", f"{_CONNECTION}/test", connections.test_connection, EDITOR, answer=connections.TrialAnswer),
+    Route("POST", f"{_CONNECTION}/authorize", connections.authorize_connection, EDITOR,
+          answer=connections.AuthorizationAnswer),
+    Route("GET", "/api/credentials", connections.list_credentials, VIEWER, query=connections.ConnectionsQuery,
+          answer=connections.CredentialsAnswer),
+    Route("GET", "/api/credential-types", connections.list_credential_types, VIEWER,
+          answer=[connections.CredentialTypeAnswer]),
+    Route("GET", f"{_CREDENTIAL_TYPE}/schema", connections.get_credential_schema, VIEWER, answer="application/json"),
+    Route("POST", f"{_CREDENTIAL_TYPE}/test", connections.test_credentials, EDITOR, body=connections.TrialBody,
+          answer=connections.TrialAnswer),
+    Route("GET", "/api/integrations", connections.list_integrations, VIEWER, answer=[connections.IntegrationAnswer]),
+
     Route("GET", "/api/tokens", tokens.list_tokens, ADMIN, query=tokens.TokensQuery, answer=tokens.TokensAnswer),
     Route("POST", "/api/tokens", tokens.create_token, ADMIN, body=tokens.NewToken, answer=tokens.MadeTokenAnswer,
           status=201),
@@ -182,12 +208,15 @@ ROUTES: tuple[Route, ...] = (
           answer=InboxAnswer),
     Route("GET", f"{_WORKER}/variables/{{run_id}}", workers.get_variables, WORKER, query=workers.VariablesQuery,
           answer=VariablesAnswer),
+    Route("POST", f"{_WORKER}/secrets", workers.secrets, WORKER, body=SecretQuestion, answer=SecretAnswer),
     Route("POST", f"{_WORKER}/children", workers.children, WORKER, body=ChildQuestion, answer=ChildAnswer),
     Route("GET", f"{_WORKER}/payloads/{{run_id}}/{{hash}}", workers.get_payload, WORKER, query=workers.SessionQuery,
           answer="application/octet-stream"),
     Route("PUT", f"{_WORKER}/payloads/{{run_id}}/{{hash}}", workers.put_payload, WORKER, query=workers.PartQuery,
           status=204),
 
+    Route("GET", "/oauth2/callback", connections.oauth2_callback, OPEN, query=connections.CallbackQuery,
+          answer="text/html"),
     Route("GET", "/resume/{token}", approvals.show_question, OPEN, answer="*/*"),
     Route("POST", "/resume/{token}", approvals.take_answer, OPEN, answer="*/*"),
     Route("*", "/webhooks/{token}", webhooks.call_webhook, OPEN, answer="*/*", also=(202,)),

@@ -12,7 +12,7 @@ from aiohttp import web
 from pydantic import Field
 
 from melagent.api.bodies import parsed
-from melagent.api.context import STREAM, WORKER, WORKERS, services_of, uuid_in_path
+from melagent.api.context import SECRETS, STREAM, WORKER, WORKERS, services_of, uuid_in_path
 from melagent.api.wire import UNBUFFERED, answer, answer_message
 from melagent.domain.variables import KEY_PATTERN, Wanted, is_key
 from melagent.domain.work import Verdict
@@ -36,11 +36,12 @@ from melagent.protocol.messages import (
     Registered,
     Registration,
     Rejection,
+    SecretQuestion,
     Value,
     VariablesAnswer,
 )
 from melagent.protocol.reading import entry_of, values_in
-from melagent.protocol.writing import encoded, item_message, message_message, step_message
+from melagent.protocol.writing import encoded, item_message, message_message, secret_message, step_message
 from melagent.store import versions
 from melagent.store.workers import Heartbeat
 
@@ -232,6 +233,15 @@ async def get_variables(request: web.Request, query: VariablesQuery) -> web.Resp
     keys = None if query.keys is None else frozenset(filter(is_key, query.keys.split(",")))
     found = await request.app[WORKERS].variables(run_id, Wanted(keys, query.prefix, query.scope))
     return answer_message(VariablesAnswer(variables={key: value.decode() for key, value in found.items()}))
+
+
+async def secrets(request: web.Request, body: SecretQuestion) -> web.Response:
+    """A connection, opened: for a live lease of the worker's session on a run whose definition names it."""
+    session = await _session(request, body.session)
+    secret = await request.app[SECRETS].of_lease(session.worker_id, body.run_id, body.lease, body.connection_id)
+    response = answer(secret_message(secret))
+    response.headers["Cache-Control"] = "no-store"
+    return response
 
 
 async def children(request: web.Request, body: ChildQuestion) -> web.Response:

@@ -14,6 +14,7 @@ from melagent.api.idempotency import fresh_id
 from melagent.api.wire import Answer, Body, Description, Name, Revision, answer
 from melagent.domain.definition import Definition
 from melagent.services import workflows
+from melagent.services.connection_uses import wrong_connections
 from melagent.services.definitions import decode
 from melagent.services.problems import problems
 from melagent.store.ids import LAST_ID
@@ -118,21 +119,24 @@ async def delete_workflow(request: web.Request, query: DeleteQuery) -> web.Respo
 async def get_draft(request: web.Request) -> web.Response:
     """The draft with its revision, and what would keep it from being deployed."""
     services = services_of(request)
-    return answer(draft_answer(await workflows.get_draft(services.pool, uuid_in_path(request)), services))
+    return answer(await draft_answer(await workflows.get_draft(services.pool, uuid_in_path(request)), services))
 
 
 async def put_draft(request: web.Request, body: DraftBody) -> web.Response:
     """Replace the draft. A revision that is no longer the latest is a conflict."""
     services, workflow_id = services_of(request), uuid_in_path(request)
     draft = await workflows.put_draft(services.pool, workflow_id, body.definition, body.revision)
-    return answer(draft_answer(draft, services))
+    return answer(await draft_answer(draft, services))
 
 
-def draft_answer(draft: Draft, services: Services) -> dict[str, Any]:
+async def draft_answer(draft: Draft, services: Services) -> dict[str, Any]:
+    definition = decode(draft.definition)
+    async with services.pool.acquire() as conn:
+        wrong = await wrong_connections(conn, definition, services.registry)
     return {
         "workflow_id": draft.workflow_id,
         "definition": draft.definition,
         "revision": draft.revision,
-        "problems": problems(decode(draft.definition), services.registry),
+        "problems": [*problems(definition, services.registry), *wrong],
         "updated_at": draft.updated_at,
     }

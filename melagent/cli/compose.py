@@ -33,15 +33,18 @@ from melagent.maintenance.partitioner import Partitioner
 from melagent.maintenance.poolkeeper import PoolKeeper
 from melagent.maintenance.pruner import Pruner
 from melagent.maintenance.registrar import Registrar
+from melagent.maintenance.rekeyer import Rekeyer
 from melagent.maintenance.rescuer import Rescuer
 from melagent.maintenance.scheduler import Scheduler
 from melagent.maintenance.sweeper import Sweeper
 from melagent.maintenance.unparker import Unparker
 from melagent.net import guarded_session
 from melagent.registry import Registry
+from melagent.services.oauth2 import OAuth
+from melagent.services.secrets import Secrets
 from melagent.store.health import pool_numbers
 from melagent.store.instances import Identity
-from melagent.store.pool import Pool, PoolLimits, create_pool
+from melagent.store.pool import MAY_PASS, Pool, PoolLimits, create_pool
 from melagent.vault import Vault
 from melagent.worker.database import DatabaseSource
 from melagent.worker.worker import Worker, WorkerOptions
@@ -129,9 +132,12 @@ async def open_server(settings: Settings, dsn: str, role: Role) -> Server:
             stack.push_async_callback(part.loop.stop)
         listening = listen(settings.server.host, settings.server.port)
         port = listening.getsockname()[1]
-        worker = await _open_worker(settings, engine, registry, port, stack) if role == "server" else None
+        read_keys = _keys(settings, role)
+        vault = Vault(read_keys())
+        worker = await _open_worker(settings, engine, registry, port, stack, vault=vault) if role == "server" else None
         services = _services(settings, pool, engine, registry, worker, vault=vault)
-        registrar = _open_registrar(services, role, worker, stack)
+        registrar = await _open_registrar(services, role, worker, stack)
+        await _open_rekeyer(Rekeyer(pool, vault, read_keys), stack)
         await _serve(settings, services, listening, stack)
         server = Server(settings, services, f"http://{_reachable(settings.server.host)}:{port}", worker, registrar)
         log.info("API server listening", url=server.url, role=role)
@@ -158,7 +164,7 @@ async def _open_engine(settings: Settings, pool: Pool, dsn: str, registry: Regis
 
 
 async def _open_worker(
-    settings: Settings, engine: Engine, registry: Registry, port: int, stack: AsyncExitStack
+    settings: Settings, engine: Engine, registry: Registry, port: int, stack: AsyncExitStack, *, vault: Vault
 ) -> Worker:
     """The embedded worker. Its nodes may call the demo endpoint of this very process, which the examples use."""
     host = _reachable(settings.server.host)
@@ -179,7 +185,8 @@ async def _open_worker(
         grace_seconds=settings.engine.shutdown_grace_seconds * WORKER_SHARE_OF_GRACE,
         offered=capabilities((), registry.added),
     )
-    source = DatabaseSource(engine, registry, options.worker_id, options.offered)
+    secrets = Secrets(engine.pool, vault, registry, OAuth(engine.pool, vault, http))
+    source = DatabaseSource(engine, registry, options.worker_id, options.offered, secrets)
     worker = Worker(source, registry, world, options)
     engine.use_slots(worker)
     worker.start()
@@ -195,7 +202,18 @@ def _keys(settings: Settings, role: Role) -> Callable[[], Sequence[bytes]]:
     return partial(key_file.read_or_make, settings.data_dir)
 
 
-def _open_registrar(services: Services, role: Role, worker: Worker | None, stack: AsyncExitStack) -> Registrar:
+async def _open_rekeyer(rekeyer: Rekeyer, stack: AsyncExitStack) -> None:
+    """Settle which key to seal under before anybody asks for it, unless there is no schema yet."""
+    try:
+        await rekeyer.agree()
+    except MAY_PASS as error:
+        log.warning("encryption keys of other instances not read", error=str(error))
+    rekeyer.loop.start()
+    stack.push_async_callback(rekeyer.loop.stop)
+
+
+async def _open_registrar(services: Services, role: Role, worker: Worker | None, stack: AsyncExitStack) -> Registrar:
+    """Put this instance on the list, so that others know which keys it has, unless there is no schema yet."""
     identity = Identity(services.instance, role, services.version, socket.gethostname(), os.getpid())
 
     def load() -> dict[str, Any]:
@@ -207,7 +225,11 @@ def _open_registrar(services: Services, role: Role, worker: Worker | None, stack
         }
         return {**now, "worker": worker.load()} if worker is not None else now
 
-    registrar = Registrar(services.pool, identity, load, services.draining.is_set)
+    registrar = Registrar(services.pool, identity, load, services.draining.is_set, lambda: services.vault.announced)
+    try:
+        await registrar.one_pass()
+    except MAY_PASS as error:
+        log.warning("instance not put on the list", error=str(error))
     registrar.loop.start()
     stack.push_async_callback(registrar.leave)
     return registrar
@@ -266,6 +288,7 @@ def _services(
         worker_token=settings.server.worker_token,
         heartbeat_seconds=settings.engine.heartbeat_seconds,
         vault=vault,
+        http_allow=settings.security.http_allow,
         webhook_per_second=settings.limits.webhook_per_second,
         leases=lambda: worker.busy if worker is not None else 0,
     )

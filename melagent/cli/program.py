@@ -9,6 +9,7 @@ from melagent.cli import (
     completion,
     config,
     healthcheck,
+    keys,
     migrate,
     node,
     openapi,
@@ -43,6 +44,7 @@ app.add_typer(trigger.app, name="trigger")
 app.add_typer(variable.app, name="variable")
 app.add_typer(user.app, name="user")
 app.add_typer(token.app, name="token")
+app.add_typer(keys.app, name="keys")
 app.add_typer(node.app, name="node")
 app.command("status")(status.status)
 app.command("config")(config.config)

@@ -6,6 +6,7 @@ import asyncio
 import random
 from dataclasses import dataclass, replace
 from functools import partial
+from traceback import format_exc
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -20,6 +21,7 @@ from melagent.domain.variables import RUN
 from melagent.domain.work import Settle
 from melagent.engine.course import opening
 from melagent.engine.patience import Begun
+from melagent.engine.secrets import clean_command, clean_settle, clean_step
 from melagent.engine.threads import in_thread
 from melagent.engine.values import encode, storable
 from melagent.engine.variables import SET_TYPE, command_of
@@ -84,7 +86,13 @@ class Attempt:
             self._limit.reschedule(asyncio.get_running_loop().time())
 
     async def run(self) -> Ended:
-        """Run the node once. Raises nothing but Interrupted: whatever goes wrong in the node becomes its record."""
+        """Run the node once. Raises nothing but Interrupted: whatever goes wrong in the node becomes its record.
+
+        What comes of it holds no secret that the node has opened.
+        """
+        return self._clean(await self._run())
+
+    async def _run(self) -> Ended:
         started_at = self.clock()
         try:
             outcome = await self._outcome()
@@ -95,9 +103,27 @@ class Attempt:
             return self._failed(started_at, error)
         except Interrupted:
             raise
-        except Exception as error:
-            log.exception("node crashed", run_id=self.context.run.id, step_key=self.context.step_key)
+        except Exception as error:  # noqa: BLE001  # any fault of the node is its own; it is logged
+            self._log_crash()
             return self._failed(started_at, NodeError(f"{type(error).__name__}: {error}", code="node_crashed"))
+
+    def _clean(self, ended: Ended) -> Ended:
+        redactor = self.context.redactor
+        if redactor is None:
+            return ended
+        starts = ended.starts and replace(ended.starts, input=redactor.encoded(ended.starts.input))
+        return replace(
+            ended,
+            record=clean_step(redactor, ended.record),
+            settle=ended.settle and clean_settle(redactor, ended.settle),
+            starts=starts,
+            command=ended.command and clean_command(redactor, ended.command),
+        )
+
+    def _log_crash(self) -> None:
+        redactor, trace = self.context.redactor, format_exc()
+        trace = redactor.text(trace) if redactor is not None else trace
+        log.error("node crashed", run_id=self.context.run.id, step_key=self.context.step_key, exception=trace)
 
     def interrupted(self) -> Ended:
         """The outcome of a step whose worker died while the node ran, and that must not simply run again."""

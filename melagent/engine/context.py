@@ -12,22 +12,26 @@ import structlog
 
 from melagent.domain.ids import time_of
 from melagent.domain.loops import step_key
+from melagent.domain.secrets import Redactor
 from melagent.domain.variables import Wanted
 from melagent.engine.live import LiveLine
-from melagent.engine.values import decode, storable
+from melagent.engine.values import decode, encode, storable
 from melagent.sandbox.expressions import ExpressionError, evaluate, render
 from melagent.sdk import Json, LogLevel, NodeError, RunInfo
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
     from datetime import datetime
+    from uuid import UUID
 
     import aiohttp
 
+    from melagent.domain.secrets import Secret
     from melagent.domain.work import WorkItem
     from melagent.engine.compiled import CompiledVersion
     from melagent.engine.course import Course
     from melagent.engine.planner import Place, Plan
+    from melagent.engine.secrets import Secrets
     from melagent.engine.variables import Variables
     from melagent.sdk import Received, VariableScope
 
@@ -70,6 +74,7 @@ class View:
     run: RunInfo
     outer: Mapping[str, bytes]
     variables: Variables
+    secrets: Secrets
 
 
 def shared(plan: Plan, node: int) -> Json:
@@ -214,15 +219,19 @@ class Log:
 
 
 class Context:
-    """The `sdk.NodeContext` of one attempt at one step."""
+    """The `sdk.NodeContext` of one attempt at one step. `redactor` is set once the attempt has opened a connection."""
 
-    __slots__ = ("_input", "_random", "_scope", "_world", "attempt", "lines", "received", "step_key")
+    __slots__ = (
+        "_input", "_random", "_scope", "_secrets", "_world", "attempt", "lines", "received", "redactor", "step_key",
+    )  # fmt: skip  # two lines of names
 
     def __init__(self, scope: Scope, world: World, attempt: int, received: Received | None = None) -> None:
         self._scope = scope
         self._world = world
         self._input: Json = _UNREAD
         self._random: random.Random | None = None
+        self._secrets: frozenset[str] = frozenset()
+        self.redactor: Redactor | None = None
         self.step_key = scope.place.key
         self.attempt = attempt
         self.received = received
@@ -285,6 +294,12 @@ class Context:
         found = await self._scope.view.variables.read(wanted)
         return {key: decode(found[key]) for key in sorted(found)}
 
+    async def connection(self, connection_id: UUID) -> Secret:
+        secret = await self._scope.view.secrets.open(connection_id)
+        self._secrets |= secret.texts
+        self.redactor = Redactor(self._secrets)
+        return secret
+
     def evaluate(self, expression: str, extra: Mapping[str, Json] | None = None) -> Json:
         try:
             return evaluate(expression, self._with(extra))
@@ -301,6 +316,10 @@ class Context:
         return ChainMap(dict(extra), self._scope) if extra else self._scope  # type: ignore[arg-type]  # only read
 
     def log(self, level: LogLevel, message: str, **fields: Json) -> None:
+        if self.redactor is not None:
+            message = self.redactor.text(message)
+            texts = {name: self.redactor.encoded(encode(storable(value))) for name, value in fields.items()}
+            fields = {name: decode(text) for name, text in texts.items()}
         line = self.lines.add(self._world.clock(), level, message, fields)
         if line is not None:
             if self._world.live is not None:

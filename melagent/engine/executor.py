@@ -27,6 +27,7 @@ from melagent.engine.journal import Journal, Sink
 from melagent.engine.open_steps import OpenSteps
 from melagent.engine.run_limits import beyond_limit, exceeded
 from melagent.engine.running import Running
+from melagent.engine.secrets import Secrets
 from melagent.engine.variables import Variables
 from melagent.engine.waits import Waits
 from melagent.errors import LeaseLost
@@ -69,8 +70,8 @@ class Executor:
         value, outer = given_item(item)
         self._course, open_steps = fold(version.regions, item.entry, item.journal or (), value)
         self._journal = Journal(item, sink, on_lost=self._lost)
-        self._variables = Variables(item, version, sink)
-        self._view = View(self._course, version, item, run_info(item, world), outer, self._variables)
+        run, variables, secrets = run_info(item, world), Variables(item, version, sink), Secrets(item, sink)
+        self._view = View(self._course, version, item, run, outer, variables, secrets)
         self._stir = asyncio.Event()
         self._waits = Waits(item.inbox, self._stir)
         self._open = OpenSteps(self._course, open_steps, self._waits, self._journal, world.clock)
@@ -272,7 +273,7 @@ class Executor:
         """Take in an outcome: record it, set a timer, wait, or let the course go on."""
         taken = self._waits.taken(place.key)
         if ended.command is not None and ended.command.command.scope == RUN:
-            ended = ended.led_to(self._variables.execute(ended.record, ended.command))
+            ended = ended.led_to(self._view.variables.execute(ended.record, ended.command))
         if not ended.recorded and (problem := exceeded(self._journal, ended.record)) is not None:
             ended = beyond_limit(ended.record, problem)
         record = ended.record

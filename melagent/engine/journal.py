@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from melagent.domain.commands import StepCommand
+    from melagent.domain.secrets import Secret
     from melagent.domain.variables import Wanted
 
 FLUSH_SECONDS = 1.0
@@ -40,6 +41,9 @@ class Sink(Protocol):
 
     async def variables(self, run_id: UUID, workflow_id: UUID | None, wanted: Wanted) -> dict[str, bytes]:
         """The JSON text of variables that a run of a workflow sees, by key. Raises MelError."""
+
+    async def secret(self, run_id: UUID, lease: UUID, connection_id: UUID) -> Secret:
+        """A connection that the definition of a run names, opened for whoever holds its lease. Raises MelError."""
 
 
 @dataclass(slots=True)

@@ -11,7 +11,7 @@ from melagent.store import instances
 from melagent.store.pool import CONNECTION_LOST, transaction
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from melagent.store.instances import Identity
     from melagent.store.pool import Pool
@@ -23,20 +23,30 @@ log = structlog.get_logger()
 
 
 class Registrar:
-    """`load` says what the instance does right now, `draining` whether it is about to stop."""
+    """`load` says what the instance does right now, `draining` whether it is about to stop, `key_ids` which encryption
+    keys it has, the one that it seals with first.
+    """
 
     def __init__(
-        self, pool: Pool, identity: Identity, load: Callable[[], dict[str, Any]], draining: Callable[[], bool]
+        self,
+        pool: Pool,
+        identity: Identity,
+        load: Callable[[], dict[str, Any]],
+        draining: Callable[[], bool],
+        key_ids: Callable[[], Sequence[str]] = tuple,
     ) -> None:
         self._pool = pool
         self._identity = identity
         self._load = load
         self._draining = draining
+        self._key_ids = key_ids
         self.loop = Loop("registrar", self.one_pass, interval_seconds=INTERVAL_SECONDS)
 
     async def one_pass(self) -> float | None:
         async with transaction(self._pool) as conn:
-            await instances.keep(conn, self._identity, draining=self._draining(), load=self._load())
+            await instances.keep(
+                conn, self._identity, draining=self._draining(), load=self._load(), key_ids=self._key_ids()
+            )
             await instances.remove_silent(conn, FORGET_SECONDS)
         return None
 

@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+from uuid import UUID
 
 import aiohttp
 import orjson
 
-from melagent.sdk import Field, Json, Node, NodeContext, NodeError, Params, Result
+from melagent.sdk import Connection, Field, Json, Node, NodeContext, NodeError, Params, Result
 
 if TYPE_CHECKING:
+    from aiohttp.client_middlewares import ClientHandlerType, ClientMiddlewareType
     from pydantic.config import JsonDict
+
+    from melagent.sdk import Secret
 
 MAX_RESPONSE_BYTES = 16 * 1024 * 1024
 """The engine's limit for one value; what a compressed response unpacks to counts."""
 
+_CREDENTIALS = (
+    "api_key", "bearer", "basic", "oauth2", "openai", "anthropic", "openai_compatible", "slack", "baserow_token",
+    "airtable",
+)  # fmt: skip  # in the order in which people look for them
 _BODILESS = ("GET", "HEAD")
 _SAFE = ("GET", "HEAD", "OPTIONS")
 _TRY_AGAIN = (408, 425, 429)
@@ -34,6 +42,9 @@ class HttpRequestParams(Params):
     )
     headers: dict[str, str] = Field(
         default_factory=dict, description="Headers to send", json_schema_extra={"x-widget": "key-value"}
+    )
+    connection: Annotated[UUID | None, Connection(*_CREDENTIALS)] = Field(
+        default=None, description="Whose secret the call carries, to the hosts that the connection allows and no other"
     )
     body: Json = Field(default=None, description="Not sent with GET and HEAD")
     body_type: Literal["json", "form", "raw"] = Field(
@@ -68,8 +79,11 @@ class HttpRequest(Node[HttpRequestParams]):
 
     async def run(self, params: HttpRequestParams, ctx: NodeContext) -> Result:
         begun = time.perf_counter()
+        arguments = _arguments(params, ctx)
+        if params.connection is not None:
+            arguments["middlewares"] = [_carrying(await ctx.connection(params.connection), params.url)]
         try:
-            async with ctx.http.request(params.method, params.url, **_arguments(params, ctx)) as response:
+            async with ctx.http.request(params.method, params.url, **arguments) as response:
                 body = _decode(await _read(response), response, params.response)
         except TimeoutError as error:
             raise NodeError(f"No answer within {params.timeout:g} s.", code="timeout") from error
@@ -104,6 +118,24 @@ def _arguments(params: HttpRequestParams, ctx: NodeContext) -> dict[str, Any]:
     if params.body is not None and params.method not in _BODILESS:
         arguments["data"] = _encode(params, headers)
     return arguments
+
+
+def _carrying(secret: Secret, url: str) -> ClientMiddlewareType:
+    """Gives the secret to each request that goes where it may go; a redirect to elsewhere is followed without it.
+
+    Raises NodeError when the first one goes elsewhere.
+    """
+    if not secret.allows(url):
+        message = f"The connection {secret.name!r} does not allow its secret to be sent to this host."
+        raise NodeError(message, code="host_not_allowed", retryable=False)
+
+    async def carry(request: aiohttp.ClientRequest, send: ClientHandlerType) -> aiohttp.ClientResponse:
+        if secret.allows(str(request.url)):
+            request.headers.update(secret.headers)
+            request.url = request.url.update_query(secret.query)
+        return await send(request)
+
+    return carry
 
 
 def _encode(params: HttpRequestParams, headers: dict[str, str]) -> bytes | aiohttp.FormData:

@@ -5,16 +5,15 @@ from __future__ import annotations
 from typing import Annotated, Literal
 from uuid import UUID
 
-from melagent.sdk import Field, Node, NodeContext, Params, Raw, Result
+from melagent.sdk import Connection, Field, Node, NodeContext, Params, Raw, Result
 
 
 class SlackParams(Params):
     """All raw: the parameters are read when a call comes in, before there is a run with values."""
 
-    secret: Annotated[UUID | None, Raw] = Field(
+    secret: Annotated[UUID | None, Connection("slack", "webhook_secret")] = Field(
         default=None,
-        description="The connection of type webhook_secret with the app's signing secret; without it calls are refused",
-        json_schema_extra={"x-widget": "connection"},
+        description="The connection with the app's signing secret; without it calls are refused",
     )
     text: Annotated[str, Raw] = Field(
         default="",

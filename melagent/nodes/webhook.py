@@ -7,7 +7,7 @@ from uuid import UUID
 
 from pydantic import model_validator
 
-from melagent.sdk import Expression, Field, Node, NodeContext, Params, Raw, Result
+from melagent.sdk import Connection, Expression, Field, Node, NodeContext, Params, Raw, Result
 
 if TYPE_CHECKING:
     from pydantic.config import JsonDict
@@ -62,10 +62,10 @@ class WebhookParams(Params):
         description="How callers show who they are: not at all, by a secret, by user and password, by a signature",
         json_schema_extra=ACCESS,
     )
-    secret: Annotated[UUID | None, Raw] = Field(
+    secret: Annotated[UUID | None, Connection("webhook_secret")] = Field(
         default=None,
         description="The connection of type webhook_secret that holds the secret; for `basic` it is `user:password`",
-        json_schema_extra=ACCESS | {"x-widget": "connection", "x-visible-if": "auth != 'none'"},
+        json_schema_extra=ACCESS | {"x-visible-if": "auth != 'none'"},
     )
     auth_header: Annotated[str, Raw] = Field(
         default="X-Webhook-Secret",

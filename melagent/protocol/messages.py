@@ -326,6 +326,28 @@ class VariablesAnswer(Message):
     variables: dict[str, str] = Field(default_factory=dict)
 
 
+class SecretQuestion(Message):
+    """POST /api/workers/{id}/secrets: a connection that the definition of a run names, which the worker holds."""
+
+    session: UUID
+    run_id: UUID
+    lease: UUID
+    connection_id: UUID
+
+
+class SecretAnswer(Message):
+    """An opened connection: all its `fields`, and which are `hidden`; `origins` are where HTTP may carry it."""
+
+    id: UUID
+    name: str
+    type: str
+    fields: dict[str, Any] = Field(repr=False)
+    hidden: tuple[str, ...]
+    headers: dict[str, str] = Field(repr=False)
+    query: dict[str, str] = Field(repr=False)
+    origins: tuple[str, ...]
+
+
 class LiveEvent(Message):
     """Something that those who watch a run see at once: the `number`-th log line of an attempt, counted from zero."""
 

@@ -15,7 +15,9 @@ from pydantic import TypeAdapter
 
 from melagent.domain.commands import StepCommand
 from melagent.domain.links import Links
+from melagent.domain.origins import allowed_origin
 from melagent.domain.run import StepRecord, StepStatus, Trigger
+from melagent.domain.secrets import Secret
 from melagent.domain.variables import ABSENT, GLOBAL, VariableCommand
 from melagent.domain.work import Caller, ChildCall, Entry, NewRun, Parent, Settle, WorkItem
 from melagent.domain.work import Message as InboxMessage
@@ -27,6 +29,7 @@ from melagent.protocol.messages import (
     EntryOf,
     Item,
     MessageOf,
+    SecretAnswer,
     SettleWith,
     Step,
     Value,
@@ -187,4 +190,17 @@ def _work_item(item: Item, asked_for: float) -> WorkItem:
         scope=payload.scope,
         required=payload.requires,
         links=Links(item.run_id, payload.link_base, bytes.fromhex(payload.link_key)) if payload.link_key else None,
+    )
+
+
+def secret(message: SecretAnswer) -> Secret:
+    return Secret(
+        id=message.id,
+        name=message.name,
+        type=message.type,
+        fields=message.fields,
+        hidden=frozenset(message.hidden),
+        headers=message.headers,
+        query=message.query,
+        origins=tuple(map(allowed_origin, message.origins)),
     )

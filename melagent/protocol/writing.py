@@ -18,6 +18,7 @@ from melagent.protocol.messages import INLINE_BYTES, SETTLE_STATUS
 if TYPE_CHECKING:
     from melagent.domain.commands import StepCommand
     from melagent.domain.run import StepRecord
+    from melagent.domain.secrets import Secret
     from melagent.domain.work import ChildCall, Entry, NewRun, Parent, Settle, WorkItem
     from melagent.domain.work import Message as InboxMessage
 
@@ -172,4 +173,17 @@ def item_message(item: WorkItem) -> Object:
         "granted_after_ms": item.granted_after * 1000,
         "attempt": item.attempt,
         "payload": payload,
+    }
+
+
+def secret_message(secret: Secret) -> Object:
+    return {
+        "id": secret.id,
+        "name": secret.name,
+        "type": secret.type,
+        "fields": dict(secret.fields),
+        "hidden": sorted(secret.hidden),
+        "headers": dict(secret.headers),
+        "query": dict(secret.query),
+        "origins": [str(origin) for origin in secret.origins],
     }

@@ -13,7 +13,7 @@ from melagent.errors import Conflict
 from melagent.services.definitions import decode
 from melagent.services.entries import entry_of
 from melagent.services.requirements import required_by
-from melagent.services.versions import checked, keep_unlisted
+from melagent.services.versions import checked, keep_unlisted, refuse_wrong_connections
 from melagent.services.workflows import found, not_behind
 from melagent.store import drafts, versions, workflows
 
@@ -64,15 +64,22 @@ class Starts:
 
     async def unlisted(self, name: str, definition: Definition, start: Start, caller: str) -> UUID:
         """Start a definition that belongs to no workflow."""
-        entry_of(checked(definition, self.registry), self.registry, start.entry)
+        entry_of(await self._checked(definition), self.registry, start.entry)
         version_id = await keep_unlisted(self.pool, name, definition, caller)
         return await self._start(None, version_id, definition, start)
 
     async def _draft(self, workflow_id: UUID, caller: str, min_revision: int | None) -> tuple[UUID, Definition]:
         async with self.pool.acquire() as conn:
             draft = not_behind(found(await drafts.find(conn, workflow_id), "workflow"), min_revision)
-        definition = checked(decode(draft.definition), self.registry)
+        definition = await self._checked(decode(draft.definition))
         return await keep_unlisted(self.pool, f"draft {draft.revision}", definition, caller), definition
+
+    async def _checked(self, definition: Definition) -> Definition:
+        """The definition if it can be run with the connections that there are; Unprocessable otherwise."""
+        checked(definition, self.registry)
+        async with self.pool.acquire() as conn:
+            await refuse_wrong_connections(conn, definition, self.registry)
+        return definition
 
     async def _listed(self, workflow_id: UUID, which: int | str) -> tuple[UUID, Definition]:
         async with self.pool.acquire() as conn:

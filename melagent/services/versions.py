@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import orjson
 
 from melagent.errors import NotFound, Unprocessable
-from melagent.services import webhook_tokens
+from melagent.services import connection_uses, webhook_tokens
 from melagent.services.definitions import decode, encode, fingerprint
 from melagent.services.entries import MANUAL, entry_by_hand
 from melagent.services.hooks import CALLED_TYPES
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from melagent.domain.definition import Definition
     from melagent.registry import Registry
-    from melagent.store.pool import Pool
+    from melagent.store.pool import Connection, Pool
     from melagent.store.rows import Version
     from melagent.vault import Vault
 
@@ -114,6 +114,8 @@ async def deploy(pool: Pool, registry: Registry, vault: Vault, workflow_id: UUID
     async with transaction(pool) as conn:
         if not await workflows.lock(conn, workflow_id):
             raise NotFound("There is no such workflow.")
+        await refuse_wrong_connections(conn, definition, registry)
+        await connection_uses.record(conn, workflow_id, definition, registry)
         before = await schedules.hold(conn, workflow_id)
         by_hand = [trigger for trigger in before.values() if trigger.by_hand and trigger.enabled]
         entry = entry_by_hand(definition, registry, needed=bool(by_hand))
@@ -135,6 +137,12 @@ def checked(definition: Definition, registry: Registry) -> Definition:
     if wrong:
         raise Unprocessable("The definition cannot be run as it is.", wrong)
     return definition
+
+
+async def refuse_wrong_connections(conn: Connection, definition: Definition, registry: Registry) -> None:
+    """Unprocessable when a connection that is named is not there, or does not fit."""
+    if wrong := await connection_uses.wrong_connections(conn, definition, registry):
+        raise Unprocessable("The definition cannot be run as it is.", wrong)
 
 
 def _trigger_nodes(definition: Definition, registry: Registry) -> Iterator[TriggerNode]:

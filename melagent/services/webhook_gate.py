@@ -56,13 +56,6 @@ class Secrets(Protocol):
         """The secret in a connection. Raises MelError when it is not there or cannot be read."""
 
 
-class NoSecrets:
-    """There are no connections here."""
-
-    async def secret(self, connection_id: UUID) -> str:
-        raise Unavailable(f"There is no connection {connection_id} to take the secret of this webhook from.")
-
-
 class Refused(Unauthenticated):
     """The call does not show that it may pass. `reason` is for the owner of the webhook; the caller is not told."""
 

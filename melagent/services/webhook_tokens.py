@@ -14,6 +14,7 @@ from melagent.errors import NotFound
 from melagent.services.hooks import CALLED_TYPES
 from melagent.store import trigger_tokens
 from melagent.store.pool import transaction
+from melagent.store.sealed import TRIGGER_TOKEN
 from melagent.vault import key_id_of
 
 if TYPE_CHECKING:
@@ -36,11 +37,6 @@ def new_token() -> str:
 
 def hash_token(token: str) -> bytes:
     return hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest()
-
-
-def context_of(trigger_id: UUID) -> str:
-    """What a sealed token is bound to."""
-    return f"triggers/{trigger_id}/token_sealed"
 
 
 async def give(conn: Connection, vault: Vault, trigger_ids: Collection[UUID]) -> dict[UUID, str]:
@@ -66,7 +62,7 @@ def token_of(vault: Vault, trigger: ListedTrigger) -> str | None:
     if trigger.type not in CALLED_TYPES:
         return None
     if trigger.token_sealed is not None and key_id_of(trigger.token_sealed) in vault.key_ids:
-        return vault.open(trigger.token_sealed, context_of(trigger.id)).decode()
+        return vault.open(trigger.token_sealed, TRIGGER_TOKEN.context(trigger.id)).decode()
     return trigger.token
 
 
@@ -87,4 +83,4 @@ async def conceal(pool: Pool, vault: Vault) -> int:
 
 
 def _sealed(vault: Vault, trigger_id: UUID, token: str) -> bytes | None:
-    return vault.seal(token.encode(), context_of(trigger_id)) if vault.available else None
+    return vault.seal(token.encode(), TRIGGER_TOKEN.context(trigger_id)) if vault.available else None

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from melagent.errors import Conflict, DraftBehind, NotFound
 from melagent.services.definitions import encode
-from melagent.store import drafts, pinned, runs, triggers, variables, workflows
+from melagent.store import connections, drafts, pinned, runs, triggers, variables, workflows
 from melagent.store.ids import new_id
 from melagent.store.pool import MAY_PASS, transaction
 
@@ -86,6 +86,7 @@ async def delete(pool: Pool, engine: Engine, workflow_id: UUID, *, cancel_runs: 
         if not cancel_runs and await runs.live_of_workflow(conn, workflow_id):
             raise Conflict("Runs of this workflow are in flight; wait for them or pass cancel_runs=true.")
         await workflows.mark_deleted(conn, workflow_id)
+        await connections.record_uses(conn, workflow_id, ())
         await pinned.keep(conn, workflow_id, ())
     if cancel_runs:
         await _cancel_live(pool, engine, workflow_id)

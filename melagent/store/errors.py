@@ -25,6 +25,13 @@ CONSTRAINTS: dict[str, tuple[type[MelError], str]] = {
     "tokens_hash": (Conflict, "This key exists already."),
     "tokens_kind": (Unprocessable, "A key is for the API or for a worker."),
     "users_email": (Conflict, "There is a user with this email already."),
+    "connections_name": (Conflict, "There is a connection with this name already."),
+    "connection_uses_workflow": (NotFound, "There is no such workflow."),
+    "oauth_states_connection": (NotFound, "There is no such connection."),
+    "connection_uses_connection": (
+        Conflict,
+        "A deployed version uses this connection, or it was deleted at this moment.",
+    ),
     "users_role": (Unprocessable, "A user needs one of the roles admin, editor, viewer."),
     "tokens_role": (Unprocessable, "An API key needs one of the roles admin, editor, viewer."),
 }

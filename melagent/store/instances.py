@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from datetime import datetime
 
     from melagent.store.pool import Connection
@@ -30,8 +31,9 @@ class Instance:
 
 
 KEEP_INSTANCE = """
-INSERT INTO instances (id, role, version, host, pid, draining, load) VALUES ($1, $2, $3, $4, $5, $6, $7)
-ON CONFLICT (id) DO UPDATE SET draining = excluded.draining, load = excluded.load, last_seen_at = now()
+INSERT INTO instances (id, role, version, host, pid, draining, load, key_ids) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+ON CONFLICT (id) DO UPDATE
+   SET draining = excluded.draining, load = excluded.load, key_ids = excluded.key_ids, last_seen_at = now()
 """
 
 
@@ -46,10 +48,20 @@ class Identity:
     pid: int
 
 
-async def keep(conn: Connection, who: Identity, *, draining: bool, load: dict[str, Any]) -> None:
-    """Say that an instance is there, and what it does."""
-    text = orjson.dumps(load).decode()
-    await conn.execute(KEEP_INSTANCE, who.id, who.role, who.version, who.host, who.pid, draining, text)
+async def keep(
+    conn: Connection, who: Identity, *, draining: bool, load: dict[str, Any], key_ids: Sequence[str] = ()
+) -> None:
+    """Say that an instance is there, what it does, and which encryption keys it has."""
+    text, known = orjson.dumps(load).decode(), list(key_ids)
+    await conn.execute(KEEP_INSTANCE, who.id, who.role, who.version, who.host, who.pid, draining, text, known)
+
+
+KEYS_OF_INSTANCES = "SELECT key_ids FROM instances"
+
+
+async def key_ids(conn: Connection) -> list[list[str]]:
+    """The encryption keys that each instance has, by their ids; the first is the one that it seals with."""
+    return [row["key_ids"] for row in await conn.fetch(KEYS_OF_INSTANCES)]
 
 
 REMOVE_INSTANCE = "DELETE FROM instances WHERE id = $1"

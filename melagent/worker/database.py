@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from melagent.domain.definition import Definition
 from melagent.engine.lifecycle.persist import persistently
-from melagent.errors import NotFound
+from melagent.errors import Forbidden, NotFound
 from melagent.services.calls import Calls
 from melagent.store import versions
 
@@ -16,11 +16,13 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from melagent.domain.run import StepRecord
+    from melagent.domain.secrets import Secret
     from melagent.domain.variables import Wanted
     from melagent.domain.work import ChildCall, Entry, Message, NewRun, Verdict, WorkItem
     from melagent.engine.engine import Engine
     from melagent.engine.lifecycle.hold import Extended
     from melagent.registry import Registry
+    from melagent.services.secrets import Secrets
 
 
 class DatabaseSource:
@@ -29,10 +31,16 @@ class DatabaseSource:
     claims = 0
 
     def __init__(
-        self, engine: Engine, registry: Registry, worker_id: str, offered: frozenset[str] = frozenset()
+        self,
+        engine: Engine,
+        registry: Registry,
+        worker_id: str,
+        offered: frozenset[str] = frozenset(),
+        secrets: Secrets | None = None,
     ) -> None:
         self._engine = engine
         self._calls = Calls(engine.pool, registry)
+        self._secrets = secrets
         self._worker_id = worker_id
         self._offered = offered
 
@@ -60,6 +68,11 @@ class DatabaseSource:
 
     async def variables(self, _run_id: UUID, workflow_id: UUID | None, wanted: Wanted) -> dict[str, bytes]:
         return await self._engine.variables(workflow_id, wanted)
+
+    async def secret(self, run_id: UUID, lease: UUID, connection_id: UUID) -> Secret:
+        if self._secrets is None:
+            raise Forbidden("This worker was given no access to secrets.")
+        return await self._secrets.of_lease(self._worker_id, run_id, lease, connection_id)
 
     async def inbox(self, run_id: UUID) -> Sequence[Message]:
         return await self._engine.unread(run_id)

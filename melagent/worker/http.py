@@ -28,6 +28,7 @@ from melagent.protocol.messages import (
     InboxAnswer,
     JournalAnswer,
     JournalPage,
+    SecretAnswer,
     VariablesAnswer,
 )
 from melagent.worker.connection import CALL_SECONDS, HeldBack
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from melagent.domain.run import StepRecord
+    from melagent.domain.secrets import Secret
     from melagent.domain.variables import Wanted
     from melagent.domain.work import ChildCall, Entry, WorkItem
     from melagent.domain.work import Message as InboxMessage
@@ -68,6 +70,9 @@ BEAT_SHARE_OF_LEASE = 0.2
 
 KEYS_CHARACTERS = 4_000
 """Names of variables in one call. For more than that all are fetched, as a proxy may refuse an address of 8 KiB."""
+
+SECRET_SECONDS = 30.0
+"""The instance may have to renew a token at a third party first."""
 
 RETRY_SECONDS = 0.2
 TELL_SECONDS = 0.2
@@ -205,6 +210,15 @@ class HttpSource:
         )
         found = VariablesAnswer.model_validate_json(data).variables
         return {key: value.encode() for key, value in found.items() if wanted.includes(key)}
+
+    async def secret(self, run_id: UUID, lease: UUID, connection_id: UUID) -> Secret:
+        def message(session: UUID) -> Object:
+            return {"session": session, "run_id": run_id, "lease": lease, "connection_id": connection_id}
+
+        data = await self._connection.call(
+            "POST", "/secrets", message, seconds=SECRET_SECONDS, patience=self._lease_seconds
+        )
+        return reading.secret(SecretAnswer.model_validate_json(data))
 
     async def inbox(self, run_id: UUID) -> Sequence[InboxMessage]:
         data = await self._connection.call("GET", f"/inbox/{run_id}", patience=self._lease_seconds)

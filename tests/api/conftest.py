@@ -3,8 +3,11 @@
 import asyncio
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from uuid import UUID
 
 import aiohttp
+import orjson
+import psycopg
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
@@ -13,10 +16,10 @@ from melagent.api.context import Services
 from melagent.broker.postgres import postgres_broker
 from melagent.engine.context import World
 from melagent.engine.engine import Engine
-from melagent.errors import Unavailable
 from melagent.migrate import known_ids
 from melagent.registry import Registry
 from melagent.services.access import Role, create_key
+from melagent.store.sealed import CONNECTION_SECRET
 from melagent.vault import Vault
 from melagent.worker.database import DatabaseSource
 from melagent.worker.worker import Worker, WorkerOptions
@@ -53,22 +56,37 @@ def serve():
     return serve
 
 
-class Known(dict):
-    """Secrets of webhooks by the ids of their connections."""
+@pytest.fixture
+def vault():
+    return Vault([bytes(range(32))])
 
-    async def secret(self, connection_id):
-        if str(connection_id) not in self:
-            raise Unavailable(f"There is no connection {connection_id}.")
-        return self[str(connection_id)]
+
+class Known:
+    """Secrets of webhooks by the ids of their connections; set, they are stored."""
+
+    def __init__(self, url, vault):
+        self._url, self._vault = url, vault
+
+    def __setitem__(self, connection_id, secret):
+        sealed = self._vault.seal(orjson.dumps({"secret": secret}), CONNECTION_SECRET.context(UUID(connection_id)))
+        with psycopg.connect(self._url) as connection:
+            connection.execute(STORE_SECRET, (connection_id, connection_id, sealed))
+
+
+STORE_SECRET = """
+INSERT INTO connections (id, name, credential_type, config, secret, secret_fields, created_by)
+VALUES (%s, %s, 'webhook_secret', '{}', %s, '{secret}', 'test')
+ON CONFLICT (id) DO UPDATE SET secret = excluded.secret
+"""
 
 
 @pytest.fixture
-def secrets():
-    return Known()
+def secrets(database_url, vault):
+    return Known(database_url, vault)
 
 
 @pytest.fixture
-def services(pool, engine, registry, secrets):
+def services(pool, engine, registry, vault):
     return Services(
         pool=pool,
         engine=engine,
@@ -78,8 +96,8 @@ def services(pool, engine, registry, secrets):
         migrations=frozenset(known_ids()),
         demo=True,
         bootstrap_key=ADMIN_KEY,
-        vault=Vault([b"k" * 32]),
-        secrets=secrets,
+        vault=vault,
+        http_allow=("127.0.0.1",),
     )
 
 

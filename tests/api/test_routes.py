@@ -16,7 +16,7 @@ ALL = (*ROUTES, *DEMO_ROUTES)
 OPEN_PATHS = {
     "/health", "/ready", "/metrics", "/api/health", "/api/node-types", "/api/node-types/{id}", "/api/openapi.json",
     "/api/docs", "/webhooks/{token}", "/webhooks/{token}/{rest:.*}", "/demo/echo", "/demo/json", "/demo/status/{code}",
-    "/demo/slow/{seconds}", "/resume/{token}",
+    "/demo/slow/{seconds}", "/resume/{token}", "/oauth2/callback",
 }  # fmt: skip
 
 
@@ -48,8 +48,11 @@ def test_the_document_says_where_an_idempotency_key_is_taken():
             assert any(parameter["name"] == "Idempotency-Key" for parameter in parameters) == route.keyed, route.path
 
 
-NOT_PAGED = {"/api/node-types", "/api/extensions", "/api/cluster", "/api/workflows/{id}/draft"}
-"""Catalogues that installed packages make, a picture of the present, one draft with its problems."""
+NOT_PAGED = {
+    "/api/node-types", "/api/extensions", "/api/credential-types", "/api/integrations", "/api/cluster",
+    "/api/workflows/{id}/draft",
+}  # fmt: skip
+"""Catalogues that the program and installed packages make, a picture of the present, one draft with its problems."""
 
 
 def test_every_list_comes_in_pages_of_1_to_100():

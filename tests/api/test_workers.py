@@ -14,6 +14,7 @@ import pytest
 
 from melagent.api.context import WORKERS
 from melagent.services.access import create_worker_token
+from melagent.services.connections import Connections
 from melagent.services.workers import TRUSTED_SECONDS
 from melagent.store import tokens
 from melagent.store.ids import new_id
@@ -711,3 +712,45 @@ async def test_the_list_shows_load_and_last_contact(remote, client, pool):
     await pool.execute("UPDATE workers SET last_contact_at = now() - interval '5 min'")
     (shown,) = (await (await client.get("/api/workers")).json())["workers"]
     assert shown["status"] == "silent"
+
+
+async def test_secret_is_for_a_live_lease_of_the_session_whose_definition_names_it(serve, services, token, pool):
+    connections = Connections(pool, services.vault)
+    fields = {"token": "s3cret-token", "allowed_hosts": ["a.example"]}
+    named, other = [await connections.create(new_id(), name, "bearer", fields, "me") for name in ("named", "other")]
+    call = {"id": "call", "type": "http_request", "config": {"url": "https://a.example", "connection": str(named.id)}}
+    version_id = await stored(pool, chain(START, call))
+    await free_run(pool, version_id=version_id)
+    async with serve(services, key=token) as worker_client:
+        await _ask_for_secrets(worker_client, str(named.id), str(other.id))
+
+
+async def _ask_for_secrets(client, named, other):
+    remote = RemoteWorker(client, "secretive")
+    assert (await remote.register())[0] == 201
+    (item,) = await remote.claim()
+    asked = {"run_id": item["run_id"], "lease": item["lease"], "connection_id": named}
+
+    status, secret = await remote.call("POST", "/secrets", asked)
+    assert (status, secret["headers"]) == (200, {"Authorization": "Bearer s3cret-token"})
+    assert (secret["hidden"], secret["origins"]) == (["token"], ["https://a.example:443"])
+
+    stranger = RemoteWorker(client, "stranger")
+    await stranger.register()
+    refusals = [
+        await remote.call("POST", "/secrets", {**asked, "connection_id": other}),
+        await remote.call("POST", "/secrets", {**asked, "lease": str(uuid4())}),
+        await stranger.call("POST", "/secrets", asked),
+    ]
+    session = remote.session
+    await remote.register()  # the process was restarted: its leases are gone, and so is the old session
+    refusals.append(await remote.call("POST", "/secrets", asked))
+    assert [status for status, _ in refusals] == [403] * 4
+    remote.session = session
+    refusals.append(await remote.call("POST", "/secrets", asked))
+    assert refusals[-1][0] == 409
+    unauthenticated = await client.post(
+        "/api/workers/secretive/secrets", json=asked, headers={"Authorization": "Bearer nothing"}
+    )
+    assert unauthenticated.status == 401
+    assert "s3cret" not in str(refusals)

@@ -8,8 +8,8 @@ from melagent.store.ids import new_id
 
 NAMED_CONSTRAINTS = """
 SELECT conname FROM pg_constraint
- WHERE conrelid = ANY (ARRAY['workflows', 'drafts', 'versions', 'triggers', 'tokens', 'users',
-                            'webhook_tests']::regclass[])
+ WHERE conrelid = ANY (ARRAY['workflows', 'drafts', 'versions', 'triggers', 'tokens', 'users', 'webhook_tests',
+                            'connections', 'connection_uses', 'oauth_states']::regclass[])
    AND contype IN ('c', 'f', 'u')
    AND conname <> ALL ('{versions_listed_are_numbered,triggers_position_is_whole,triggers_by_hand}')
 """
