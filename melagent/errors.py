@@ -104,7 +104,7 @@ class Unauthenticated(MelError):
     """`challenge` is what WWW-Authenticate says."""
 
     code = Code.UNAUTHENTICATED
-    default_message = "A valid API key is needed."
+    default_message = "Sign in, or send a valid API key."
     challenge: ClassVar[str] = "Bearer"
 
 

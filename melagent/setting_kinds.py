@@ -84,6 +84,13 @@ def _networks(value: tuple[str, ...]) -> tuple[str, ...]:
     return value
 
 
+def _origins(value: tuple[str, ...]) -> tuple[str, ...]:
+    for part in value:
+        if not re.fullmatch(r"https?://[^/?#@\s]+", part) or part != part.lower():
+            raise ValueError(f"expected origins such as https://tools.example.com, without a path: {part!r} is none")
+    return value
+
+
 def _url_with(*schemes: str) -> AfterValidator:
     def check(value: str) -> str:
         if urlsplit(value).scheme not in schemes:
@@ -98,6 +105,7 @@ Seconds = Annotated[
 ]
 TextList = Annotated[tuple[str, ...], BeforeValidator(_list)]
 KeyList = Annotated[tuple[bytes, ...], BeforeValidator(_keys), Secret()]
+OriginList = Annotated[TextList, AfterValidator(_origins)]
 NetworkList = Annotated[TextList, AfterValidator(_networks)]
 LabelList = Annotated[tuple[Label, ...], BeforeValidator(_list)]
 HttpUrl = Annotated[str, _url_with("http", "https")]

@@ -37,6 +37,7 @@ from melagent.setting_kinds import (
     KeyList,
     LabelList,
     NetworkList,
+    OriginList,
     RedisUrl,
     Seconds,
     Secret,
@@ -71,6 +72,9 @@ class Server(_Group):
     )
     public_url: Annotated[HttpUrl | None, Env(("MEL_PUBLIC_URL",))] = Field(
         default=None, description="How others reach this server; derived from the request when not given"
+    )
+    allowed_origins: Annotated[OriginList, Env(("MEL_ALLOWED_ORIGINS",))] = Field(
+        default=(), description="Origins besides our own whose pages may call, such as https://tools.example.com"
     )
     trusted_proxies: Annotated[NetworkList, Env(("MEL_TRUSTED_PROXIES",))] = Field(
         default=(), description="Addresses and networks whose X-Forwarded headers count"
@@ -187,9 +191,47 @@ class Security(_Group):
     bootstrap_api_key: Annotated[str | None, Secret(), Env(("MEL_API_KEY",))] = Field(
         default=None, repr=False, description="On the server: an API key with the role admin, for scripts in containers"
     )
+    admin_email: Annotated[str | None, Env(("MEL_ADMIN_EMAIL",))] = Field(
+        default=None,
+        pattern=r"^[^\s@]+@[^\s@]+$",
+        description="Email of the first administrator, who is made if there is none",
+    )
+    admin_password: Annotated[str | None, Secret(), Env(("MEL_ADMIN_PASSWORD",))] = Field(
+        default=None,
+        min_length=12,
+        max_length=1000,
+        repr=False,
+        description="Password of the first administrator; means nothing once there is one",
+    )
+    oidc_issuer: Annotated[HttpUrl | None, Env(("MEL_OIDC_ISSUER",))] = Field(
+        default=None, description="OpenID Connect provider that people may sign in with, such as https://id.example.com"
+    )
+    oidc_client_id: Annotated[str | None, Env(("MEL_OIDC_CLIENT_ID",))] = Field(
+        default=None, description="What the OpenID Connect provider calls this server"
+    )
+    oidc_client_secret: Annotated[str | None, Secret(), Env(("MEL_OIDC_CLIENT_SECRET",))] = Field(
+        default=None, repr=False, description="The secret that goes with it; none for a public client"
+    )
+    oidc_default_role: Annotated[Literal["viewer", "editor", "admin", "none"], Env(("MEL_OIDC_DEFAULT_ROLE",))] = Field(
+        default="viewer", description="Role of whoever signs in for the first time; none lets in only users that exist"
+    )
     http_allow: Annotated[TextList, Env(("MEL_HTTP_ALLOW",))] = Field(
         default=(), description="Private addresses, networks and hosts that nodes may call all the same"
     )
+
+    @field_validator("admin_password")
+    @classmethod
+    def _of_somebody(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if (value is None) != (info.data.get("admin_email") is None):
+            raise ValueError("expected both security.admin_email and security.admin_password, or none of them")
+        return value
+
+    @field_validator("oidc_client_id")
+    @classmethod
+    def _with_an_issuer(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if (value is None) != (info.data.get("oidc_issuer") is None):
+            raise ValueError("expected both security.oidc_issuer and security.oidc_client_id, or none of them")
+        return value
 
 
 class Retention(_Group):
@@ -200,6 +242,9 @@ class Retention(_Group):
     )
     deliveries_days: Annotated[int, Env(("MEL_RETENTION_DELIVERIES_DAYS",))] = Field(
         default=7, ge=1, le=36_500, description="Days that calls of webhooks are kept, of each webhook the newest 200"
+    )
+    audit_days: Annotated[int, Env(("MEL_RETENTION_AUDIT_DAYS",))] = Field(
+        default=365, ge=0, le=36_500, description="Days that the audit log is kept; 0 keeps it for ever"
     )
 
 

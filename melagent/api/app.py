@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
+from melagent.api import auditing, origins
 from melagent.api.auth import require
 from melagent.api.bodies import PARSER, read_body, refuse_packed
 from melagent.api.context import (
+    AUDIT,
     CHECKER,
     CONNECTIONS,
     DELIVERIES,
@@ -21,8 +23,10 @@ from melagent.api.context import (
     KEYS,
     OAUTH,
     REQUEST_ID,
+    ROUTE,
     SECRETS,
     SERVICES,
+    SIGN_IN,
     STARTED,
     STARTED_AT,
     STREAM,
@@ -41,6 +45,7 @@ from melagent.api.wire import MAX_BODY_BYTES, checked_body, checked_message, che
 from melagent.net import guarded_session
 from melagent.protocol.messages import Message
 from melagent.services.access import Keys, Role
+from melagent.services.audit import AuditLog
 from melagent.services.connection_checks import Checker
 from melagent.services.connections import Connections
 from melagent.services.deliveries import Deliveries
@@ -49,6 +54,7 @@ from melagent.services.rate_limits import RateLimits
 from melagent.services.secrets import Secrets
 from melagent.services.webhook_gate import Gate
 from melagent.services.webhook_tests import WebhookTests
+from melagent.services.sign_in import SignIn
 from melagent.services.webhooks import Webhooks
 from melagent.services.workers import Workers
 
@@ -75,6 +81,8 @@ def build_app(services: Services) -> web.Application:
         routes = tuple(route for route in routes if route.handler is not scrape)
     app[SERVICES] = services
     app[KEYS] = Keys(services.pool, services.bootstrap_key, services.worker_token)
+    app[SIGN_IN] = SignIn(services.pool)
+    app[AUDIT] = AuditLog(services.pool)
     app[WORKERS] = Workers(services.pool, services.engine, services.registry, services.instance)
     app[WEBHOOKS] = Webhooks(services.pool, services.registry, services.webhook_per_second)
     app[CONNECTIONS] = Connections(services.pool, services.vault)
@@ -92,6 +100,7 @@ def build_app(services: Services) -> web.Application:
     app.cleanup_ctx.append(_note_contacts)
     app.cleanup_ctx.append(_write_deliveries)
     app.cleanup_ctx.append(_reach_out)
+    app.cleanup_ctx.append(_keep_books)
     for route in routes:
         _add(app, route)
     return app
@@ -126,6 +135,15 @@ async def _reach_out(app: web.Application) -> AsyncIterator[None]:
         yield
 
 
+async def _keep_books(app: web.Application) -> AsyncIterator[None]:
+    """Which keys were used, and who was refused."""
+    app[KEYS].loop.start()
+    app[AUDIT].loop.start()
+    yield
+    await app[KEYS].loop.stop()
+    await app[AUDIT].close()
+
+
 def _add(app: web.Application, route: Route) -> None:
     """Open GET routes also answer HEAD, which load balancers and health checks like to send."""
     handler = _guarded(route)
@@ -138,8 +156,9 @@ def _guarded(route: Route) -> Handler:
     """A handler that is reached only by those who may call it, with query and body as the models of its route."""
 
     async def handle(request: web.Request) -> web.StreamResponse:
+        request[ROUTE] = route
         if route.role is not Role.OPEN:
-            await require(request, route.role)
+            await require(request, route)
         given = []
         if route.query is not None:
             given.append(checked_query(route.query, request.query))
@@ -155,16 +174,18 @@ def _guarded(route: Route) -> Handler:
 
 @web.middleware
 async def _answer_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Give the call its id, and turn every error into the error body."""
+    """Give the call its id, turn every error into the error body, and put the call into the audit log."""
     sent = request.headers.get("X-Request-Id", "")
     request[REQUEST_ID] = sent if SANE_REQUEST_ID.fullmatch(sent) else secrets.token_hex(8)
     request[STARTED] = time.perf_counter()
     try:
         request = as_sent(request, request.app[SERVICES].trusted_proxies)
         refuse_packed(request)
-        return await handler(request)
+        response = origins.preflight(request) or await handler(request)
     except Exception as error:  # noqa: BLE001  # the outermost door: every error leaves in the contract's form
-        return broken_off(request, error) if STREAM in request else failure(request, error)
+        response = broken_off(request, error) if STREAM in request else failure(request, error)
+    await auditing.note(request, response.status)
+    return response
 
 
 async def _mark(request: web.Request, response: web.StreamResponse) -> None:
@@ -173,6 +194,7 @@ async def _mark(request: web.Request, response: web.StreamResponse) -> None:
     headers["X-Request-Id"] = request[REQUEST_ID]
     headers["X-Mel-Instance"] = request.app[SERVICES].instance
     headers["X-Content-Type-Options"] = "nosniff"
+    origins.let_read(request, response)
     if request.app[SERVICES].draining.is_set():
         headers["Connection"] = "close"  # so that a proxy does not send its next request on this connection
         response.force_close()

@@ -9,6 +9,7 @@ from uuid import UUID
 
 from aiohttp import web
 
+from melagent.api.route import Route
 from melagent.errors import NotFound
 from melagent.services.access import Keys, Principal, WorkerPrincipal
 from melagent.services.connection_checks import Checker
@@ -18,6 +19,9 @@ from melagent.services.oauth2 import OAuth
 from melagent.services.secrets import Secrets
 from melagent.services.webhook_gate import Gate
 from melagent.services.webhook_tests import WebhookTests
+from melagent.services.audit import Actor, AuditLog
+from melagent.services.sessions import Session
+from melagent.services.sign_in import SignIn
 from melagent.services.webhooks import Webhooks
 from melagent.services.workers import Workers
 from melagent.store.run_keys import Claim
@@ -50,6 +54,7 @@ class Services:
     migrations: frozenset[str] = frozenset()
     demo: bool = False
     public_url: str | None = None
+    allowed_origins: tuple[str, ...] = ()
     metrics_access: Literal["open", "token", "port"] = "open"
     trusted_proxies: Networks = ()
     bootstrap_key: str | None = None
@@ -63,7 +68,9 @@ class Services:
 
 
 SERVICES = web.AppKey("services", Services)
+AUDIT = web.AppKey("audit", AuditLog)
 KEYS = web.AppKey("keys", Keys)
+SIGN_IN = web.AppKey("sign_in", SignIn)
 WEBHOOKS = web.AppKey("webhooks", Webhooks)
 GATE = web.AppKey("gate", Gate)
 DELIVERIES = web.AppKey("deliveries", Deliveries)
@@ -78,7 +85,16 @@ STARTED_AT = web.AppKey("started_at", float)
 
 REQUEST_ID = web.RequestKey("request_id", str)
 STARTED = web.RequestKey("started", float)
+ROUTE = web.RequestKey("route", Route)
 PRINCIPAL = web.RequestKey("principal", Principal)
+SESSION = web.RequestKey("session", Session)
+"""Set for a call that came with the cookie of a session, and for one that began a session."""
+CREDENTIAL = web.RequestKey("credential", str)
+"""The key that was sent, good or not."""
+ACTOR = web.RequestKey("actor", Actor)
+"""Whom a refused sign-in was about; for the audit log."""
+MADE = web.RequestKey("made", UUID)
+"""The id of what a call makes."""
 WORKER = web.RequestKey("worker", WorkerPrincipal)
 CLAIM = web.RequestKey("claim", Claim)
 """Set for a call that came with an idempotency key."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
+from melagent.api.auth import is_still_in
 from melagent.api.context import STREAM, services_of, uuid_in_path
 from melagent.api.wire import UNBUFFERED, encode
 from melagent.errors import BadRequest, Problem
@@ -39,14 +40,16 @@ async def run_events(request: web.Request) -> web.StreamResponse:
 
 
 async def _tell(stream: web.StreamResponse, request: web.Request, services: Services, run_id: UUID, after: int) -> None:
-    """Write events until the end, until the reader leaves, or until this process drains: the reader then comes back."""
+    """Write events until the end, until the reader leaves, or until this process drains, whose reader then comes
+    back. It also ends when the key is revoked or the session ended that it was asked for with.
+    """
     quiet_since = time.monotonic()
     async with aclosing(follow(services.pool, services.engine, run_id, after)) as events:
         async for event in events:
             if event is not None or time.monotonic() - quiet_since >= COMMENT_SECONDS:
                 await stream.write(_frame(event) if event else STILL_HERE)
                 quiet_since = time.monotonic()
-            if services.draining.is_set() or request.transport is None:
+            if services.draining.is_set() or request.transport is None or not await is_still_in(request):
                 return
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from melagent.api.context import CLAIM, PRINCIPAL, services_of
+from melagent.api.context import CLAIM, MADE, PRINCIPAL, services_of
 from melagent.errors import BadRequest, NotFound, Problem
 from melagent.services import idempotency
 from melagent.store.ids import new_id
@@ -41,7 +41,8 @@ async def once(request: web.Request, call: Callable[[], Awaitable[web.StreamResp
 
 def fresh_id(request: web.Request) -> UUID:
     """The id for what a call makes: the same again when the call is repeated under its key."""
-    return request[CLAIM].resource if CLAIM in request else new_id()
+    request[MADE] = request[CLAIM].resource if CLAIM in request else new_id()
+    return request[MADE]
 
 
 def is_keyed(request: web.Request) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from heapq import nlargest
 from typing import TYPE_CHECKING
@@ -13,7 +14,7 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
 
 from melagent.api.auth import require
-from melagent.api.context import services_of
+from melagent.api.context import ROUTE, services_of
 from melagent.domain.run import FINAL_RUN, RunStatus
 from melagent.engine import metrics as engine_metrics
 from melagent.services.access import Role
@@ -115,7 +116,7 @@ async def scrape(request: web.Request) -> web.Response:
     """Metrics in the text format of Prometheus."""
     services = services_of(request)
     if services.metrics_access == "token":
-        await require(request, Role.VIEWER)
+        await require(request, replace(request[ROUTE], role=Role.VIEWER))
     gauges = request.app[GAUGES]
     await gauges.refresh()
     body = generate_latest(engine_metrics.REGISTRY) + generate_latest(gauges.registry)

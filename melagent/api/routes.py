@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from melagent.api import (
     approvals,
+    audit,
     cluster,
     connections,
     deliveries,
@@ -19,8 +20,10 @@ from melagent.api import (
     previews,
     run_actions,
     runs,
+    sign_in,
     tokens,
     triggers,
+    users,
     variables,
     versions,
     webhooks,
@@ -59,6 +62,7 @@ _TRIGGER = "/api/triggers/{id}"
 _CONNECTION = "/api/connections/{id}"
 _CREDENTIAL_TYPE = "/api/credential-types/{type}"
 _VARIABLE = "/api/variables/{scope}/{key}"
+_USER = "/api/users/{id}"
 _WORKER = "/api/workers/{id}"
 
 # fmt: off
@@ -73,6 +77,13 @@ ROUTES: tuple[Route, ...] = (
           answer=[node_types.NodeTypeAnswer]),
     Route("GET", "/api/node-types/{id}", node_types.get_node_type, OPEN, answer=node_types.NodeTypeAnswer),
     Route("GET", "/api/extensions", node_types.list_extensions, VIEWER, answer=[node_types.ExtensionAnswer]),
+
+    Route("POST", "/api/auth/setup", sign_in.set_up, OPEN, body=sign_in.Setup, answer=sign_in.MeAnswer, status=201),
+    Route("POST", "/api/auth/login", sign_in.log_in, OPEN, body=sign_in.Credentials, answer=sign_in.MeAnswer),
+    Route("POST", "/api/auth/logout", sign_in.log_out, VIEWER, status=204),
+    Route("POST", "/api/auth/password", sign_in.change_password, VIEWER, body=sign_in.PasswordChange,
+          answer=sign_in.MeAnswer),
+    Route("GET", "/api/auth/me", sign_in.me, VIEWER, answer=sign_in.MeAnswer),
 
     Route("GET", "/api/workflows", workflows.list_workflows, VIEWER, query=workflows.PageQuery,
           answer=workflows.WorkflowsAnswer),
@@ -188,6 +199,16 @@ ROUTES: tuple[Route, ...] = (
     Route("POST", "/api/tokens", tokens.create_token, ADMIN, body=tokens.NewToken, answer=tokens.MadeTokenAnswer,
           status=201),
     Route("DELETE", "/api/tokens/{id}", tokens.revoke_token, ADMIN, status=204),
+
+    Route("GET", "/api/users", users.list_users, ADMIN, query=workflows.PageQuery, answer=users.UsersAnswer),
+    Route("POST", "/api/users", users.create_user, ADMIN, body=users.NewUser, answer=users.UserAnswer, status=201),
+    Route("GET", _USER, users.get_user, ADMIN, answer=users.UserAnswer),
+    Route("PUT", _USER, users.change_user, ADMIN, body=users.UserChange, answer=users.UserAnswer),
+    Route("DELETE", _USER, users.remove_user, ADMIN, status=204),
+
+    Route("GET", "/api/audit", audit.list_audit, ADMIN, query=audit.AuditQuery, answer=audit.AuditAnswer),
+    Route("GET", "/api/audit/export", audit.export_audit, ADMIN, query=audit.ExportQuery,
+          answer="application/x-ndjson"),
 
     Route("GET", "/api/cluster", cluster.get_cluster, VIEWER, answer=cluster.ClusterAnswer),
     Route("GET", "/api/workers", cluster.list_workers, VIEWER, query=cluster.WorkersQuery,

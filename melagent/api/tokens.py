@@ -9,12 +9,12 @@ from uuid import UUID
 from aiohttp import web
 from pydantic import AfterValidator, AwareDatetime, Field, model_validator
 
-from melagent.api.context import services_of, uuid_in_path
+from melagent.api.context import MADE, services_of, uuid_in_path
 from melagent.api.wire import Answer, Body, Name, answer
 from melagent.api.workflows import PageQuery
 from melagent.domain.definition import Label
 from melagent.errors import NotFound
-from melagent.services.access import Role, create_key, create_worker_token
+from melagent.services.access import Role, create_key, create_worker_token, scopes_of
 from melagent.store import tokens
 
 if TYPE_CHECKING:
@@ -34,17 +34,28 @@ def _to_come(moment: datetime) -> datetime:
     return moment
 
 
+def _scope(text: str) -> str:
+    return scopes_of([text]).texts[0]
+
+
+ScopeText = Annotated[str, Field(max_length=100), AfterValidator(_scope)]
+
+
 class TokensQuery(PageQuery):
     kind: Literal["api", "worker"] | None = None
 
 
 class NewToken(Body):
-    """An `api` key has a role, `editor` by default; a `worker` token may bind its workers to labels."""
+    """An `api` key has a role, `editor` by default, and may do less than that: with the scope `execute` only start,
+    watch and steer runs, with `workflow:<id>` only what belongs to these workflows. A `worker` token may bind its
+    workers to labels.
+    """
 
     kind: Literal["api", "worker"] = "api"
     name: Name
     role: Literal["admin", "editor", "viewer"] | None = None
     labels: tuple[Label, ...] = Field(default=(), max_length=20)
+    scopes: tuple[ScopeText, ...] = Field(default=(), max_length=100)
     expires_at: Annotated[AwareDatetime, AfterValidator(_to_come)] | None = None
 
     @model_validator(mode="after")
@@ -53,13 +64,16 @@ class NewToken(Body):
             raise ValueError("a worker token has no role")
         if self.kind == "api" and self.labels:
             raise ValueError("only a worker token is bound to labels")
+        if self.kind == "worker" and self.scopes:
+            raise ValueError("only an API key has scopes")
         return self
 
     async def make(self, pool: Pool) -> tuple[Token, str]:
         async with pool.acquire() as conn:
             if self.kind == "worker":
                 return await create_worker_token(conn, self.name, self.labels, self.expires_at)
-            return await create_key(conn, self.name, Role[(self.role or "editor").upper()], self.expires_at)
+            role = Role[(self.role or "editor").upper()]
+            return await create_key(conn, self.name, role, self.expires_at, scopes_of(self.scopes))
 
 
 class TokenAnswer(Answer):
@@ -68,9 +82,11 @@ class TokenAnswer(Answer):
     role: str | None
     name: str
     labels: list[str]
+    scopes: list[str]
     created_at: datetime
     expires_at: datetime | None
     revoked_at: datetime | None
+    last_used_at: datetime | None
 
 
 class MadeTokenAnswer(TokenAnswer):
@@ -97,6 +113,7 @@ async def list_tokens(request: web.Request, query: TokensQuery) -> web.Response:
 async def create_token(request: web.Request, body: NewToken) -> web.Response:
     """Make an API key or a worker token. It is shown this once, so a repetition makes another one."""
     made, text = await body.make(services_of(request).pool)
+    request[MADE] = made.id
     shown = {name: getattr(made, name) for name in TokenAnswer.model_fields}
     return answer({**shown, "token": text}, 201, UNCACHED)
 

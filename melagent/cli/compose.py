@@ -40,7 +40,9 @@ from melagent.maintenance.sweeper import Sweeper
 from melagent.maintenance.unparker import Unparker
 from melagent.net import guarded_session
 from melagent.registry import Registry
+from melagent.services import first_run
 from melagent.services.oauth2 import OAuth
+from melagent.services.passwords import Hashing
 from melagent.services.secrets import Secrets
 from melagent.store.health import pool_numbers
 from melagent.store.instances import Identity
@@ -116,16 +118,17 @@ async def open_server(settings: Settings, dsn: str, role: Role) -> Server:
         pool = await create_pool(dsn, limits)
         stack.push_async_callback(_close_pool, pool)
         log.info("Database connected", max_open=limits.max_open, max_idle=limits.max_idle)
+        await _make_first_administrator(settings, pool)
         registry = Registry.installed()
         direct = settings.database.direct_url or dsn
         engine = await _open_engine(settings, pool, direct, registry, stack)
         vault = Vault(_keys(settings, role)())
         tending_runs = (Rescuer(engine), Unparker(engine), Errands(engine, registry))
-        scheduler = Scheduler(engine, registry)
+        scheduler, keeping = Scheduler(engine, registry), settings.retention
         keeping_house = (
             Partitioner(pool),
-            Pruner(pool, direct, settings.retention.runs_days),
-            Sweeper(pool, settings.retention.deliveries_days, vault),
+            Pruner(pool, direct, keeping.runs_days),
+            Sweeper(pool, vault, deliveries_days=keeping.deliveries_days, audit_days=keeping.audit_days),
         )
         for part in (*tending_runs, scheduler, *keeping_house, PoolKeeper(pool, limits)):
             part.loop.start()
@@ -144,6 +147,12 @@ async def open_server(settings: Settings, dsn: str, role: Role) -> Server:
         server._stack = stack.pop_all()  # noqa: SLF001  # nothing failed: from now on the server owns what was opened
     calm_garbage_collection()
     return server
+
+
+async def _make_first_administrator(settings: Settings, pool: Pool) -> None:
+    email, password = settings.security.admin_email, settings.security.admin_password
+    if email and password and await first_run.from_settings(pool, Hashing(), email, password):
+        log.info("first administrator made", email=email)
 
 
 async def _open_engine(settings: Settings, pool: Pool, dsn: str, registry: Registry, stack: AsyncExitStack) -> Engine:
@@ -282,6 +291,7 @@ def _services(
         migrations=frozenset(migrate.known_ids()),
         demo=worker is not None,
         public_url=settings.server.public_url,
+        allowed_origins=settings.server.allowed_origins,
         metrics_access=settings.server.metrics_access,
         trusted_proxies=tuple(map(ip_network, settings.server.trusted_proxies)),
         bootstrap_key=settings.security.bootstrap_api_key,

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from melagent.cli.client import Api
-    from melagent.cli.compose import Role
+    from melagent.cli.compose import Role, Server
     from melagent.settings import Settings
 
 T = TypeVar("T")
@@ -129,8 +129,22 @@ async def _run(settings: Settings, role: Role) -> None:
         if role == "server":
             key = settings.security.bootstrap_api_key
             credentials.write(settings.data_dir, credentials.Credentials(running.url, key))
+            await _show_setup_link(running, settings.server.public_url or running.url)
         await told_to_stop.wait()
         await running.drain()
+
+
+async def _show_setup_link(running: Server, url: str) -> None:
+    """Say on standard output, and in no log, how to make the first administrator, as long as there is none.
+
+    The token stands behind the `#`, so the browser sends it to no server and no proxy with the address.
+    """
+    import typer
+
+    from melagent.services import first_run
+
+    if token := await first_run.link_token(running.services.pool):
+        typer.echo(f"Make the first administrator: {url}/setup#{token}")
 
 
 @asynccontextmanager

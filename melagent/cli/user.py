@@ -12,6 +12,7 @@ from melagent.cli.options import AsJson, Config, DatabaseUrl, DataDir, RoleName
 from melagent.cli.show import show_json, show_progress, show_table
 
 if TYPE_CHECKING:
+    from melagent.store.pool import Connection
     from melagent.store.rows import User
 
 app = typer.Typer(help="People and their passwords, straight in the database.", no_args_is_help=True)
@@ -41,11 +42,14 @@ def add(
     """Make a user, with a password that is asked for, read from standard input, or made up."""
     from melagent.services import users
     from melagent.services.access import Role
+    from melagent.services.passwords import Hashing
 
     password = _password(from_stdin=password_stdin, generate=generate)
-    made = in_database(
-        database_url, data_dir, config, lambda conn: users.add(conn, email, name, Role[role.name], password)
-    )
+
+    async def make(conn: Connection) -> User:
+        return await users.add(conn, email, name, Role[role.name], await Hashing().hashed(password))
+
+    made = in_database(database_url, data_dir, config, make)
     if as_json:
         show_json({**_shown(made), **({"password": password} if generate else {})})
         return
@@ -76,11 +80,16 @@ def password(
     data_dir: DataDir = None,
     config: Config = None,
 ) -> None:
-    """Replace a user's password."""
+    """Replace a user's password, and end the user's sessions."""
     from melagent.services import users
+    from melagent.services.passwords import Hashing
 
     given = _password(from_stdin=password_stdin, generate=generate)
-    in_database(database_url, data_dir, config, lambda conn: users.set_password(conn, email, given))
+
+    async def replace(conn: Connection) -> None:
+        await users.set_password(conn, email, await Hashing().hashed(given))
+
+    in_database(database_url, data_dir, config, replace)
     if as_json:
         show_json({"email": email, **({"password": given} if generate else {})})
         return
@@ -100,14 +109,14 @@ def remove(
     """Delete a user for good."""
     from melagent.services import users
 
-    in_database(database_url, data_dir, config, lambda conn: users.remove(conn, email))
+    in_database(database_url, data_dir, config, lambda conn: users.remove_anybody(conn, email))
     show_json({"removed": email}) if as_json else show_progress(f"removed {email}")
 
 
 def _password(*, from_stdin: bool, generate: bool) -> str:
     """The password to set. It is never an argument: other users of the machine can read those."""
     from melagent.errors import BadRequest
-    from melagent.services.users import new_password
+    from melagent.services.passwords import new_password
 
     if generate and from_stdin:
         raise BadRequest("Choose one of --password-stdin and --generate.")

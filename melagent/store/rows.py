@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-JSON_TEXT = frozenset({"definition", "config"})
+JSON_TEXT = frozenset({"definition", "config", "ids"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +113,8 @@ class Token:
     expires_at: datetime | None
     revoked_at: datetime | None
     labels: list[str] = field(default_factory=list)
+    scopes: list[str] = field(default_factory=list)
+    last_used_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +148,48 @@ class User:
     created_at: datetime
     updated_at: datetime
     disabled_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """A person who signs in. Without a hash there is no password; a session begun now names `epoch`."""
+
+    id: UUID
+    email: str
+    name: str
+    role: str
+    epoch: int
+    disabled_at: datetime | None
+    password_hash: str | None = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class SessionRow:
+    """A session that is good, with its user. `unseen`: it is due to be noted as in use."""
+
+    user_id: UUID
+    email: str
+    name: str
+    role: str
+    expires_at: datetime
+    unseen: bool
+
+
+@dataclass(frozen=True, slots=True)
+class AuditRow:
+    """A row of the audit log; `ids` is the JSON text of an object. It stands for `times` calls of the same kind."""
+
+    id: UUID
+    at: datetime
+    actor_kind: str
+    actor_id: str | None
+    actor_name: str | None
+    action: str
+    ids: bytes
+    status: int
+    address: str
+    request_id: str
+    times: int = 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from melagent.store.pool import Connection
 
 INSERT_KEY = """
-INSERT INTO tokens (id, kind, role, name, hash, expires_at, labels) VALUES ($1, $2, $3, $4, $5, $6, $7)
-RETURNING id, kind, role, name, created_at, expires_at, revoked_at, labels
+INSERT INTO tokens (id, kind, role, name, hash, expires_at, labels, scopes) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+RETURNING id, kind, role, name, created_at, expires_at, revoked_at, labels, scopes, last_used_at
 """
 
 
@@ -29,13 +29,14 @@ async def insert(
     key_hash: bytes,
     expires_at: datetime | None = None,
     labels: Sequence[str] = (),
+    scopes: Sequence[str] = (),
 ) -> Token:
-    row = await conn.fetchrow(INSERT_KEY, token_id, kind, role, name, key_hash, expires_at, labels)
+    row = await conn.fetchrow(INSERT_KEY, token_id, kind, role, name, key_hash, expires_at, labels, scopes)
     return value_of(Token, row)
 
 
 FIND_VALID_KEY = """
-SELECT id, kind, role, name, created_at, expires_at, revoked_at, labels FROM tokens
+SELECT id, kind, role, name, created_at, expires_at, revoked_at, labels, scopes, last_used_at FROM tokens
  WHERE hash = $1 AND kind = $2 AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now())
 """
 
@@ -46,8 +47,31 @@ async def find_valid(conn: Connection, key_hash: bytes, kind: str) -> Token | No
     return value_of(Token, row) if row else None
 
 
+FIND_KEY = """
+SELECT id, kind, role, name, created_at, expires_at, revoked_at, labels, scopes, last_used_at FROM tokens
+ WHERE hash = $1
+"""
+
+
+async def find(conn: Connection, key_hash: bytes) -> Token | None:
+    """The token of this key, of either kind, good or not."""
+    row = await conn.fetchrow(FIND_KEY, key_hash)
+    return value_of(Token, row) if row else None
+
+
+NOTE_USE = """
+UPDATE tokens SET last_used_at = now()
+ WHERE id = ANY($1::uuid[]) AND (last_used_at IS NULL OR last_used_at < now() - make_interval(secs => $2))
+"""
+
+
+async def note_use(conn: Connection, token_ids: Sequence[UUID], seconds: float) -> None:
+    """Note that tokens were used lately; a row is written once in so many seconds, however many instances tell."""
+    await conn.execute(NOTE_USE, token_ids, seconds)
+
+
 LIST_KEYS = """
-SELECT id, kind, role, name, created_at, expires_at, revoked_at, labels FROM tokens
+SELECT id, kind, role, name, created_at, expires_at, revoked_at, labels, scopes, last_used_at FROM tokens
  WHERE $1::text IS NULL OR kind = $1
  ORDER BY created_at, id
 """
@@ -59,7 +83,7 @@ async def list_all(conn: Connection, kind: str | None = None) -> list[Token]:
 
 
 PAGE_OF_KEYS = """
-SELECT id, kind, role, name, created_at, expires_at, revoked_at, labels FROM tokens
+SELECT id, kind, role, name, created_at, expires_at, revoked_at, labels, scopes, last_used_at FROM tokens
  WHERE ($1::text IS NULL OR kind = $1) AND id < $2
  ORDER BY id DESC LIMIT $3
 """

@@ -2,6 +2,7 @@
 
 import asyncio
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from uuid import UUID
 
@@ -10,6 +11,7 @@ import orjson
 import psycopg
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
+from argon2 import PasswordHasher
 
 from melagent.api.app import build_app
 from melagent.api.context import Services
@@ -18,6 +20,7 @@ from melagent.engine.context import World
 from melagent.engine.engine import Engine
 from melagent.migrate import known_ids
 from melagent.registry import Registry
+from melagent.services import users
 from melagent.services.access import Role, create_key
 from melagent.store.sealed import CONNECTION_SECRET
 from melagent.vault import Vault
@@ -25,6 +28,8 @@ from melagent.worker.database import DatabaseSource
 from melagent.worker.worker import Worker, WorkerOptions
 
 ADMIN_KEY = "the-bootstrap-key-of-the-tests"
+PASSWORD = "correct horse battery"
+PASSWORD_HASH = PasswordHasher().hash(PASSWORD)
 
 
 @pytest.fixture(scope="session")
@@ -115,6 +120,54 @@ async def keys(pool):
         role: (await create_key(pool, role.name.lower(), role))[1] for role in (Role.VIEWER, Role.EDITOR, Role.ADMIN)
     }
     return {Role.OPEN: None, **made}
+
+
+@dataclass
+class Browser:
+    """A browser with its cookies; `csrf` is what the pages of its session know."""
+
+    client: TestClient
+    csrf: str | None = None
+
+    async def log_in(self, email, password=PASSWORD, **headers):
+        answer = await self.client.post("/api/auth/login", json={"email": email, "password": password}, headers=headers)
+        if answer.status == 200:
+            self.csrf = (await answer.json())["csrf_token"]
+        return answer
+
+    async def call(self, method, path, *, csrf=True, headers=None, **given):
+        token = {"X-CSRF-Token": self.csrf} if csrf and self.csrf else {}
+        return await self.client.request(method, path, headers={**token, **(headers or {})}, **given)
+
+    def cookie(self, name="mel_session"):
+        found = [cookie.value for cookie in self.client.session.cookie_jar if cookie.key == name]
+        return found[0] if found else None
+
+
+@pytest.fixture
+async def open_browser(client):
+    """Opens browsers, each with cookies of its own, on the instance of `client` or on another one."""
+    opened = []
+
+    async def open_browser(url=None):
+        jar = aiohttp.CookieJar(unsafe=True)  # an address instead of a name
+        browser = TestClient(client.server if url is None else url, cookie_jar=jar)
+        opened.append(browser)
+        return Browser(browser)
+
+    yield open_browser
+    for browser in opened:
+        await browser.session.close()
+
+
+@pytest.fixture
+async def make_user(pool):
+    """Makes a user with the password of the tests."""
+
+    async def make_user(email="ada@example.com", role=Role.EDITOR, name="Ada"):
+        return await users.add(pool, email, name, role, PASSWORD_HASH)
+
+    return make_user
 
 
 @pytest.fixture
