@@ -10,7 +10,7 @@ from ipaddress import ip_network
 from typing import Annotated
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from melagent.domain.definition import Label
 
@@ -35,6 +35,12 @@ class Flag:
 
 class Secret:
     """Marks a setting whose value is never shown."""
+
+
+class Group(BaseModel):
+    """Base of what settings are grouped in: `group.name` is a setting."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, hide_input_in_errors=True)
 
 
 def _seconds(value: object) -> object:

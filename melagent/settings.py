@@ -20,8 +20,6 @@ from urllib.parse import urlsplit
 import yaml
 from pydantic import (
     AfterValidator,
-    BaseModel,
-    ConfigDict,
     Field,
     ValidationError,
     ValidationInfo,
@@ -43,6 +41,8 @@ from melagent.setting_kinds import (
     Secret,
     TextList,
 )
+from melagent.setting_kinds import Group as _Group
+from melagent.sign_in_settings import SignInSettings
 
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
@@ -57,10 +57,6 @@ class SettingsError(BadRequest):
     """Settings that cannot be used: a detail for each names the setting, where it came from and what is expected."""
 
     default_message = "The settings have problems."
-
-
-class _Group(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, hide_input_in_errors=True)
 
 
 class Server(_Group):
@@ -182,7 +178,7 @@ class Client(_Group):
     )
 
 
-class Security(_Group):
+class Security(SignInSettings):
     encryption_keys: Annotated[KeyList, Env(("MEL_ENCRYPTION_KEYS",))] = Field(
         default=(),
         repr=False,
@@ -191,47 +187,9 @@ class Security(_Group):
     bootstrap_api_key: Annotated[str | None, Secret(), Env(("MEL_API_KEY",))] = Field(
         default=None, repr=False, description="On the server: an API key with the role admin, for scripts in containers"
     )
-    admin_email: Annotated[str | None, Env(("MEL_ADMIN_EMAIL",))] = Field(
-        default=None,
-        pattern=r"^[^\s@]+@[^\s@]+$",
-        description="Email of the first administrator, who is made if there is none",
-    )
-    admin_password: Annotated[str | None, Secret(), Env(("MEL_ADMIN_PASSWORD",))] = Field(
-        default=None,
-        min_length=12,
-        max_length=1000,
-        repr=False,
-        description="Password of the first administrator; means nothing once there is one",
-    )
-    oidc_issuer: Annotated[HttpUrl | None, Env(("MEL_OIDC_ISSUER",))] = Field(
-        default=None, description="OpenID Connect provider that people may sign in with, such as https://id.example.com"
-    )
-    oidc_client_id: Annotated[str | None, Env(("MEL_OIDC_CLIENT_ID",))] = Field(
-        default=None, description="What the OpenID Connect provider calls this server"
-    )
-    oidc_client_secret: Annotated[str | None, Secret(), Env(("MEL_OIDC_CLIENT_SECRET",))] = Field(
-        default=None, repr=False, description="The secret that goes with it; none for a public client"
-    )
-    oidc_default_role: Annotated[Literal["viewer", "editor", "admin", "none"], Env(("MEL_OIDC_DEFAULT_ROLE",))] = Field(
-        default="viewer", description="Role of whoever signs in for the first time; none lets in only users that exist"
-    )
     http_allow: Annotated[TextList, Env(("MEL_HTTP_ALLOW",))] = Field(
         default=(), description="Private addresses, networks and hosts that nodes may call all the same"
     )
-
-    @field_validator("admin_password")
-    @classmethod
-    def _of_somebody(cls, value: str | None, info: ValidationInfo) -> str | None:
-        if (value is None) != (info.data.get("admin_email") is None):
-            raise ValueError("expected both security.admin_email and security.admin_password, or none of them")
-        return value
-
-    @field_validator("oidc_client_id")
-    @classmethod
-    def _with_an_issuer(cls, value: str | None, info: ValidationInfo) -> str | None:
-        if (value is None) != (info.data.get("oidc_issuer") is None):
-            raise ValueError("expected both security.oidc_issuer and security.oidc_client_id, or none of them")
-        return value
 
 
 class Retention(_Group):
@@ -249,6 +207,12 @@ class Retention(_Group):
 
 
 class Limits(_Group):
+    requests_per_second: Annotated[float | None, Env(("MEL_LIMIT_REQUESTS",))] = Field(
+        default=None,
+        gt=0,
+        le=1_000_000,
+        description="Calls a second that each key, user and address may make at most, over all instances",
+    )
     webhook_per_second: Annotated[float | None, Env(("MEL_LIMIT_WEBHOOK",))] = Field(
         default=None, gt=0, description="Calls a second that each webhook lets through at most, over all instances"
     )

@@ -139,6 +139,30 @@ def test_trusted_proxies_are_addresses_and_networks():
     assert "expected addresses and networks such as 10.0.0.0/8" in found["server.trusted_proxies"]
 
 
+def test_the_first_administrator_and_the_provider_are_named_completely_or_not_at_all():
+    password = "correct horse battery"
+    whole = load(environ={"MEL_ADMIN_EMAIL": "root@example.com", "MEL_ADMIN_PASSWORD": password})
+    assert whole.security.admin_password == password
+    assert password not in repr(whole) + str(shown(whole))
+    for environ, field in (
+        ({"MEL_ADMIN_EMAIL": "root@example.com"}, "security.admin_password"),
+        ({"MEL_ADMIN_PASSWORD": password}, "security.admin_password"),
+        ({"MEL_ADMIN_EMAIL": "root", "MEL_ADMIN_PASSWORD": password}, "security.admin_email"),
+        ({"MEL_ADMIN_EMAIL": "root@example.com", "MEL_ADMIN_PASSWORD": "short"}, "security.admin_password"),
+        ({"MEL_OIDC_ISSUER": "https://id.example"}, "security.oidc_client_id"),
+        ({"MEL_OIDC_CLIENT_ID": "mel"}, "security.oidc_client_id"),
+        ({"MEL_OIDC_DEFAULT_ROLE": "king"}, "security.oidc_default_role"),
+    ):
+        assert field in problems_of(environ=environ), environ
+
+
+def test_allowed_origins_are_origins():
+    given = load(environ={"MEL_ALLOWED_ORIGINS": "https://a.example, http://localhost:3000"})
+    assert given.server.allowed_origins == ("https://a.example", "http://localhost:3000")
+    for wrong in ("*", "a.example", "https://a.example/", "https://A.example", "https://u@a.example", "null"):
+        assert "server.allowed_origins" in problems_of(environ={"MEL_ALLOWED_ORIGINS": wrong}), wrong
+
+
 def test_metrics_may_be_open_need_a_key_or_have_a_port():
     for access in ("open", "token", "port"):
         assert load(environ={"MEL_METRICS_ACCESS": access}).server.metrics_access == access

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from melagent.api import auditing, origins
-from melagent.api.auth import require
 from melagent.api.bodies import PARSER, read_body, refuse_packed
 from melagent.api.context import (
     AUDIT,
@@ -21,6 +20,7 @@ from melagent.api.context import (
     DELIVERIES,
     GATE,
     KEYS,
+    LIMITS,
     OAUTH,
     REQUEST_ID,
     ROUTE,
@@ -37,7 +37,9 @@ from melagent.api.context import (
 )
 from melagent.api.failures import broken_off, failure
 from melagent.api.idempotency import once
+from melagent.api.limits import admit
 from melagent.api.metrics import GAUGES, Gauges, scrape, watch_loop
+from melagent.api.oidc import open_oidc
 from melagent.api.openapi import DOCUMENT, document
 from melagent.api.proxies import as_sent
 from melagent.api.routes import DEMO_ROUTES, ROUTES
@@ -52,9 +54,9 @@ from melagent.services.deliveries import Deliveries
 from melagent.services.oauth2 import OAuth
 from melagent.services.rate_limits import RateLimits
 from melagent.services.secrets import Secrets
+from melagent.services.sign_in import SignIn
 from melagent.services.webhook_gate import Gate
 from melagent.services.webhook_tests import WebhookTests
-from melagent.services.sign_in import SignIn
 from melagent.services.webhooks import Webhooks
 from melagent.services.workers import Workers
 
@@ -88,7 +90,8 @@ def build_app(services: Services) -> web.Application:
     app[CONNECTIONS] = Connections(services.pool, services.vault)
     app[OAUTH] = OAuth(services.pool, services.vault, lambda: app[CHECKER].http)
     app[SECRETS] = Secrets(services.pool, services.vault, services.registry, app[OAUTH])
-    app[GATE] = Gate(services.pool, app[SECRETS], RateLimits(services.pool))
+    app[LIMITS] = RateLimits(services.pool)
+    app[GATE] = Gate(services.pool, app[SECRETS], app[LIMITS])
     app[DELIVERIES] = Deliveries(services.pool)
     app[WEBHOOK_TESTS] = WebhookTests(services.pool, services.engine.broker)
     app[STARTED_AT] = time.monotonic()
@@ -98,6 +101,7 @@ def build_app(services: Services) -> web.Application:
     app.on_response_prepare.append(_mark)
     app.cleanup_ctx.append(watch_loop)
     app.cleanup_ctx.append(_note_contacts)
+    app.cleanup_ctx.append(open_oidc)
     app.cleanup_ctx.append(_write_deliveries)
     app.cleanup_ctx.append(_reach_out)
     app.cleanup_ctx.append(_keep_books)
@@ -157,8 +161,7 @@ def _guarded(route: Route) -> Handler:
 
     async def handle(request: web.Request) -> web.StreamResponse:
         request[ROUTE] = route
-        if route.role is not Role.OPEN:
-            await require(request, route)
+        await admit(request, route)
         given = []
         if route.query is not None:
             given.append(checked_query(route.query, request.query))

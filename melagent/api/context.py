@@ -12,16 +12,18 @@ from aiohttp import web
 from melagent.api.route import Route
 from melagent.errors import NotFound
 from melagent.services.access import Keys, Principal, WorkerPrincipal
+from melagent.services.audit import Actor, AuditLog
 from melagent.services.connection_checks import Checker
 from melagent.services.connections import Connections
 from melagent.services.deliveries import Deliveries
 from melagent.services.oauth2 import OAuth
+from melagent.services.oidc import Oidc, OidcConfig
+from melagent.services.rate_limits import RateLimits
 from melagent.services.secrets import Secrets
-from melagent.services.webhook_gate import Gate
-from melagent.services.webhook_tests import WebhookTests
-from melagent.services.audit import Actor, AuditLog
 from melagent.services.sessions import Session
 from melagent.services.sign_in import SignIn
+from melagent.services.webhook_gate import Gate
+from melagent.services.webhook_tests import WebhookTests
 from melagent.services.webhooks import Webhooks
 from melagent.services.workers import Workers
 from melagent.store.run_keys import Claim
@@ -63,6 +65,8 @@ class Services:
     vault: Vault = field(default_factory=lambda: Vault(()))
     http_allow: tuple[str, ...] = ()
     leases: Callable[[], int] = lambda: 0
+    requests_per_second: float | None = None
+    oidc: OidcConfig | None = None
     webhook_per_second: float | None = None
     draining: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -71,6 +75,9 @@ SERVICES = web.AppKey("services", Services)
 AUDIT = web.AppKey("audit", AuditLog)
 KEYS = web.AppKey("keys", Keys)
 SIGN_IN = web.AppKey("sign_in", SignIn)
+LIMITS = web.AppKey("limits", RateLimits)
+OIDC = web.AppKey("oidc", Oidc)
+"""Only where a provider is set up."""
 WEBHOOKS = web.AppKey("webhooks", Webhooks)
 GATE = web.AppKey("gate", Gate)
 DELIVERIES = web.AppKey("deliveries", Deliveries)

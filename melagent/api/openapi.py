@@ -11,6 +11,8 @@ from aiohttp import web
 from pydantic import BaseModel, TypeAdapter
 from pydantic.json_schema import models_json_schema
 
+from melagent.api.auth import CSRF_HEADER
+from melagent.api.cookies import SESSION
 from melagent.api.idempotency import HEADER, KEY_PATTERN
 from melagent.api.wire import Answer, answer
 from melagent.services.access import Role
@@ -68,13 +70,15 @@ def document(routes: Sequence[Route], version: str) -> dict[str, Any]:
             "securitySchemes": {
                 "bearer": {"type": "http", "scheme": "bearer"},
                 "api_key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+                "session": {"type": "apiKey", "in": "cookie", "name": SESSION},
+                "csrf": {"type": "apiKey", "in": "header", "name": CSRF_HEADER},
             },
         },
     }
 
 
 SECURITY: dict[Role, list[dict[str, list[str]]]] = {Role.OPEN: [], Role.WORKER: [{"bearer": []}]}
-"""By role, where it is not any API key: a worker token is a bearer token only."""
+"""By role, where it is not any API key or session: a worker token is a bearer token only."""
 
 Schemas = Mapping[Any, dict[str, Any]]
 """By `(model, "validation")` for bodies and `(model, "serialization")` for answers."""
@@ -109,7 +113,7 @@ def _operation(route: Route, method: str, schemas: Schemas) -> dict[str, Any]:
         "x-role": route.role.name.lower(),
         "parameters": [*_path_parameters(route), *_query_parameters(route), *_header_parameters(route)],
         "responses": _responses(route, schemas),
-        "security": SECURITY.get(route.role, [{"bearer": []}, {"api_key": []}]),
+        "security": SECURITY.get(route.role, [{"bearer": []}, {"api_key": []}, _session(method)]),
     }
     if route.body is not None:
         operation["requestBody"] = {
@@ -117,6 +121,11 @@ def _operation(route: Route, method: str, schemas: Schemas) -> dict[str, Any]:
             "content": {"application/json": {"schema": schemas[route.body, "validation"]}},
         }
     return operation
+
+
+def _session(method: str) -> dict[str, list[str]]:
+    """The cookie, and with what changes something the header that goes with it."""
+    return {"session": []} if method == "get" else {"session": [], "csrf": []}
 
 
 def _path_parameters(route: Route) -> list[dict[str, Any]]:

@@ -15,6 +15,7 @@ from melagent.api import (
     metrics,
     node_tests,
     node_types,
+    oidc,
     openapi,
     pinned,
     previews,
@@ -78,11 +79,14 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/api/node-types/{id}", node_types.get_node_type, OPEN, answer=node_types.NodeTypeAnswer),
     Route("GET", "/api/extensions", node_types.list_extensions, VIEWER, answer=[node_types.ExtensionAnswer]),
 
+    Route("GET", "/setup", sign_in.setup_page, OPEN, answer="text/html"),
     Route("POST", "/api/auth/setup", sign_in.set_up, OPEN, body=sign_in.Setup, answer=sign_in.MeAnswer, status=201),
     Route("POST", "/api/auth/login", sign_in.log_in, OPEN, body=sign_in.Credentials, answer=sign_in.MeAnswer),
     Route("POST", "/api/auth/logout", sign_in.log_out, VIEWER, status=204),
     Route("POST", "/api/auth/password", sign_in.change_password, VIEWER, body=sign_in.PasswordChange,
           answer=sign_in.MeAnswer),
+    Route("GET", "/api/auth/oidc/login", oidc.log_in, OPEN, query=oidc.LoginQuery, status=303),
+    Route("GET", "/api/auth/oidc/callback", oidc.come_back, OPEN, query=oidc.CallbackQuery, status=303),
     Route("GET", "/api/auth/me", sign_in.me, VIEWER, answer=sign_in.MeAnswer),
 
     Route("GET", "/api/workflows", workflows.list_workflows, VIEWER, query=workflows.PageQuery,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from importlib import resources
 from typing import Annotated, Any, Literal
 
 from aiohttp import web
@@ -18,6 +19,11 @@ from melagent.services.audit import Actor
 from melagent.services.sign_in import SignedIn, WrongPassword
 
 UNCACHED = {"Cache-Control": "no-store"}
+PAGE_HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; "
+    "connect-src 'self'; form-action 'none'; base-uri 'none'; frame-ancestors 'none'",
+    "Referrer-Policy": "no-referrer",
+}
 
 Email = Annotated[str, Field(max_length=320)]
 Password = Annotated[str, Field(max_length=1_000)]
@@ -65,6 +71,12 @@ async def log_in(request: web.Request, body: Credentials) -> web.Response:
             request[ACTOR] = Actor("user", str(error.account.id), error.account.email)
         raise
     return await _welcome(request, signed_in, 200)
+
+
+async def setup_page(_request: web.Request) -> web.Response:
+    """The form behind the set-up link. The token is in the part of the address that browsers keep to themselves."""
+    page = resources.files(__package__).joinpath("setup.html").read_text()
+    return web.Response(text=page, content_type="text/html", headers=PAGE_HEADERS)
 
 
 async def set_up(request: web.Request, body: Setup) -> web.Response:

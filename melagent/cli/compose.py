@@ -42,6 +42,7 @@ from melagent.net import guarded_session
 from melagent.registry import Registry
 from melagent.services import first_run
 from melagent.services.oauth2 import OAuth
+from melagent.services.oidc import OidcConfig
 from melagent.services.passwords import Hashing
 from melagent.services.secrets import Secrets
 from melagent.store.health import pool_numbers
@@ -56,7 +57,7 @@ if TYPE_CHECKING:
 
     import aiohttp
 
-    from melagent.settings import Settings
+    from melagent.settings import Security, Settings
 
 Role = Literal["server", "api-server"]
 
@@ -299,8 +300,22 @@ def _services(
         heartbeat_seconds=settings.engine.heartbeat_seconds,
         vault=vault,
         http_allow=settings.security.http_allow,
+        oidc=_oidc(settings.security),
+        requests_per_second=settings.limits.requests_per_second,
         webhook_per_second=settings.limits.webhook_per_second,
         leases=lambda: worker.busy if worker is not None else 0,
+    )
+
+
+def _oidc(security: Security) -> OidcConfig | None:
+    if security.oidc_issuer is None or security.oidc_client_id is None:
+        return None
+    return OidcConfig(
+        security.oidc_issuer,
+        security.oidc_client_id,
+        security.oidc_client_secret,
+        security.oidc_default_role,
+        security.http_allow,
     )
 
 

@@ -13,10 +13,14 @@ from melagent.cli.options import AsJson, Config, DatabaseUrl, DataDir, RoleName,
 from melagent.cli.show import show_json, show_progress, show_table
 
 if TYPE_CHECKING:
+    from melagent.services.access import Scopes
     from melagent.store.pool import Connection
     from melagent.store.rows import Token
 
 app = typer.Typer(help="API keys and worker tokens, straight in the database.", no_args_is_help=True)
+
+
+LISTS = ("labels", "scopes")
 
 
 class Kind(StrEnum):
@@ -34,6 +38,10 @@ def create(
     name: Annotated[str, typer.Option("--name", help="What it is for")] = "",
     role: Annotated[RoleName | None, typer.Option("--role", help="Of an API key; editor by default")] = None,
     label: Annotated[list[str] | None, typer.Option("--label", help="key=value that its workers are bound to")] = None,
+    scope: Annotated[
+        list[str] | None,
+        typer.Option("--scope", help="Let an API key do less than its role: execute, or workflow:ID; may be repeated"),
+    ] = None,
     expires: Annotated[str | None, typer.Option("--expires", help="After how long, for example 90d or 12h")] = None,
     as_json: AsJson = False,
     database_url: DatabaseUrl = None,
@@ -43,13 +51,14 @@ def create(
     """Make a token. It is shown this once, on standard output: TOKEN=$(server token create --kind worker)."""
     from melagent.services.access import Role, create_key, create_worker_token
 
-    _refuse_misfits(kind, role, label or [])
+    _refuse_misfits(kind, role, label or [], scope or [])
+    scopes = _scopes(scope or [])
     expires_at = _moment(expires)
 
     async def make(conn: Connection) -> tuple[Token, str]:
         if kind is Kind.WORKER:
             return await create_worker_token(conn, name or "worker", _labels(label or []), expires_at)
-        return await create_key(conn, name or "api", Role[(role or RoleName.EDITOR).name], expires_at)
+        return await create_key(conn, name or "api", Role[(role or RoleName.EDITOR).name], expires_at, scopes)
 
     token, key = in_database(database_url, data_dir, config, make)
     if as_json:
@@ -76,8 +85,19 @@ def list_(
     if as_json:
         show_json(rows)
     else:
-        columns = ("id", "kind", "role", "name", "labels", "created_at", "expires_at", "revoked_at")
-        show_table(columns, [{**row, "labels": ",".join(row["labels"]) or None} for row in rows])
+        columns = (
+            "id",
+            "kind",
+            "role",
+            "name",
+            "labels",
+            "scopes",
+            "created_at",
+            "expires_at",
+            "revoked_at",
+            "last_used_at",
+        )
+        show_table(columns, [{**row, **{name: ",".join(row[name]) or None for name in LISTS}} for row in rows])
 
 
 @app.command()
@@ -104,13 +124,25 @@ def revoke(
     show_json({"revoked": token_id}) if as_json else show_progress(f"revoked {token_id}")
 
 
-def _refuse_misfits(kind: Kind, role: RoleName | None, labels: list[str]) -> None:
+def _refuse_misfits(kind: Kind, role: RoleName | None, labels: list[str], scopes: list[str]) -> None:
     from melagent.errors import BadRequest
 
     if kind is Kind.WORKER and role:
         raise BadRequest("A worker token has no role; leave out --role.")
     if kind is Kind.API and labels:
         raise BadRequest("Only a worker token is bound to labels; leave out --label, or say --kind worker.")
+    if kind is Kind.WORKER and scopes:
+        raise BadRequest("Only an API key has scopes; leave out --scope.")
+
+
+def _scopes(texts: list[str]) -> Scopes:
+    from melagent.errors import BadRequest
+    from melagent.services.access import scopes_of
+
+    try:
+        return scopes_of(texts)
+    except ValueError:
+        raise BadRequest("A scope is execute, or workflow: and the id of a workflow.") from None
 
 
 def _labels(texts: list[str]) -> list[str]:
@@ -143,7 +175,9 @@ def _shown(token: Token) -> dict[str, Any]:
         "role": token.role,
         "name": token.name,
         "labels": list(token.labels),
+        "scopes": list(token.scopes),
         "created_at": token.created_at,
         "expires_at": token.expires_at,
         "revoked_at": token.revoked_at,
+        "last_used_at": token.last_used_at,
     }

@@ -1,5 +1,5 @@
 """Deletes what has had its time, a batch at a time, on every instance: idempotency keys, deliveries, test addresses of
-webhooks, budgets that are full again, sessions and what belongs to them, and old rows of the audit log. Seals tokens of
+webhooks, budgets that are full again, what belongs to signing in, and old rows of the audit log. Seals tokens of
 webhooks that an earlier version left in plain text.
 """
 

@@ -85,7 +85,7 @@ class AuditLog:
                 await self._rows.submit(row)
         except MAY_PASS as error:
             shown = {name: str(value) for name, value in asdict(row).items() if name != "ids"}
-            log.error("audit row not written", reason=repr(error), ids=row.ids.decode(), **shown)  # noqa: TRY400
+            log.error("audit row not written", reason=repr(error), ids=row.ids.decode(), **shown)  # noqa: TRY400  # no defect, and the reason is told
 
     def refused(self, act: Act) -> None:
         """Count a refusal. Of too many kinds at once, the address is left out."""
@@ -116,7 +116,7 @@ class AuditLog:
             async with asyncio.timeout(WRITE_SECONDS):
                 await self.one_pass()
         except MAY_PASS as error:
-            log.error("refusals not written", reason=repr(error), kinds=len(self._refusals))  # noqa: TRY400
+            log.error("refusals not written", reason=repr(error), kinds=len(self._refusals))  # noqa: TRY400  # no defect, and the reason is told
 
     async def _write(self, rows: Sequence[AuditRow]) -> Sequence[None]:
         if rows:

@@ -84,7 +84,7 @@ class Throttle:
         nonce = _nonce(key, email, device_token)
         if nonce is not None:
             return [(DEVICE, _slot(key, DEVICE, _text(nonce)))]
-        return [(ADDRESS, _slot(key, ADDRESS, _network(address))), (ACCOUNT, _slot(key, ACCOUNT, email))]
+        return [(ADDRESS, _slot(key, ADDRESS, network_of(address))), (ACCOUNT, _slot(key, ACCOUNT, email))]
 
     async def _shared_key(self) -> bytes:
         if self._key is None:
@@ -113,7 +113,7 @@ def _slot(key: bytes, limit: Limit, subject: str) -> int:
     return int.from_bytes(digest[:4]) >> (32 - SLOT_BITS)
 
 
-def _network(address: str) -> str:
+def network_of(address: str) -> str:
     """What counts as one address: of IPv6 the 64 bits that one customer is given (RFC 6177)."""
     try:
         found = ip_address(address)

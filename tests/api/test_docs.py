@@ -1,4 +1,4 @@
-"""The examples of docs/api.md, approvals.md and webhooks.md run as they stand, one after the other, in one shell."""
+"""The examples of docs/api.md, security.md, approvals.md and webhooks.md run as they stand, in one shell."""
 
 import asyncio
 import os
@@ -35,6 +35,13 @@ async def test_the_examples_of_the_api_do_what_they_say(client, services, tmp_pa
     assert any('"line":1,"column":9' in line for line in rest)
     steered = rest.index("paused")
     assert rest[steered : steered + 3] == ["paused", "cancelled", "[true,2]"]
+
+
+async def test_the_examples_of_security_do_what_they_say(client, services, tmp_path):
+    *told, scopes, action, heading = await told_by("security.md", client, services, tmp_path)
+    assert told == ["ada@example.com", "Made in a session"]
+    assert re.fullmatch(r'\["execute","workflow:[0-9a-f-]{36}"\]', scopes)
+    assert (action, heading.split(",")[:2]) == ("POST /api/tokens", ["id", "at"])
 
 
 async def test_the_examples_of_approvals_do_what_they_say(client, services, worker, tmp_path):

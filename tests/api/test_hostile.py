@@ -75,6 +75,11 @@ async def targets(client, deploy, definition, monkeypatch):
         ("POST", "/webhooks/" + trigger["webhook_url"].rsplit("/", 1)[1]),
         ("POST", "/demo/echo"),
         ("POST", "/api/tokens"),
+        ("POST", "/api/users"),
+        ("PUT", f"/api/users/{workflow_id}"),
+        ("POST", "/api/auth/login"),
+        ("POST", "/api/auth/setup"),
+        ("POST", "/api/auth/password"),
         ("POST", "/api/variables"),
         ("PUT", "/api/variables/global/x"),
         ("POST", "/api/workflow-runs/purge"),
@@ -154,6 +159,36 @@ async def test_no_query_is_too_strange(client, query):
 async def test_no_key_is_too_strange(client, key):
     answer = await client.get("/api/workflows", headers={"Authorization": f"Bearer {key}"})
     assert answer.status == 401
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"GET /api/workflows HTTP/1.1\r\nHost: x\r\nX-Large: " + b"x" * 9_000 + b"\r\n\r\n",
+        b"GET /api/workflows HTTP/1.1\r\nHost: x\r\n" + b"X-Many: y\r\n" * 200 + b"\r\n",
+        b"GET /" + b"x" * 9_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET /api/workflows HTTP/1.1\r\nHost: x\r\nCookie: " + b"a=b; " * 3_000 + b"\r\n\r\n",
+    ],
+    ids=["a large header", "many headers", "a long address", "many cookies"],
+)
+async def test_the_head_of_a_call_is_limited_in_size_and_number(client, head):
+    reader, writer = await asyncio.open_connection(client.host, client.port)
+    writer.write(head)
+    await writer.drain()
+    async with asyncio.timeout(30):
+        assert b" 400 " in await reader.readline()
+    writer.close()
+    await writer.wait_closed()
+    assert (await client.get("/health")).status == 200
+
+
+STRANGE_COOKIES = ["mel_session=%00", "mel_session=" + "x" * 7000, "mel_session=\xff", "=;=;", "mel_session"]
+
+
+@pytest.mark.parametrize("cookie", STRANGE_COOKIES, ids=range(5))
+async def test_no_cookie_is_too_strange(serve, services, cookie):
+    async with serve(services, key=None) as client:
+        assert (await client.get("/api/workflows", headers={"Cookie": cookie})).status == 401
 
 
 async def test_a_call_with_every_kind_of_strange_bytes_starts_a_webhooks_run(client, targets, pool):

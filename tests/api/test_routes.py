@@ -16,7 +16,8 @@ ALL = (*ROUTES, *DEMO_ROUTES)
 OPEN_PATHS = {
     "/health", "/ready", "/metrics", "/api/health", "/api/node-types", "/api/node-types/{id}", "/api/openapi.json",
     "/api/docs", "/webhooks/{token}", "/webhooks/{token}/{rest:.*}", "/demo/echo", "/demo/json", "/demo/status/{code}",
-    "/demo/slow/{seconds}", "/resume/{token}", "/oauth2/callback",
+    "/demo/slow/{seconds}", "/resume/{token}", "/oauth2/callback", "/api/auth/login", "/api/auth/setup",
+    "/api/auth/oidc/login", "/api/auth/oidc/callback", "/setup",
 }  # fmt: skip
 
 
@@ -24,13 +25,25 @@ def test_only_the_routes_of_the_contract_are_open():
     assert {route.path for route in ALL if route.role is Role.OPEN} == OPEN_PATHS
 
 
-def test_whatever_is_not_a_get_needs_an_editor_unless_it_is_open():
-    assert not [route for route in ALL if route.method not in ("GET", "*") and route.role is Role.VIEWER]
+OF_ONESELF = {"/api/auth/logout", "/api/auth/password"}
 
 
-NOT_KEYED = {"/api/workers", "/api/variables", "/api/tokens", "/api/triggers/{id}/test"}
+def test_whatever_is_not_a_get_needs_an_editor_unless_it_is_open_or_about_oneself():
+    viewers = {route.path for route in ALL if route.method not in ("GET", "*") and route.role is Role.VIEWER}
+    assert viewers == OF_ONESELF
+
+
+NOT_KEYED = {
+    "/api/workers",
+    "/api/variables",
+    "/api/tokens",
+    "/api/users",
+    "/api/auth/setup",
+    "/api/triggers/{id}/test",
+}
 """Registering a worker begins a session, and a repetition is meant to begin another. Setting a variable may be repeated
-as it is, like the PUT that does the same. A token is shown once, and so is a test address: the answer must not be kept.
+as it is, like the PUT that does the same. A token is shown once: its answer must not be kept. Nor must a hash of a body
+with a password, and an email has one user however often it is sent. A test address of a webhook is shown once as well.
 """
 
 
@@ -104,6 +117,93 @@ async def test_every_route_is_refused_to_every_role_below_its_own_and_to_no_othe
                 expected = refusal(role, route.role)
                 assert (answer.status in (401, 403)) == bool(expected), (route.path, role, answer.status)
                 assert expected in (None, answer.status), (route.path, role)
+
+
+@pytest.fixture
+async def signed_in(pool, open_browser, make_user):
+    """A browser for each role, whose session does not end when it signs out."""
+    browsers = {Role.OPEN: await open_browser()}
+    for role in (Role.VIEWER, Role.EDITOR, Role.ADMIN):
+        await make_user(f"{role.name.lower()}@example.com", role)
+        browsers[role] = await open_browser()
+        assert (await browsers[role].log_in(f"{role.name.lower()}@example.com")).status == 200
+    return browsers
+
+
+ENDS_SESSIONS = {"/api/auth/logout", "/api/auth/login", "/api/auth/setup"}
+
+
+def called(route):
+    """A method and an address of a route."""
+    path = PARAMETER.sub(str(new_id()), route.path).replace("/slow/", "/slow/x")
+    return "POST" if route.method == "*" else route.method, path
+
+
+async def test_every_route_is_refused_to_every_session_below_its_role_and_to_no_other(signed_in):
+    for route in (each for each in ALL if each.path not in ENDS_SESSIONS):
+        for role, browser in signed_in.items():
+            method, path = called(route)
+            answer = await browser.call(method, path, json={})
+            expected = refusal(role, route.role)
+            assert (answer.status in (401, 403)) == bool(expected), (route.path, role, answer.status)
+            assert expected in (None, answer.status), (route.path, role)
+
+
+async def test_no_call_that_changes_something_is_made_with_a_cookie_alone(signed_in):
+    browser = signed_in[Role.ADMIN]
+    other = signed_in[Role.EDITOR].csrf
+    for route in ALL:
+        if route.role in (Role.OPEN, Role.WORKER) or route.method == "GET":
+            continue
+        method, path = called(route)
+        for token in (None, "", "x", "ä", other, browser.cookie()):
+            sent = {"X-CSRF-Token": token} if token is not None else {}
+            answer = await browser.call(method, path, csrf=False, headers=sent, json={})
+            assert (answer.status, (await answer.json())["error"]) == (403, "forbidden"), (route.path, token)
+
+
+FOREIGN = (
+    {"Origin": "https://evil.example"},
+    {"Origin": "null"},
+    {"Sec-Fetch-Site": "cross-site"},
+    {"Sec-Fetch-Site": "same-site"},
+    {"Sec-Fetch-Site": "cross-site", "Origin": "https://evil.example"},
+)
+
+
+@pytest.mark.parametrize("headers", FOREIGN, ids=str)
+async def test_no_page_of_another_origin_calls_with_a_cookie_whatever_token_it_has(signed_in, headers):
+    browser = signed_in[Role.ADMIN]
+    for route in ALL:
+        if route.role is Role.OPEN or route.role is Role.WORKER:
+            continue
+        method, path = called(route)
+        answer = await browser.call(method, path, headers=headers, json={})
+        assert answer.status == 403, route.path
+
+
+@pytest.mark.parametrize("headers", FOREIGN, ids=str)
+async def test_no_page_of_another_origin_signs_anybody_in(signed_in, headers):
+    browser = signed_in[Role.OPEN]
+    answer = await browser.log_in("admin@example.com", **headers)
+    assert (answer.status, answer.cookies.get("mel_session")) == (403, None)
+    body = {"token": "x", "email": "a@example.com", "password": "correct horse battery"}
+    assert (await browser.call("POST", "/api/auth/setup", json=body, headers=headers)).status == 403
+
+
+async def test_a_key_needs_neither_token_nor_origin(serve, services, keys):
+    async with serve(services, key=keys[Role.EDITOR]) as client:
+        for headers in ({}, *FOREIGN):
+            answer = await client.post("/api/workflows", json={"name": "x"}, headers=headers)
+            assert answer.status == 201, headers
+
+
+async def test_a_key_counts_before_a_cookie(signed_in, keys):
+    headers = {"Authorization": f"Bearer {keys[Role.VIEWER]}"}
+    answer = await signed_in[Role.ADMIN].call("POST", "/api/workflows", headers=headers, json={"name": "x"})
+    assert answer.status == 403
+    answer = await signed_in[Role.ADMIN].call("GET", "/api/workflows", headers={"X-API-Key": "wrong"})
+    assert answer.status == 401
 
 
 async def test_a_worker_token_opens_the_worker_routes_and_nothing_else(serve, services, pool):

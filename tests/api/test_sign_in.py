@@ -10,11 +10,11 @@ from types import SimpleNamespace
 
 import pytest
 from aiohttp.test_utils import TestServer
+from argon2 import PasswordHasher, extract_parameters
 
 from melagent.api.app import build_app
-from melagent.services import memory, sessions, users
+from melagent.services import first_run, memory, sessions, users
 from melagent.services.access import Role
-from melagent.services.passwords import Hashing
 from tests.api.conftest import PASSWORD
 
 EMAIL = "ada@example.com"
@@ -129,20 +129,21 @@ async def test_who_is_refused_does_not_learn_why(open_browser, make_user, pool, 
     assert "mel_session" not in answer.cookies
 
 
-async def test_an_unknown_email_takes_a_check_of_a_password_as_well(open_browser, make_user, monkeypatch):
+async def test_an_unknown_email_costs_the_same_work_as_a_wrong_password(open_browser, make_user, monkeypatch):
     await make_user()
-    checked = []
-    matches = Hashing.matches
+    work = []
+    verify = PasswordHasher.verify
 
-    async def counted(self, password, password_hash):
-        checked.append(password_hash is None)
-        return await matches(self, password, password_hash)
+    def noted(self, password_hash, password):
+        work.append(extract_parameters(password_hash))
+        return verify(self, password_hash, password)
 
-    monkeypatch.setattr(Hashing, "matches", counted)
+    monkeypatch.setattr(PasswordHasher, "verify", noted)
     browser = await open_browser()
     for email in (EMAIL, "nobody@example.com"):
-        await browser.log_in(email, "wrong horse battery")
-    assert checked == [False, True]
+        assert (await browser.log_in(email, "wrong horse battery")).status == 401
+    assert len(work) == 2
+    assert work[0] == work[1]
 
 
 async def test_signing_out_ends_the_session(ada):
@@ -171,7 +172,7 @@ ENDS = {
 
 
 @pytest.mark.parametrize("change", ENDS.values(), ids=ENDS)
-async def test_all_sessions_of_a_user_end_when_that_changes(ada, client, make_user, soon, change, pool):
+async def test_all_sessions_of_a_user_end_when_that_changes(ada, client, make_user, soon, change):
     await make_user("root@example.com", Role.ADMIN)
     user_id = (await (await ada.call("GET", ME)).json())["id"]
     assert (await client.put(f"/api/users/{user_id}", json=change)).status == 200
@@ -309,11 +310,16 @@ async def test_when_too_many_wait_for_a_check_others_are_told_to_come_back(open_
     assert all(int(answer.headers["Retry-After"]) >= 1 for answer in refused)
 
 
-async def test_a_stream_ends_with_the_session_that_asked_for_it(ada, client, make_workflow, soon, eventually):
+async def test_a_stream_ends_with_the_session_that_asked_for_it(ada, client, make_workflow, soon):
     made = await make_workflow(
-        {"nodes": [{"id": "start", "type": "manual_trigger"}, {"id": "nap", "type": "delay", "config": {"duration": "1h"}}],
-         "edges": [{"source": "start", "target": "nap"}]}
-    )  # fmt: skip
+        {
+            "nodes": [
+                {"id": "start", "type": "manual_trigger"},
+                {"id": "nap", "type": "delay", "config": {"duration": "1h"}},
+            ],
+            "edges": [{"source": "start", "target": "nap"}],
+        }
+    )
     start = await client.post(f"/api/workflows/{made['id']}/execute", json={"version": "draft"})
     run = await start.json()
     async with ada.client.get(f"/api/workflow-runs/{run['id']}/events") as stream:
@@ -323,3 +329,17 @@ async def test_a_stream_ends_with_the_session_that_asked_for_it(ada, client, mak
         async with asyncio.timeout(30):
             while await stream.content.readline():
                 pass
+
+
+async def test_the_form_of_the_set_up_link_makes_the_administrator(serve, services, open_browser, pool):
+    async with serve(services, key=None) as client:
+        page = await client.get("/setup")
+        assert (page.status, page.content_type) == (200, "text/html")
+        assert "frame-ancestors 'none'" in page.headers["Content-Security-Policy"]
+        assert 'fetch("/api/auth/setup"' in await page.text()
+    browser = await open_browser()
+    body = {"token": await first_run.link_token(pool), "email": "root@example.com", "name": "", "password": PASSWORD}
+    answer = await browser.call("POST", "/api/auth/setup", json=body)
+    assert (answer.status, (await answer.json())["role"]) == (201, "admin")
+    assert (await browser.call("GET", ME)).status == 200, "and is signed in"
+    assert (await browser.call("POST", "/api/auth/setup", json=body)).status == 410

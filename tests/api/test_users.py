@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from melagent.errors import Conflict
 from melagent.services import users
 from melagent.services.access import Role
 from melagent.store.ids import new_id
@@ -84,11 +85,34 @@ async def test_the_last_administrator_stays(make, client, change):
     assert (await client.put(path, json={"name": "Countess"})).status == 200
 
 
-async def test_two_administrators_who_remove_each_other_at_once_do_not_both_succeed(make, client, pool):
-    ids = [(await make(f"admin{number}@example.com", role="admin"))["id"] for number in range(6)]
-    answers = await asyncio.gather(*(client.delete(f"{ROUTE}/{each}") for each in ids))
-    assert sorted(answer.status for answer in answers) == [204] * 5 + [409]
-    assert await pool.fetchval("SELECT count(*) FROM users") == 1
+async def test_two_administrators_who_remove_each_other_at_once_do_not_both_succeed(
+    pool, make_user, monkeypatch, eventually
+):
+    one, other = await make_user("a@example.com", Role.ADMIN), await make_user("b@example.com", Role.ADMIN)
+    deleted, go_on = asyncio.Event(), asyncio.Event()
+    delete = users.users.delete_by_id
+
+    async def held(conn, user_id):
+        done = await delete(conn, user_id)
+        if user_id == one.id:
+            deleted.set()
+            await go_on.wait()
+        return done
+
+    monkeypatch.setattr(users.users, "delete_by_id", held)
+    first = asyncio.create_task(users.remove(pool, one.id))
+    await deleted.wait()
+    second = asyncio.create_task(users.remove(pool, other.id))
+
+    async def stands():
+        waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+        return second.done() or await pool.fetchval(waiting)
+
+    await eventually(stands)
+    go_on.set()
+    ended = await asyncio.gather(first, second, return_exceptions=True)
+    assert [type(each) for each in ended] == [type(None), Conflict]
+    assert await pool.fetchval("SELECT email FROM users") == "b@example.com"
 
 
 async def test_an_email_has_one_user(make, client):

@@ -42,6 +42,17 @@ def test_an_api_key_has_a_role_and_is_no_worker_token(token, database_url):
     assert who(database_url, key) is None
 
 
+def test_an_api_key_may_do_less_than_its_role(token, database_url):
+    workflow_id = "0192f3c4-0000-7000-8000-000000000001"
+    key = token("create", "--scope", "execute", "--scope", f"workflow:{workflow_id}").out.strip()
+    scopes = who(database_url, key, "api").scopes
+    assert (scopes.execute, {*map(str, scopes.workflow_ids)}) == (True, {workflow_id})
+    (listed,) = json.loads(token("list", "--json").out)
+    assert listed["scopes"] == ["execute", f"workflow:{workflow_id}"]
+    for wrong in (("--scope", "read"), ("--scope", "workflow:x"), ("--kind", "worker", "--scope", "execute")):
+        assert token("create", *wrong).code == 2
+
+
 def test_the_list_shows_everything_but_the_token(token):
     key = token("create", "--kind", "worker", "--expires", "90d").out.strip()
     token("create", "--kind", "api", "--name", "ci")

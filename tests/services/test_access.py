@@ -51,6 +51,33 @@ async def test_a_verified_key_is_not_asked_for_again_at_once(pool):
     assert await keys.principal(key) is first
 
 
+async def test_the_use_of_a_key_is_noted_without_a_write_for_each_call(pool):
+    token, key = await create_key(pool, "ci", Role.VIEWER)
+    instances = [Keys(pool, None) for _ in range(3)]
+    for keys in instances:
+        for _ in range(5):
+            await keys.principal(key)
+    assert await pool.fetchval("SELECT last_used_at FROM tokens") is None
+    await instances[0].one_pass()
+    noted = await pool.fetchval("SELECT last_used_at FROM tokens WHERE id = $1", token.id)
+    assert noted is not None
+    await instances[1].one_pass()
+    assert await pool.fetchval("SELECT last_used_at FROM tokens") == noted, "another instance has just written it"
+    await pool.execute("UPDATE tokens SET last_used_at = now() - interval '1 minute'")
+    await instances[2].one_pass()
+    assert await pool.fetchval("SELECT last_used_at >= $1 FROM tokens", noted)
+
+
+async def test_an_expired_key_is_refused(pool, monkeypatch):
+    monkeypatch.setattr(access, "TRUSTED_SECONDS", 0)
+    _, key = await create_key(pool, "ci", Role.ADMIN)
+    keys = Keys(pool, None)
+    assert await keys.principal(key) is not None
+    await pool.execute("UPDATE tokens SET expires_at = now()")
+    assert await keys.principal(key) is None
+    assert (await keys.owner(key)).name == "ci"
+
+
 def test_a_higher_role_may_do_all_that_a_lower_one_may():
     assert Role.OPEN < Role.VIEWER < Role.EDITOR < Role.ADMIN
 

@@ -35,8 +35,17 @@ async def test_links_of_earlier_starts_and_other_instances_work_as_well(pool, se
     assert (await set_up(first)).role == "admin"
 
 
-async def test_of_several_who_use_links_at_once_one_succeeds(pool, set_up):
+async def test_of_several_who_use_links_at_once_one_succeeds(pool, set_up, monkeypatch):
+    """All have looked whether there is an administrator, and have their hash, when the first of them goes on."""
     tokens = [await first_run.link_token(pool) for _ in range(2)] * 3
+    all_here = asyncio.Barrier(6)
+    lock = first_run.users.lock_administrators
+
+    async def together(conn):
+        await all_here.wait()
+        await lock(conn)
+
+    monkeypatch.setattr(first_run.users, "lock_administrators", together)
     ended = await asyncio.gather(
         *(set_up(token, f"root{number}@example.com") for number, token in enumerate(tokens)), return_exceptions=True
     )
