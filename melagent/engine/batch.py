@@ -86,7 +86,8 @@ class Batcher(Generic[T, R]):
 
     def _ended(self, writing: asyncio.Task[None]) -> None:
         self._writing.discard(writing)
-        self._tend()
+        if not writing.cancelled():  # only a process that ends cancels writes; it begins no more
+            self._tend()
 
     def _look_again(self) -> None:
         self._hurry = None

@@ -155,3 +155,16 @@ async def test_drain_returns_when_all_is_written():
     writes.gate.set()
     await ended(draining)
     assert all(future.done() for future in futures)
+
+
+async def test_nothing_more_is_written_after_a_write_was_cancelled():
+    writes = Writes()
+    batch = batcher(writes)
+    batch.submit(1)
+    await asyncio.sleep(0)
+    batch.submit(2)
+    for task in asyncio.all_tasks() - {asyncio.current_task()}:
+        task.cancel()
+    await asyncio.sleep(0.01)
+    assert writes.batches == [[1]]
+    assert asyncio.all_tasks() == {asyncio.current_task()}
