@@ -102,7 +102,7 @@ class Instance:
         loops = (*worker._claiming, worker._heartbeat, worker._watchdog, engine.waiters.loop, engine.desk.loop)
         tasks = [loop._task for loop in loops if loop._task]
         tasks += [held.task for held in worker._held.values() if held.task]
-        tasks += [*engine.recorder._batcher._running, *engine._starter._batcher._running]
+        tasks += [*engine.recorder._batcher._writing, *engine._starter._batcher._writing]
         tasks += [held.executor._journal._writing for held in worker._held.values()
                   if held.executor and held.executor._journal._writing]  # fmt: skip
         engine.pool.terminate()
