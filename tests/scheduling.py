@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any
 from melagent.domain.definition import Definition
 from melagent.registry import Registry
 from melagent.services import versions, workflows
+from melagent.vault import Vault
 
 if TYPE_CHECKING:
     from datetime import timedelta
     from uuid import UUID
 
-REGISTRY = Registry.builtin()
+REGISTRY, VAULT = Registry.builtin(), Vault(())
 MINUTELY = {"cron": "* * * * *"}
 
 
@@ -37,7 +38,7 @@ async def deploy(pool: Any, workflow_id: UUID, *nodes: dict[str, Any], **setting
     made = await versions.create(
         pool, workflow_id, name="v", description="", definition=definition(*nodes, **settings), created_by="tests"
     )
-    return await versions.deploy(pool, REGISTRY, workflow_id, made)
+    return (await versions.deploy(pool, REGISTRY, VAULT, workflow_id, made)).version
 
 
 async def deployed(pool: Any, *nodes: dict[str, Any], **settings: Any) -> UUID:

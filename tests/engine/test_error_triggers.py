@@ -15,7 +15,7 @@ from melagent.store.ids import new_id
 from tests.builders import chain, eventually, misplaced, new_run, stored
 from tests.engine.test_children import deployed as with_definition
 from tests.instances import Stage, instance
-from tests.scheduling import REGISTRY, deploy, deployed, triggers
+from tests.scheduling import REGISTRY, VAULT, deploy, deployed, triggers
 
 MANUAL = {"id": "start", "type": "manual_trigger"}
 STOP = {"id": "x", "type": "stop", "config": {"status": "error", "message": "no luck"}}
@@ -83,7 +83,9 @@ async def test_whoever_dies_before_the_failure_is_forgotten_has_started_no_run_t
 async def test_a_paused_and_a_retired_trigger_watch_nothing_and_leave_no_trace(pool, one):
     workflow_id = await deployed(pool, watcher(), watcher(node_id="gone"))
     await deploy(pool, workflow_id, watcher())
-    await Triggers(pool, one.engine, REGISTRY).change((await triggers(pool))["failed"]["id"], Change(enabled=False))
+    await Triggers(pool, one.engine, REGISTRY, VAULT).change(
+        (await triggers(pool))["failed"]["id"], Change(enabled=False)
+    )
     await failed(pool, one, await failing(pool))
     assert await pool.fetchval("SELECT count(*) FROM run_inbox") == 0
 

@@ -14,6 +14,7 @@ from melagent.store.ids import new_id
 from tests.instances import Stage, instance
 from tests.scheduling import (
     REGISTRY,
+    VAULT,
     deploy,
     deployed,
     firings,
@@ -38,7 +39,7 @@ async def engine(database_url, pool):
 
 @pytest.fixture
 def service(pool, engine):
-    return Triggers(pool, engine, REGISTRY)
+    return Triggers(pool, engine, REGISTRY, VAULT)
 
 
 async def next_of(pool, cron):
@@ -103,7 +104,7 @@ async def test_a_rollback_brings_the_old_schedule_back_under_its_id_and_fires_no
     await scheduler.one_pass()
     fired, before = await firings(pool), await trigger(pool)
     await deploy(pool, workflow_id, schedule(cron="30 9 * * *"))
-    await versions.deploy(pool, REGISTRY, workflow_id, first)
+    await versions.deploy(pool, REGISTRY, VAULT, workflow_id, first)
     after = await trigger(pool)
     assert (after["id"], after["planned_at"]) == (before["id"], before["planned_at"])
     await pool.execute("UPDATE triggers SET planned_at = $1, next_fire_at = $1", fired[0][1])
@@ -119,7 +120,7 @@ async def test_a_schedule_whose_node_was_away_does_not_fire_what_passed_meanwhil
     away = await triggers(pool)
     assert {(row["planned_at"], row["next_fire_at"], row["active"]) for row in away.values()} == {(None, None, False)}
     await let_pass(pool, 100.5 * HOUR)
-    await versions.deploy(pool, REGISTRY, workflow_id, both)
+    await versions.deploy(pool, REGISTRY, VAULT, workflow_id, both)
     after, now = await triggers(pool), await schedules.now(pool)
     assert after["clock"]["planned_at"] == await next_of(pool, Cron("30 9 * * *", "Europe/Berlin"))
     passed = after["timer"]["planned_at"] - before["timer"]["planned_at"] + 100.5 * HOUR
@@ -170,7 +171,7 @@ def by_hand(workflow_id, **changes):
 
 async def test_a_trigger_made_by_hand_waits_for_a_version_and_follows_the_deployed_one(pool, service):
     workflow_id = await new_workflow(pool)
-    made = await service.create(by_hand(workflow_id))
+    made, _ = await service.create(by_hand(workflow_id))
     assert (made.version_id, made.next_fire_at) == (None, None)
     await deploy(pool, workflow_id, MANUAL)
     first = await service.get(made.id)
@@ -183,7 +184,7 @@ async def test_a_trigger_made_by_hand_waits_for_a_version_and_follows_the_deploy
 
 async def test_a_trigger_made_by_hand_starts_the_deployed_version(pool, engine, service):
     workflow_id = await deployed(pool, MANUAL)
-    made = await service.create(by_hand(workflow_id))
+    made, _ = await service.create(by_hand(workflow_id))
     await let_pass(pool, HOUR)
     await Scheduler(engine, REGISTRY).one_pass()
     row = await pool.fetchrow("SELECT * FROM runs")
@@ -192,7 +193,7 @@ async def test_a_trigger_made_by_hand_starts_the_deployed_version(pool, engine, 
 
 async def test_a_version_that_such_a_trigger_could_not_enter_is_not_deployed(pool, service):
     workflow_id = await deployed(pool, MANUAL)
-    made = await service.create(by_hand(workflow_id))
+    made, _ = await service.create(by_hand(workflow_id))
     two = (DAILY, timer(node_id="timer"))
     with pytest.raises(Unprocessable) as caught:
         await deploy(pool, workflow_id, *two)
