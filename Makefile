@@ -2,6 +2,7 @@
 PYTHON := .venv/bin/python
 RUN := .venv/bin/
 ARGS ?=
+PARALLEL := -n auto --maxprocesses 8 --dist worksteal
 
 .DEFAULT_GOAL := help
 .PHONY: help setup packages run test check format lint types contracts docs bench measure prove
@@ -18,8 +19,8 @@ packages:
 run: ## Start everything in one process, on http://127.0.0.1:8080
 	./server server
 
-test: setup packages ## Run the tests; ARGS="tests/store -k lease" runs some
-	$(PYTHON) -m pytest $(ARGS)
+test: setup packages ## Run the tests, as many at once as there are cores; ARGS="tests/store -k lease" runs some
+	$(PYTHON) -m pytest $(PARALLEL) $(ARGS)
 
 check: format lint types contracts test ## All that must pass before a commit
 
