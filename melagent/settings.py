@@ -182,7 +182,9 @@ class Security(_Group):
         default=None, repr=False, description="On the server: an API key with the role admin, for scripts in containers"
     )
     http_allow: Annotated[TextList, Env(("MEL_HTTP_ALLOW",))] = Field(
-        default=(), description="Private addresses, networks and hosts that nodes may call all the same"
+        default=(),
+        description="Private addresses, networks and hosts that nodes may call all the same; the metadata addresses of "
+        "clouds only where an entry names just them",
     )
 
 

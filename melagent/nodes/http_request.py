@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -11,10 +12,30 @@ import orjson
 from melagent.sdk import Field, Json, Node, NodeContext, NodeError, Params, Result
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from aiohttp.client_middlewares import ClientHandlerType, ClientMiddlewareType
     from pydantic.config import JsonDict
+    from yarl import URL
 
 MAX_RESPONSE_BYTES = 16 * 1024 * 1024
 """The engine's limit for one value; what a compressed response unpacks to counts."""
+
+MAX_REDIRECTS = 10
+
+_FRAMING = frozenset({"connection", "content-length", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade"})
+"""Headers that belong to the connection, which calls of other runs share: a wrong length would mix up their answers."""
+
+_HARMLESS = frozenset(
+    {
+        "accept", "accept-charset", "accept-language", "cache-control", "content-language", "content-type",
+        "idempotency-key", "if-match", "if-modified-since", "if-none-match", "if-unmodified-since", "prefer", "range",
+        "traceparent", "tracestate", "user-agent", "x-request-id",
+    }
+)  # fmt: skip
+"""Headers that cannot hold a key. Only these go along with a redirect to another server."""
+
+_CREDENTIALS = re.compile(r"//[^/@\s'\"]*@")
 
 _BODILESS = ("GET", "HEAD")
 _SAFE = ("GET", "HEAD", "OPTIONS")
@@ -33,7 +54,10 @@ class HttpRequestParams(Params):
         json_schema_extra={"x-widget": "key-value"},
     )
     headers: dict[str, str] = Field(
-        default_factory=dict, description="Headers to send", json_schema_extra={"x-widget": "key-value"}
+        default_factory=dict,
+        description="Headers to send; but length and form of the body are set by the client, and a redirect to another "
+        "server takes along only those that cannot hold a key",
+        json_schema_extra={"x-widget": "key-value"},
     )
     body: Json = Field(default=None, description="Not sent with GET and HEAD")
     body_type: Literal["json", "form", "raw"] = Field(
@@ -68,16 +92,15 @@ class HttpRequest(Node[HttpRequestParams]):
 
     async def run(self, params: HttpRequestParams, ctx: NodeContext) -> Result:
         begun = time.perf_counter()
+        arguments = _arguments(params, ctx)
+        arguments["middlewares"] = [_keeping_to_one_server(arguments["headers"])]
         try:
-            async with ctx.http.request(params.method, params.url, **_arguments(params, ctx)) as response:
+            async with ctx.http.request(params.method, params.url, **arguments) as response:
                 body = _decode(await _read(response), response, params.response)
         except TimeoutError as error:
             raise NodeError(f"No answer within {params.timeout:g} s.", code="timeout") from error
-        except (ValueError, aiohttp.NonHttpUrlClientError, aiohttp.TooManyRedirects) as error:
-            raise NodeError(f"Cannot call the URL: {error}", code="http_error", retryable=False) from error
-        except aiohttp.ClientError as error:
-            retryable = getattr(error, "retryable", True)  # the guard says that a refused address stays refused
-            raise NodeError(f"The call failed: {error}", code="http_error", retryable=retryable) from error
+        except (ValueError, aiohttp.ClientError) as error:
+            raise _failure(error) from error
         output = {
             "status": response.status,
             "headers": {name.lower(): value for name, value in response.headers.items()},
@@ -91,7 +114,7 @@ class HttpRequest(Node[HttpRequestParams]):
 
 
 def _arguments(params: HttpRequestParams, ctx: NodeContext) -> dict[str, Any]:
-    headers = {name.lower(): value for name, value in params.headers.items()}
+    headers = {name.lower(): value for name, value in params.headers.items() if name.lower() not in _FRAMING}
     if params.method not in _SAFE:
         headers.setdefault("idempotency-key", ctx.idempotency_key)
     arguments: dict[str, Any] = {
@@ -99,11 +122,53 @@ def _arguments(params: HttpRequestParams, ctx: NodeContext) -> dict[str, Any]:
         "headers": headers,
         "timeout": aiohttp.ClientTimeout(total=params.timeout),
         "allow_redirects": params.follow_redirects,
+        "max_redirects": MAX_REDIRECTS + 1,  # aiohttp gives up at that many
         "ssl": params.verify_ssl,
     }
     if params.body is not None and params.method not in _BODILESS:
         arguments["data"] = _encode(params, headers)
     return arguments
+
+
+def _keeping_to_one_server(headers: Collection[str]) -> ClientMiddlewareType:
+    """Takes away from each request what only the server may see that was called first.
+
+    aiohttp does so for Authorization and Cookie; keys are sent in many other headers. `headers` names the author's.
+    """
+    first: URL | None = None
+
+    async def keep(request: aiohttp.ClientRequest, send: ClientHandlerType) -> aiohttp.ClientResponse:
+        nonlocal first
+        first = first or request.url
+        if not _same_server(first, request.url):
+            for name in headers:
+                if name not in _HARMLESS:
+                    request.headers.popall(name, None)
+            request.headers["host"] = request.url.host_port_subcomponent or ""
+        return await send(request)
+
+    return keep
+
+
+def _same_server(first: URL, other: URL) -> bool:
+    """Also when a server sends callers from its http to its https."""
+    upgraded = (first.scheme, first.port, other.scheme, other.port) == ("http", 80, "https", 443)
+    return first.host == other.host and (upgraded or first.origin() == other.origin())
+
+
+def _failure(error: ValueError | aiohttp.ClientError) -> NodeError:
+    """What went wrong, in words that show no key of the URL."""
+    if isinstance(error, aiohttp.TooManyRedirects):
+        return _refusal(f"The call was sent elsewhere more than {MAX_REDIRECTS} times.")
+    if isinstance(error, (ValueError, aiohttp.NonHttpUrlClientError)):
+        return _refusal(f"Cannot call the URL: {error}")
+    # The guard says that a refused address stays refused. The text of an answer that cannot be read would be its URL.
+    reason = error.message if isinstance(error, aiohttp.ClientResponseError) else error
+    return _refusal(f"The call failed: {reason}", retryable=getattr(error, "retryable", True))
+
+
+def _refusal(message: str, *, retryable: bool = False) -> NodeError:
+    return NodeError(_CREDENTIALS.sub("//", message), code="http_error", retryable=retryable)
 
 
 def _encode(params: HttpRequestParams, headers: dict[str, str]) -> bytes | aiohttp.FormData:
