@@ -80,6 +80,13 @@ class Server(_Group):
     metrics_port: Annotated[int, Env(("MEL_METRICS_PORT",))] = Field(
         default=9090, ge=0, le=65535, description="Port of the metrics when they have one of their own"
     )
+    keepalive_seconds: Annotated[float, Env(("MEL_KEEPALIVE_SECONDS",))] = Field(
+        default=130.0,
+        ge=1,
+        le=86_400,
+        description="Time after which a connection is closed on which no call came, or the head of a call not to its "
+        "end; longer than a load balancer keeps idle connections",
+    )
     worker_token: Annotated[str | None, Secret(), Env(("MEL_WORKER_TOKEN",))] = Field(
         default=None, repr=False, description="A token that workers may use, beside those of `server token create`"
     )

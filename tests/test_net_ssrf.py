@@ -1,4 +1,4 @@
-"""The guard seen by somebody who wants to get past it: odd spellings, names that change their answer, reused connections.
+"""The guard seen by somebody who wants to get past it: odd spellings, names that change their answer, open connections.
 
 127.0.0.1 stands for an address that is allowed, 127.0.0.2 for one that is not; a server listens on both.
 """

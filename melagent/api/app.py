@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from melagent.api.auth import require
-from melagent.api.bodies import PARSER, read_body, refuse_packed
+from melagent.api.bodies import PARSER, in_time, read_body, refuse_packed
 from melagent.api.context import KEYS, REQUEST_ID, SERVICES, STARTED, STARTED_AT, STREAM, WEBHOOKS, WORKERS, Services
 from melagent.api.failures import broken_off, failure
 from melagent.api.idempotency import once
@@ -42,7 +42,9 @@ def build_app(services: Services) -> web.Application:
     Metrics that have a port of their own (see `build_metrics_app`) are not part of it.
     """
     app = web.Application(
-        middlewares=[_answer_errors], client_max_size=MAX_BODY_BYTES, handler_args={"auto_decompress": False}
+        middlewares=[_answer_errors, in_time],
+        client_max_size=MAX_BODY_BYTES,
+        handler_args={"auto_decompress": False, "keepalive_timeout": services.keepalive_seconds},
     )
     routes = (*ROUTES, *DEMO_ROUTES) if services.demo else ROUTES
     if services.metrics_access == "port":

@@ -250,6 +250,7 @@ def _services(settings: Settings, pool: Pool, engine: Engine, registry: Registry
         bootstrap_key=settings.security.bootstrap_api_key,
         worker_token=settings.server.worker_token,
         heartbeat_seconds=settings.engine.heartbeat_seconds,
+        keepalive_seconds=settings.server.keepalive_seconds,
         leases=lambda: worker.busy if worker is not None else 0,
     )
 
