@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import re
 import time
 from typing import TYPE_CHECKING, Any, Literal
@@ -36,6 +37,12 @@ _HARMLESS = frozenset(
 """Headers that cannot hold a key. Only these go along with a redirect to another server."""
 
 _CREDENTIALS = re.compile(r"//[^/@\s'\"]*@")
+
+_CHARSET = re.compile(
+    r"ascii|utf-(8|16|32)(-sig|-le|-be)?|iso8859-\d+|cp\d+|koi8-[rtu]|mac-[a-z]+|gb\w+|big5\w*|euc_\w+|shift_jis\w*"
+    r"|iso2022_\w+|hz|tis-620"
+)
+"""Python's names of what the web writes text in. It knows others: punycode would take hours for a large answer."""
 
 _BODILESS = ("GET", "HEAD")
 _SAFE = ("GET", "HEAD", "OPTIONS")
@@ -211,10 +218,15 @@ def _decode(received: bytes, response: aiohttp.ClientResponse, wanted: str) -> J
         except orjson.JSONDecodeError as error:
             if wanted == "json":
                 raise NodeError(f"The response is not JSON: {error}", code="not_json", retryable=False) from error
+    return received.decode(_codec(response.charset or "utf-8"), errors="replace")
+
+
+def _codec(charset: str) -> str:
     try:
-        return received.decode(response.charset or "utf-8", errors="replace")
-    except LookupError:  # a charset that Python does not know
-        return received.decode(errors="replace")
+        name = codecs.lookup(charset).name
+    except LookupError:  # Python does not know it
+        return "utf-8"
+    return name if _CHARSET.fullmatch(name) else "utf-8"
 
 
 def _status_error(output: dict[str, Json]) -> NodeError:

@@ -370,6 +370,30 @@ async def test_an_answer_that_is_not_http_or_too_much_of_it_is_a_clear_error(fai
     assert "url=" not in str(error)
 
 
+@pytest.mark.parametrize(
+    "charset",
+    ["punycode", "idna", "undefined", "unicode_escape", "zlib_codec", "hex", "rot13", "mbcs", "../x", "x" * 900],
+)
+async def test_a_charset_that_is_none_of_the_web_is_read_as_utf_8_in_no_time(call, charset):
+    body = b"a-" + b"0" * 1_000_000  # as punycode it takes minutes
+    head = f"Content-Type: text/plain; charset={charset}\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+    async with raw_server(says(HEAD, head, body)) as url:
+        begun = time.process_time()
+        assert (await call(url))["body"] == body.decode()
+    assert time.process_time() - begun < 5
+
+
+@pytest.mark.parametrize(
+    "charset", ["shift_jis", "windows-1251", "iso-8859-15", "gb18030", "euc-kr", "utf-16le", "koi8-r"]
+)
+async def test_a_charset_of_the_web_is_read_as_such(call, charset):
+    text = {"shift_jis": "日本", "gb18030": "中文", "euc-kr": "한국", "iso-8859-15": "10 €"}.get(charset, "Привет")
+    body = text.encode(charset)
+    head = f"Content-Type: text/plain; charset={charset}\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+    async with raw_server(says(HEAD, head, body)) as url:
+        assert (await call(url))["body"] == text
+
+
 async def test_what_comes_with_a_redirect_is_not_read(call, seen, port):
     head = f"HTTP/1.1 302 Found\r\nLocation: {url_at(FRIEND, port, '/b')}\r\n\r\n".encode()
     async with raw_server(without_end(head, bytes(65536))) as url:
