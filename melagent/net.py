@@ -114,6 +114,14 @@ def is_public(address: Address) -> bool:
     return isinstance(address, ipaddress.IPv4Address) or _is_public_unicast(address)
 
 
+def _is_public_unicast(address: ipaddress.IPv6Address) -> bool:
+    """A zone names an interface of this machine, so it is for no public address."""
+    if address not in _UNICAST or address.scope_id is not None:
+        return False
+    interface = int(address) & 0xFFFF_FFFF_FFFF_FFFF
+    return interface >> 32 not in _ISATAP or is_public(ipaddress.IPv4Address(interface & 0xFFFF_FFFF))
+
+
 def guarded_session(allow: Sequence[str]) -> aiohttp.ClientSession:
     """A client for nodes. Keeps no cookies, reads no proxy from the environment, refuses what is not allowed.
 
@@ -147,14 +155,6 @@ class GuardedConnector(aiohttp.TCPConnector):
         except ValueError:
             return False
         return is_public(address) or any(entry.matches(host, address, port) for entry in self._allowed)
-
-
-def _is_public_unicast(address: ipaddress.IPv6Address) -> bool:
-    """A zone names an interface of this machine, so it is for no public address."""
-    if address not in _UNICAST or address.scope_id is not None:
-        return False
-    interface = int(address) & 0xFFFF_FFFF_FFFF_FFFF
-    return interface >> 32 not in _ISATAP or is_public(ipaddress.IPv4Address(interface & 0xFFFF_FFFF))
 
 
 def _embedded(address: Address) -> Address:
