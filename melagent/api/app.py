@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from melagent.api.auth import require
-from melagent.api.bodies import PARSER, in_time, read_body, refuse_packed
+from melagent.api.bodies import PARSER, read_body, refuse_packed
 from melagent.api.context import KEYS, REQUEST_ID, SERVICES, STARTED, STARTED_AT, STREAM, WEBHOOKS, WORKERS, Services
 from melagent.api.failures import broken_off, failure
 from melagent.api.idempotency import once
 from melagent.api.metrics import GAUGES, Gauges, scrape, watch_loop
 from melagent.api.openapi import DOCUMENT, document
+from melagent.api.patience import in_time
 from melagent.api.proxies import as_sent
 from melagent.api.routes import DEMO_ROUTES, ROUTES
 from melagent.api.wire import MAX_BODY_BYTES, checked_body, checked_message, checked_query

@@ -1,8 +1,7 @@
 """Reading bodies so that nobody holds up the whole instance with one.
 
 A packed body is refused before it is read: a small one can unpack to a very large one. A large body is parsed in a
-thread, one at a time, so that heartbeats and small calls get their turn meanwhile. A body that does not come to its end
-is given up.
+thread, one at a time, so that heartbeats and small calls get their turn meanwhile.
 """
 
 from __future__ import annotations
@@ -12,12 +11,10 @@ from typing import TYPE_CHECKING, TypeVar
 
 from aiohttp import web
 
-from melagent.errors import BadRequest, Problem, TooSlow
+from melagent.errors import BadRequest, Problem
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from aiohttp.typedefs import Handler
 
 LARGE_BYTES = 256 * 1024
 """Up to here parsing takes a few milliseconds."""
@@ -25,33 +22,7 @@ LARGE_BYTES = 256 * 1024
 PARSER = web.AppKey("parser", asyncio.Lock)
 """Held while a large body is parsed."""
 
-BODY_SECONDS = 120.0
-"""For a whole body, after its head: ten mebibytes come through a line of 0.7 Mbit/s in that time."""
-
 T = TypeVar("T")
-
-
-@web.middleware
-async def in_time(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Raise TooSlow for a call whose body has not arrived in time, whoever reads it; its connection ends then."""
-    if request.content.is_eof():
-        return await handler(request)
-    arriving, limit = True, asyncio.timeout(BODY_SECONDS)
-
-    def arrived() -> None:
-        if arriving and not limit.expired():
-            limit.reschedule(None)
-
-    try:
-        async with limit:
-            request.content.on_eof(arrived)
-            return await handler(request)
-    except TimeoutError:
-        if not limit.expired():
-            raise
-        raise TooSlow(f"A body has to arrive within {BODY_SECONDS:g} s.") from None
-    finally:
-        arriving = False
 
 
 def refuse_packed(request: web.Request) -> None:

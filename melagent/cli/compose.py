@@ -249,8 +249,8 @@ def _services(settings: Settings, pool: Pool, engine: Engine, registry: Registry
         trusted_proxies=tuple(map(ip_network, settings.server.trusted_proxies)),
         bootstrap_key=settings.security.bootstrap_api_key,
         worker_token=settings.server.worker_token,
-        heartbeat_seconds=settings.engine.heartbeat_seconds,
         keepalive_seconds=settings.server.keepalive_seconds,
+        heartbeat_seconds=settings.engine.heartbeat_seconds,
         leases=lambda: worker.busy if worker is not None else 0,
     )
 

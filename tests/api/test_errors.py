@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from melagent.api import bodies, webhooks
+from melagent.api import patience, webhooks
 from melagent.errors import HTTP_STATUS, Code
 from melagent.services.access import Role, create_worker_token
 from melagent.store.ids import new_id
@@ -105,7 +105,7 @@ def calls(client, pool, keys, make_workflow, *, deploy, engine):
 @pytest.mark.parametrize("code", [code for code in Code if code not in NOT_YET])
 async def test_a_code_is_answered_with_its_status_and_the_error_body(calls, code, monkeypatch):
     monkeypatch.setattr(webhooks, "WAIT_SECONDS", 0.01)  # no worker is here, so every caller waits as long
-    monkeypatch.setattr(bodies, "BODY_SECONDS", 0.01)  # all other bodies arrive with their head
+    monkeypatch.setattr(patience, "BODY_SECONDS", 0.01)  # all other bodies arrive with their head
     answer = await getattr(calls, code)()
     body = await answer.json()
     assert (body["error"], answer.status) == (code, HTTP_STATUS[code]), body

@@ -15,7 +15,7 @@ import aiohttp
 import pytest
 from aiohttp.test_utils import TestServer
 
-from melagent.api import bodies, webhooks
+from melagent.api import patience, webhooks
 from melagent.api.app import build_app
 from melagent.api.wire import MAX_BODY_BYTES
 
@@ -27,7 +27,7 @@ MANY = 100
 @pytest.fixture
 async def address(services, monkeypatch):
     """Of an instance that is in a hurry."""
-    monkeypatch.setattr(bodies, "BODY_SECONDS", SECONDS)
+    monkeypatch.setattr(patience, "BODY_SECONDS", SECONDS)
     server = TestServer(build_app(replace(services, keepalive_seconds=SECONDS)))
     await server.start_server(lingering_time=LINGERING_SECONDS)
     yield server.host, server.port
