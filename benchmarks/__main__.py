@@ -17,6 +17,7 @@ from rich.console import Console
 from benchmarks import machine
 from benchmarks.claim import claim
 from benchmarks.cost import cost
+from benchmarks.crossing import crossing
 from benchmarks.growth import growth
 from benchmarks.instances import instances
 from benchmarks.outcome import Options
@@ -47,6 +48,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "start": start,
     "remote": remote,
     "instances": instances,
+    "crossing": crossing,
 }
 
 

@@ -45,6 +45,7 @@ TITLES = {
     "start": "Start and memory",
     "remote": "Webhook, three pure nodes, answer, with one API process and two remote workers",
     "instances": "One instance and three behind nginx, with two remote workers, on the same cores",
+    "crossing": "A webhook called at one instance, with its worker at another one",
     "soak": "Ten minutes at full rate",
 }
 

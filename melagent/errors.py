@@ -25,6 +25,7 @@ class Code(StrEnum):
     CONFLICT = "conflict"
     LEASE_LOST = "lease_lost"
     DRAFT_BEHIND = "draft_behind"
+    TOO_SLOW = "too_slow"
     GONE = "gone"
     TOO_LARGE = "too_large"
     UNPROCESSABLE = "unprocessable"
@@ -54,6 +55,7 @@ HTTP_STATUS: dict[Code, int] = {
     Code.CONFLICT: 409,
     Code.LEASE_LOST: 409,
     Code.DRAFT_BEHIND: 409,
+    Code.TOO_SLOW: 408,
     Code.GONE: 410,
     Code.TOO_LARGE: 413,
     Code.UNPROCESSABLE: 422,
@@ -136,6 +138,11 @@ class DraftBehind(MelError):
 class LeaseLost(MelError):
     code = Code.LEASE_LOST
     default_message = "The lease on this run has passed to another worker."
+
+
+class TooSlow(MelError):
+    code = Code.TOO_SLOW
+    default_message = "The call did not arrive in time."
 
 
 class Gone(MelError):

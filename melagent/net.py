@@ -27,7 +27,35 @@ Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 _ENTRY = re.compile(r"(?P<host>[^\s/:\[\]]+|\[[0-9A-Fa-f:.]+\])(:(?P<port>[0-9]{1,5}))?")
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
-_NAT64_LOCAL = ipaddress.IPv6Network("64:ff9b:1::/48")
+_UNICAST = ipaddress.IPv6Network("2000::/3")
+"""The only part of IPv6 that has been given out for the internet, IANA "IPv6 Global Unicast Address Assignments"."""
+
+_ISATAP = (0x00005EFE, 0x02005EFE)
+"""Above an IPv4 address in the lower half of an IPv6 address, RFC 5214 section 6.1."""
+
+_NOT_PUBLIC = tuple(
+    ipaddress.ip_network(text)
+    for text in (
+        "168.63.129.16/32",  # a virtual server of Azure, to which each machine there has a way of its own
+        "192.0.0.0/24",  # protocol assignments, and metadata of Oracle's cloud
+        "192.88.99.0/24",  # relays from IPv4 to 6to4, RFC 7526
+        "2001::/23",  # protocol assignments; Teredo, which holds an IPv4 address, is one of them
+        "3fff::/20",  # documentation, RFC 9637
+    )
+)
+"""What the standard library takes for public, at least in some versions of Python."""
+
+METADATA = tuple(
+    ipaddress.ip_network(text)
+    for text in (
+        "169.254.0.0/16", "fe80::/10", "fd00:ec2::/32", "fd20:ce::/32",
+        "100.100.100.200/32", "168.63.129.16/32", "192.0.0.192/32",
+    )
+)  # fmt: skip
+"""Where clouds give out the credentials of a machine, and what else is for its own link only.
+
+From the manuals of AWS (link-local, fd00:ec2::254, fd00:ec2::23), Google (fd20:ce::254), Alibaba, Azure and Oracle.
+"""
 
 
 class AddressRefused(aiohttp.ClientConnectionError):
@@ -50,9 +78,17 @@ class Allowed:
     port: int | None
 
     def matches(self, host: str, address: Address, port: int) -> bool:
-        if self.port not in (None, port):
+        """Whether this entry opens the address. One of METADATA is opened by nothing that names more than that.
+
+        Whoever allows a name trusts its owner with a private network, not with the credentials of the machine.
+        """
+        if self.port not in (None, port) or any(address in kept and not self._is_within(kept) for kept in METADATA):
             return False
         return self.host == _normal(host) if self.network is None else address in self.network
+
+    def _is_within(self, kept: Network) -> bool:
+        mine = self.network
+        return mine is not None and mine.version == kept.version and mine.subnet_of(kept)  # type: ignore[arg-type]  # of one version
 
 
 def parse_allowed(entry: str) -> Allowed:
@@ -75,7 +111,17 @@ def is_public(address: Address) -> bool:
     address = _embedded(address)
     if address.is_multicast or address.is_reserved or not address.is_global:
         return False
-    return not isinstance(address, ipaddress.IPv6Address) or not (address.is_site_local or address in _NAT64_LOCAL)
+    if any(address in network for network in _NOT_PUBLIC):
+        return False
+    return isinstance(address, ipaddress.IPv4Address) or _is_public_unicast(address)
+
+
+def _is_public_unicast(address: ipaddress.IPv6Address) -> bool:
+    """A zone names an interface of this machine, so it is for no public address."""
+    if address not in _UNICAST or address.scope_id is not None:
+        return False
+    interface = int(address) & 0xFFFF_FFFF_FFFF_FFFF
+    return interface >> 32 not in _ISATAP or is_public(ipaddress.IPv4Address(interface & 0xFFFF_FFFF))
 
 
 def guarded_session(allow: Sequence[str]) -> aiohttp.ClientSession:

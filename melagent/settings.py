@@ -81,6 +81,13 @@ class Server(_Group):
     metrics_port: Annotated[int, Env(("MEL_METRICS_PORT",))] = Field(
         default=9090, ge=0, le=65535, description="Port of the metrics when they have one of their own"
     )
+    keepalive_seconds: Annotated[float, Env(("MEL_KEEPALIVE_SECONDS",))] = Field(
+        default=130.0,
+        ge=1,
+        le=86_400,
+        description="Time after which a connection is closed on which no call came, or the head of a call not to its "
+        "end; longer than a load balancer keeps idle connections",
+    )
     worker_token: Annotated[str | None, Secret(), Env(("MEL_WORKER_TOKEN",))] = Field(
         default=None, repr=False, description="A token that workers may use, beside those of `server token create`"
     )
@@ -188,7 +195,9 @@ class Security(SignInSettings):
         default=None, repr=False, description="On the server: an API key with the role admin, for scripts in containers"
     )
     http_allow: Annotated[TextList, Env(("MEL_HTTP_ALLOW",))] = Field(
-        default=(), description="Private addresses, networks and hosts that nodes may call all the same"
+        default=(),
+        description="Private addresses, networks and hosts that nodes may call all the same; the metadata addresses of "
+        "clouds only where an entry names just them",
     )
 
 

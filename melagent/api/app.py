@@ -41,6 +41,7 @@ from melagent.api.limits import admit
 from melagent.api.metrics import GAUGES, Gauges, scrape, watch_loop
 from melagent.api.oidc import open_oidc
 from melagent.api.openapi import DOCUMENT, document
+from melagent.api.patience import in_time
 from melagent.api.proxies import as_sent
 from melagent.api.routes import DEMO_ROUTES, ROUTES
 from melagent.api.wire import MAX_BODY_BYTES, checked_body, checked_message, checked_query
@@ -76,7 +77,9 @@ def build_app(services: Services) -> web.Application:
     Metrics that have a port of their own (see `build_metrics_app`) are not part of it.
     """
     app = web.Application(
-        middlewares=[_answer_errors], client_max_size=MAX_BODY_BYTES, handler_args={"auto_decompress": False}
+        middlewares=[_answer_errors, in_time],
+        client_max_size=MAX_BODY_BYTES,
+        handler_args={"auto_decompress": False, "keepalive_timeout": services.keepalive_seconds},
     )
     routes = (*ROUTES, *DEMO_ROUTES) if services.demo else ROUTES
     if services.metrics_access == "port":

@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 class Services:
     """What the API stands on; made once by the program and given to `build_app`.
 
+    A connection on which no whole head of a call came for `keepalive_seconds` is closed.
+
     `migrations` are the ids that the schema must have. `public_url` is what webhook addresses begin with; null derives
     it from the request, as a proxy among `trusted_proxies` tells it. Setting `draining` turns /ready to 503 and ends
     streams with a hint to reconnect. `leases` counts the runs that this very process has leased. No webhook lets
@@ -61,6 +63,7 @@ class Services:
     trusted_proxies: Networks = ()
     bootstrap_key: str | None = None
     worker_token: str | None = None
+    keepalive_seconds: float = 130.0
     heartbeat_seconds: float = 5.0
     vault: Vault = field(default_factory=lambda: Vault(()))
     http_allow: tuple[str, ...] = ()

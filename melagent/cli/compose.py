@@ -297,6 +297,7 @@ def _services(
         trusted_proxies=tuple(map(ip_network, settings.server.trusted_proxies)),
         bootstrap_key=settings.security.bootstrap_api_key,
         worker_token=settings.server.worker_token,
+        keepalive_seconds=settings.server.keepalive_seconds,
         heartbeat_seconds=settings.engine.heartbeat_seconds,
         vault=vault,
         http_allow=settings.security.http_allow,

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,10 +15,13 @@ import yaml
 from melagent.errors import BadRequest, Problem
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 SUFFIXES = (".yaml", ".yml", ".json")
 WIDTH = 120
+MAX_DEPTH = 128
+MAX_VALUES = 500_000
+"""What a server takes. In YAML a few lines can stand for more values than there are atoms."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,13 +88,42 @@ def read(path: Path) -> WorkflowFile:
     try:
         text = path.read_text(encoding="utf-8")
         content = json.loads(text) if path.suffix == ".json" else yaml.load(text, _Loader)  # noqa: S506  # a SafeLoader
-    except (OSError, ValueError, yaml.YAMLError) as error:
+        _check_plain(content)
+    except (OSError, ValueError, TypeError, RecursionError, yaml.YAMLError) as error:
         raise BadRequest(f"{path} cannot be read.", [Problem(str(path), " ".join(str(error).split()))]) from None
     if not isinstance(content, dict):
         raise BadRequest(f"{path} is not a workflow.", [Problem(str(path), "expected an object with `nodes`")])
     return WorkflowFile(
         name=str(content.pop("name", path.stem)), description=str(content.pop("description", "")), definition=content
     )
+
+
+def _check_plain(content: Any) -> None:
+    """Raise ValueError or TypeError for what JSON cannot say, such as a cycle, or no server would take."""
+    left, level = MAX_VALUES, [content]
+    for _ in range(MAX_DEPTH):
+        left -= len(level)
+        if left < 0:
+            raise ValueError(f"it has more than {MAX_VALUES:,} values")
+        level = list(islice((part for value in level for part in _parts(value)), left + 1))
+        if not level:
+            return
+    raise ValueError(f"it is nested more than {MAX_DEPTH} deep")
+
+
+def _parts(value: Any) -> Iterable[Any]:
+    if isinstance(value, list):
+        return value
+    if isinstance(value, dict):
+        for key in value:
+            if not isinstance(key, str):
+                raise TypeError(f"the name {key!r} is not a text")
+        return value.values()
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"{value} is not a number of JSON")
+    if not isinstance(value, str | int | float | None):
+        raise TypeError(f"a {type(value).__name__} is not a value of JSON")
+    return ()
 
 
 def _bare(definition: Mapping[str, Any]) -> dict[str, Any]:

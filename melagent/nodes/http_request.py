@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import codecs
+import re
 import time
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 from uuid import UUID
@@ -12,8 +14,11 @@ import orjson
 from melagent.sdk import Connection, Field, Json, Node, NodeContext, NodeError, Params, Result
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from aiohttp.client_middlewares import ClientHandlerType, ClientMiddlewareType
     from pydantic.config import JsonDict
+    from yarl import URL
 
     from melagent.sdk import Secret
 
@@ -24,6 +29,28 @@ _CREDENTIALS = (
     "api_key", "bearer", "basic", "oauth2", "openai", "anthropic", "openai_compatible", "slack", "baserow_token",
     "airtable",
 )  # fmt: skip  # in the order in which people look for them
+MAX_REDIRECTS = 10
+
+_FRAMING = frozenset({"connection", "content-length", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade"})
+"""Headers that belong to the connection, which calls of other runs share: a wrong length would mix up their answers."""
+
+_HARMLESS = frozenset(
+    {
+        "accept", "accept-charset", "accept-language", "cache-control", "content-language", "content-type",
+        "idempotency-key", "if-match", "if-modified-since", "if-none-match", "if-unmodified-since", "prefer", "range",
+        "traceparent", "tracestate", "user-agent", "x-request-id",
+    }
+)  # fmt: skip
+"""Headers that cannot hold a key. Only these go along with a redirect to another server."""
+
+_USER_INFO = re.compile(r"//[^/@\s'\"]*@")
+
+_CHARSET = re.compile(
+    r"ascii|utf-(8|16|32)(-sig|-le|-be)?|iso8859-\d+|cp\d+|koi8-[rtu]|mac-[a-z]+|gb\w+|big5\w*|euc_\w+|shift_jis\w*"
+    r"|iso2022_\w+|hz|tis-620"
+)
+"""Python's names of what the web writes text in. It knows others: punycode would take hours for a large answer."""
+
 _BODILESS = ("GET", "HEAD")
 _SAFE = ("GET", "HEAD", "OPTIONS")
 _TRY_AGAIN = (408, 425, 429)
@@ -41,7 +68,10 @@ class HttpRequestParams(Params):
         json_schema_extra={"x-widget": "key-value"},
     )
     headers: dict[str, str] = Field(
-        default_factory=dict, description="Headers to send", json_schema_extra={"x-widget": "key-value"}
+        default_factory=dict,
+        description="Headers to send; but length and form of the body are set by the client, and a redirect to another "
+        "server takes along only those that cannot hold a key",
+        json_schema_extra={"x-widget": "key-value"},
     )
     connection: Annotated[UUID | None, Connection(*_CREDENTIALS)] = Field(
         default=None, description="Whose secret the call carries, to the hosts that the connection allows and no other"
@@ -80,18 +110,16 @@ class HttpRequest(Node[HttpRequestParams]):
     async def run(self, params: HttpRequestParams, ctx: NodeContext) -> Result:
         begun = time.perf_counter()
         arguments = _arguments(params, ctx)
+        arguments["middlewares"] = [_keeping_to_one_server(arguments["headers"])]
         if params.connection is not None:
-            arguments["middlewares"] = [_carrying(await ctx.connection(params.connection), params.url)]
+            arguments["middlewares"].append(_carrying(await ctx.connection(params.connection), params.url))
         try:
             async with ctx.http.request(params.method, params.url, **arguments) as response:
                 body = _decode(await _read(response), response, params.response)
         except TimeoutError as error:
             raise NodeError(f"No answer within {params.timeout:g} s.", code="timeout") from error
-        except (ValueError, aiohttp.NonHttpUrlClientError, aiohttp.TooManyRedirects) as error:
-            raise NodeError(f"Cannot call the URL: {error}", code="http_error", retryable=False) from error
-        except aiohttp.ClientError as error:
-            retryable = getattr(error, "retryable", True)  # the guard says that a refused address stays refused
-            raise NodeError(f"The call failed: {error}", code="http_error", retryable=retryable) from error
+        except (ValueError, aiohttp.ClientError) as error:
+            raise _failure(error) from error
         output = {
             "status": response.status,
             "headers": {name.lower(): value for name, value in response.headers.items()},
@@ -105,7 +133,7 @@ class HttpRequest(Node[HttpRequestParams]):
 
 
 def _arguments(params: HttpRequestParams, ctx: NodeContext) -> dict[str, Any]:
-    headers = {name.lower(): value for name, value in params.headers.items()}
+    headers = {name.lower(): value for name, value in params.headers.items() if name.lower() not in _FRAMING}
     if params.method not in _SAFE:
         headers.setdefault("idempotency-key", ctx.idempotency_key)
     arguments: dict[str, Any] = {
@@ -113,6 +141,7 @@ def _arguments(params: HttpRequestParams, ctx: NodeContext) -> dict[str, Any]:
         "headers": headers,
         "timeout": aiohttp.ClientTimeout(total=params.timeout),
         "allow_redirects": params.follow_redirects,
+        "max_redirects": MAX_REDIRECTS + 1,  # aiohttp gives up at that many
         "ssl": params.verify_ssl,
     }
     if params.body is not None and params.method not in _BODILESS:
@@ -136,6 +165,47 @@ def _carrying(secret: Secret, url: str) -> ClientMiddlewareType:
         return await send(request)
 
     return carry
+
+
+def _keeping_to_one_server(headers: Collection[str]) -> ClientMiddlewareType:
+    """Takes away from each request what only the server may see that was called first.
+
+    aiohttp does so for Authorization and Cookie; keys are sent in many other headers. `headers` names the author's.
+    """
+    first: URL | None = None
+
+    async def keep(request: aiohttp.ClientRequest, send: ClientHandlerType) -> aiohttp.ClientResponse:
+        nonlocal first
+        first = first or request.url
+        if not _same_server(first, request.url):
+            for name in headers:
+                if name not in _HARMLESS:
+                    request.headers.popall(name, None)
+            request.headers["host"] = request.url.host_port_subcomponent or ""
+        return await send(request)
+
+    return keep
+
+
+def _same_server(first: URL, other: URL) -> bool:
+    """Also when a server sends callers from its http to its https."""
+    upgraded = (first.scheme, first.port, other.scheme, other.port) == ("http", 80, "https", 443)
+    return first.host == other.host and (upgraded or first.origin() == other.origin())
+
+
+def _failure(error: ValueError | aiohttp.ClientError) -> NodeError:
+    """What went wrong, in words that show no key of the URL."""
+    if isinstance(error, aiohttp.TooManyRedirects):
+        return _refusal(f"The call was sent elsewhere more than {MAX_REDIRECTS} times.")
+    if isinstance(error, (ValueError, aiohttp.NonHttpUrlClientError)):
+        return _refusal(f"Cannot call the URL: {error}")
+    # The guard says that a refused address stays refused. The text of an answer that cannot be read would be its URL.
+    reason = error.message if isinstance(error, aiohttp.ClientResponseError) else error
+    return _refusal(f"The call failed: {reason}", retryable=getattr(error, "retryable", True))
+
+
+def _refusal(message: str, *, retryable: bool = False) -> NodeError:
+    return NodeError(_USER_INFO.sub("//", message), code="http_error", retryable=retryable)
 
 
 def _encode(params: HttpRequestParams, headers: dict[str, str]) -> bytes | aiohttp.FormData:
@@ -178,10 +248,15 @@ def _decode(received: bytes, response: aiohttp.ClientResponse, wanted: str) -> J
         except orjson.JSONDecodeError as error:
             if wanted == "json":
                 raise NodeError(f"The response is not JSON: {error}", code="not_json", retryable=False) from error
+    return received.decode(_codec(response.charset or "utf-8"), errors="replace")
+
+
+def _codec(charset: str) -> str:
     try:
-        return received.decode(response.charset or "utf-8", errors="replace")
-    except LookupError:  # a charset that Python does not know
-        return received.decode(errors="replace")
+        name = codecs.lookup(charset).name
+    except LookupError:  # Python does not know it
+        return "utf-8"
+    return name if _CHARSET.fullmatch(name) else "utf-8"
 
 
 def _status_error(output: dict[str, Json]) -> NodeError:

@@ -1,5 +1,6 @@
 """Every error code that the program can answer is answered here, and docs/api.md explains every one there is."""
 
+import asyncio
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +9,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from melagent.api import webhooks
+from melagent.api import patience, webhooks
 from melagent.errors import HTTP_STATUS, Code
 from melagent.services.access import Role, create_worker_token
 from melagent.store.ids import new_id
@@ -59,6 +60,13 @@ class Calls:
         path = f"/api/workflows/{(await self.make_workflow())['id']}/layout"
         return await self.client.post(path, json={"min_revision": 99})
 
+    async def too_slow(self):
+        async def body():
+            yield b'{"name": '
+            await asyncio.Event().wait()
+
+        return await self.client.post("/api/workflows", data=body())
+
     async def gone(self):
         definition = {"nodes": [{"id": "start", "type": "manual_trigger"}]}
         run = await (await self.client.post("/api/workflow-runs", json={"definition": definition})).json()
@@ -102,6 +110,7 @@ def calls(client, pool, keys, make_workflow, *, deploy, engine):
 @pytest.mark.parametrize("code", list(Code))
 async def test_a_code_is_answered_with_its_status_and_the_error_body(calls, code, monkeypatch):
     monkeypatch.setattr(webhooks, "WAIT_SECONDS", 0.01)  # no worker is here, so every caller waits as long
+    monkeypatch.setattr(patience, "BODY_SECONDS", 0.01)  # all other bodies arrive with their head
     answer = await getattr(calls, code)()
     body = await answer.json()
     assert (body["error"], answer.status) == (code, HTTP_STATUS[code]), body

@@ -28,3 +28,39 @@ def test_name_is_that_of_the_file_when_it_says_none(read):
 def test_what_is_no_workflow_is_refused(read, text):
     with pytest.raises(BadRequest, match=r"nightly\.yaml"):
         read(text)
+
+
+BOMB = "a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"{name}: &{name} [{', '.join(['*' + before] * 10)}]\n" for before, name in zip("abcdefgh", "bcdefghi", strict=True)
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("nodes: &again [*again]", "nested"),
+        ("nodes: " + "[" * 200 + "]" * 200, "nested"),
+        ("nodes: " + "[" * 20_000, "recursion"),
+        (BOMB, "500,000 values"),
+        ("nodes: {0: a}", "the name 0 is not a text"),
+        ("nodes: {[a]: b}", "unhashable"),
+        ("nodes: .nan", "nan"),
+        ("nodes: -.inf", "inf"),
+        ("nodes: !!binary aGk=", "bytes"),
+        ("nodes: !!set {a, b}", "set"),
+        ("nodes: !!timestamp 2026-01-31", "date"),
+    ],
+    ids=range(11),
+)
+def test_what_json_cannot_say_is_refused_with_the_reason(read, text, reason):
+    with pytest.raises(BadRequest) as caught:
+        read(text)
+    assert reason in caught.value.details[0].problem
+
+
+@pytest.mark.parametrize(
+    "text", ['{"nodes": NaN}', '{"nodes": ' + "[" * 100_000, '{"nodes": ' + "[" * 500 + "]" * 500 + "}"]
+)
+def test_json_that_no_server_takes_is_refused(read, text):
+    with pytest.raises(BadRequest):
+        read(text, "x.json")
