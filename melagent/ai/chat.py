@@ -43,7 +43,7 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What is null is left to the provider. With `as_json` the model is asked for JSON, by the `schema` if there is one.
+    """What is null is left to the provider. With `as_json` the model is asked for JSON, by a `schema` if given.
 
     It may not comply: whoever asks checks the answer.
     """

@@ -98,7 +98,7 @@ def _unanswered(causes: Sequence[BaseException]) -> NodeError:
 def _answered(error: Exception, status: int) -> NodeError:
     if 300 <= status < 400:
         message = f"The service answered {status}, a redirect, which is not followed: give the address it leads to."
-        return NodeError(message, code="redirected", retryable=False)
+        return NodeError(message, code="redirected", retryable=False, details={"status": status})
     if status < 300:  # an error within a stream that began well
         meaning, title = ("broken_stream", True), "The service broke off the answer"
     else:

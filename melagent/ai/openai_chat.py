@@ -76,10 +76,9 @@ class _Hearing:
 
     def take(self, chunk: Any) -> None:
         self._model = chunk.model or self._model
-        if chunk.usage is not None:
-            details = chunk.usage.prompt_tokens_details
-            cached = count(details.cached_tokens) if details is not None else None
-            self._usage = Usage(count(chunk.usage.prompt_tokens), count(chunk.usage.completion_tokens), cached)
+        if (usage := chunk.usage) is not None:  # not every service tells all of it
+            cached = _number(getattr(usage, "prompt_tokens_details", None), "cached_tokens")
+            self._usage = Usage(_number(usage, "prompt_tokens"), _number(usage, "completion_tokens"), cached)
         for choice in (chunk.choices or ())[:1]:
             self._finish = choice.finish_reason or self._finish
             if choice.delta is not None:
@@ -92,6 +91,10 @@ class _Hearing:
         if not self._finish:
             raise unfinished()
         return Answer(self._text.text, str(self._model or question.model), str(self._finish), self._usage)
+
+
+def _number(told: Any, name: str) -> int | None:
+    return count(getattr(told, name, None))
 
 
 def _message(message: Message) -> dict[str, Json]:

@@ -56,7 +56,7 @@ def _invalid(message: str, text: str) -> NodeError:
 
 def _validator(schema: Mapping[str, Json]) -> jsonschema_rs.Validator:
     """Schemas elsewhere are never fetched: their addresses would not pass the guard of outgoing connections."""
-    return jsonschema_rs.validator_for(dict(schema), retriever=_refuse, offline=True)
+    return jsonschema_rs.validator_for(dict(schema), retriever=_refuse)
 
 
 def _refuse(address: str) -> NoReturn:

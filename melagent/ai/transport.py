@@ -32,6 +32,9 @@ MAX_BYTES = 64 * 1024 * 1024
 
 MAX_EVENT_BYTES = 1024 * 1024
 MAX_EVENT_LINES = 100
+MAX_EVENTS = 200_000
+"""Of one answer: the longest have some 130,000 tokens. An SDK takes a quarter of a millisecond for each."""
+
 EVENTS_AT_ONCE = 50
 """Read from what has come, before others of the process have their turn."""
 
@@ -120,6 +123,8 @@ async def whole_events(chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes]:
         for end in EVENT_END.finditer(held, begun):
             yield _checked(bytes(held[done : end.end()]))
             done, given = end.end(), given + 1
+            if given > MAX_EVENTS:
+                raise TooMuch(f"The answer has more than {MAX_EVENTS:,} events.")
             if given % EVENTS_AT_ONCE == 0:
                 await asyncio.sleep(0)
         del held[:done]

@@ -30,7 +30,7 @@ TEXT = "text"
 A_SECOND = {"log": 100, "token": 200}
 MAX_LINE_BYTES = 4_000
 KEPT_LINES = 1_000
-PIECE_CHARACTERS = 2_000
+PIECE_CHARACTERS = 4_000
 PASSED_CHARACTERS = 500
 """Of a piece to other instances: a broker's message may make twelve bytes of each, and PostgreSQL takes 8,000."""
 
@@ -229,9 +229,10 @@ class Flow:
         self._tell(ready)
 
     def _tell(self, text: str) -> None:
-        if text:
-            self._publish(self._offset, text)
-            self._offset += len(text)
+        for start in range(0, len(text), PIECE_CHARACTERS):
+            piece = text[start : start + PIECE_CHARACTERS]
+            self._publish(self._offset, piece)
+            self._offset += len(piece)
 
 
 def _joined(last: LiveLine | None, piece: LiveLine) -> LiveLine | None:
