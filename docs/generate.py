@@ -31,7 +31,7 @@ ROOT = Path(__file__).parents[1]
 REFERENCE = ROOT / "docs" / "reference"
 EXAMPLES = ROOT / "examples" / "nodes"
 MADE = "<!-- Made by `make docs` from the code; changes here are lost. -->"
-CATEGORIES = ("Triggers", "Control", "Data", "Integrations")
+CATEGORIES = ("Triggers", "Control", "Data", "Integrations", "AI")
 """The order of the page; what else there is follows by name."""
 
 

@@ -7,6 +7,7 @@ from melagent.api import (
     cluster,
     connections,
     demo,
+    demo_model,
     edits,
     events,
     health,
@@ -204,5 +205,9 @@ DEMO_ROUTES: tuple[Route, ...] = (
     Route("*", "/demo/json", demo.sample, OPEN, answer="application/json"),
     Route("*", "/demo/status/{code}", demo.status, OPEN, answer="application/json"),
     Route("*", "/demo/slow/{seconds}", demo.slow, OPEN, answer="application/json"),
+    Route(
+        "POST", "/demo/v1/chat/completions", demo_model.chat, OPEN, body=demo_model.ChatQuestion,
+        answer="text/event-stream",
+    ),
 )
 # fmt: on
