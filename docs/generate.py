@@ -200,7 +200,8 @@ def _parameters(node_type: NodeType, schema: Mapping[str, Any], prefix: str) -> 
         if condition := found.get("x-visible-if"):
             meaning += f" (when {_code(condition)})"
         yield _code(path), _node_kind(node_type, path, found), default, meaning
-        inner, step = (found["items"], "[].") if found.get("type") == "array" else (found, ".")
+        only = next((one for one in found.get("anyOf", ()) if one.get("type") != "null"), found)
+        inner, step = (only["items"], "[].") if only.get("type") == "array" else (only, ".")
         if "$ref" in inner:
             yield from _parameters(node_type, _referred(inner, node_type.schema), path + step)
 

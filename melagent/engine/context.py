@@ -331,8 +331,8 @@ class Context:
 
     def show(self, text: str) -> None:
         if self._flow is None:
-            self._flow = Flow(lambda place, piece: self._tell(place, {"text": storable(piece)}, "token"), self._flowing)
-        self._flow.add(text)
+            self._flow = Flow(lambda place, piece: self._tell(place, {"text": piece}, "token"), self._flowing)
+        self._flow.add(text.encode("utf-8", "replace").decode())  # half a character, which may have come, is no text
 
     def _flowing(self, text: str) -> tuple[str, str]:
         return self.redactor.flowing(text) if self.redactor is not None else (text, "")

@@ -172,16 +172,37 @@ async def test_watcher_who_does_not_read_holds_nobody_up(stage, provider):
     assert places == sorted(set(places))
 
 
-async def test_service_says_when_the_next_try_may_come(stage, provider, pool):
-    provider.error(429, {"message": "slow down"}, {"Retry-After": "500"})
+@pytest.mark.parametrize(("asked", "given"), [("500", 500), ("999999", 3_600)])
+async def test_service_says_when_the_next_try_may_come_within_an_hour(stage, provider, pool, asked, given):
+    provider.error(429, {"message": "slow down"}, {"Retry-After": asked})
     async with stage(embedded) as (_client, start):
         await start(retry={"max_attempts": 3, "initial_delay_ms": 1})
 
         async def put_off():
             return await pool.fetchval("SELECT extract(epoch FROM wake_at - now()) FROM parked")
 
-        assert 400 < await eventually(put_off) <= 500
+        assert given - 100 < await eventually(put_off) <= given
     assert len(provider.asked) == 1
+
+
+@WORKERS
+async def test_half_a_character_does_no_harm_to_what_is_watched(stage, provider, working):
+    whole = provider.says("a\ud83d", "\ude42b", "\ud83d", "c")
+    provider.silent_after(*whole[:-4])
+    provider.chunks = whole[-4:]
+    async with stage(working) as (client, start), asyncio.timeout(60):
+        run_id = await start()
+        async with client.get(f"/api/workflow-runs/{run_id}/events") as answer:
+            tokens = []
+            async for _, kind, data in frames(answer):
+                if kind == "token":
+                    tokens.append(data)
+                    provider.gate.set()
+        output = (await (await client.get(f"/api/workflow-runs/{run_id}")).json())["output"]
+    assert output["text"] == "a🙂b\ufffdc"
+    shown = "".join(data["text"] for data in tokens)
+    assert shown == "a??b?c"[: len(shown)]
+    assert len(shown) >= 2
 
 
 async def test_model_is_not_asked_again_once_its_answer_is_recorded_whatever_dies(database_url, pool, provider):
