@@ -137,6 +137,16 @@ async def pinned_socket(host: str, port: int, allow: Sequence[str]) -> socket.so
     return connection
 
 
+async def read_at_most(response: aiohttp.ClientResponse, limit: int) -> bytes:
+    """The body of an answer. Raises ClientPayloadError when it is longer."""
+    received = bytearray()
+    async for chunk in response.content.iter_any():
+        received += chunk
+        if len(received) > limit:
+            raise aiohttp.ClientPayloadError("the answer is too large")
+    return bytes(received)
+
+
 def _permits(allowed: Sequence[Allowed], host: str, literal: str, port: int) -> bool:
     try:
         address = _embedded(ipaddress.ip_address(literal))

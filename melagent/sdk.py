@@ -40,31 +40,10 @@ if TYPE_CHECKING:
     from pydantic_core import CoreSchema
 
 __all__ = [
-    "Call",
-    "Connection",
-    "Expression",
-    "Field",
-    "Finish",
-    "ForEach",
-    "Json",
-    "LogLevel",
-    "Node",
-    "NodeContext",
-    "NodeError",
-    "Outcome",
-    "Params",
-    "Raw",
-    "Received",
-    "Result",
-    "RunInfo",
-    "Secret",
-    "SetVariable",
-    "Sleep",
-    "Success",
-    "VariableKey",
-    "VariableScope",
-    "Wait",
-]
+    "Call", "Connection", "Expression", "Field", "Finish", "ForEach", "Json", "LogLevel", "Node", "NodeContext",
+    "NodeError", "Outcome", "Params", "Raw", "Received", "Result", "RunInfo", "Secret", "SetVariable", "Sleep",
+    "Success", "VariableKey", "VariableScope", "Wait",
+]  # fmt: skip  # names in their order
 
 Json: TypeAlias = Any
 """A JSON value: null, bool, number, text, list, or object with text keys."""

@@ -95,6 +95,11 @@ class Vault:
         """The ids of the keys, the newest first."""
         return tuple(self._keys)
 
+    @property
+    def announced(self) -> tuple[str, ...]:
+        """What others have to know: the ids of the keys, that of the one which is sealed with first."""
+        return tuple(sorted(self._keys, key=lambda key_id: key_id != self.sealing_id))
+
     def seal(self, plain: bytes, context: str) -> bytes:
         """A blob that opens with the same context only. Raises NoKey."""
         data_key = AESGCM.generate_key(KEY_BYTES * 8)

@@ -41,5 +41,6 @@ CREATE TABLE oauth_states (
 );
 CREATE INDEX oauth_states_age ON oauth_states (created_at);
 
--- The ids of the master keys that an instance can open with. A key that one does not have yet is not sealed with.
+-- The ids of the master keys that an instance can open with; the first is what it seals with. A key that one does not have yet
+-- is sealed with by none.
 ALTER TABLE instances ADD COLUMN key_ids text[] NOT NULL DEFAULT '{}';

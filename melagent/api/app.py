@@ -17,6 +17,7 @@ from melagent.api.context import (
     CHECKER,
     CONNECTIONS,
     KEYS,
+    OAUTH,
     REQUEST_ID,
     SECRETS,
     SERVICES,
@@ -39,6 +40,7 @@ from melagent.protocol.messages import Message
 from melagent.services.access import Keys, Role
 from melagent.services.connection_checks import Checker
 from melagent.services.connections import Connections
+from melagent.services.oauth2 import OAuth
 from melagent.services.secrets import Secrets
 from melagent.services.webhooks import Webhooks
 from melagent.services.workers import Workers
@@ -69,7 +71,8 @@ def build_app(services: Services) -> web.Application:
     app[WORKERS] = Workers(services.pool, services.engine, services.registry, services.instance)
     app[WEBHOOKS] = Webhooks(services.pool, services.registry)
     app[CONNECTIONS] = Connections(services.pool, services.vault)
-    app[SECRETS] = Secrets(services.pool, services.vault, services.registry)
+    app[OAUTH] = OAuth(services.pool, services.vault, lambda: app[CHECKER].http)
+    app[SECRETS] = Secrets(services.pool, services.vault, services.registry, app[OAUTH])
     app[STARTED_AT] = time.monotonic()
     app[GAUGES] = Gauges(services.pool)
     app[PARSER] = asyncio.Lock()
@@ -99,7 +102,7 @@ async def _note_contacts(app: web.Application) -> AsyncIterator[None]:
 
 
 async def _reach_out(app: web.Application) -> AsyncIterator[None]:
-    """Guarded ways to third parties, for trying connections."""
+    """Guarded ways to third parties, for trying connections and for their tokens."""
     allow = app[SERVICES].http_allow
     async with guarded_session(allow) as http:
         app[CHECKER] = Checker(http, allow)

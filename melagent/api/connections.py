@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from datetime import datetime
+from html import escape
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from aiohttp import web
-from pydantic import Field
+from pydantic import BaseModel, Field
 
-from melagent.api.context import CHECKER, CONNECTIONS, PRINCIPAL, uuid_in_path
+from melagent.api.context import CHECKER, CONNECTIONS, OAUTH, PRINCIPAL, SECRETS, public_url, uuid_in_path
 from melagent.api.idempotency import fresh_id
 from melagent.api.wire import Answer, Body, Name, answer
 from melagent.api.workflows import PageQuery
+from melagent.services import oauth2
 from melagent.services.connections import checked, masked, type_named
 from melagent.services.credential_types import INTEGRATIONS, TYPES
 
@@ -21,6 +23,15 @@ if TYPE_CHECKING:
     from melagent.store.connections import StoredConnection
 
 Fields = dict[str, Any]
+
+CONNECTED = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Connected</title>
+<p>The connection <b>NAME</b> is authorized. You can close this window.</p></html>
+"""
+PAGE_HEADERS = {
+    "Content-Security-Policy": "default-src 'none'",
+    "Cache-Control": "no-store",
+    "Referrer-Policy": "no-referrer",
+}
 
 
 class ConnectionsQuery(PageQuery):
@@ -99,6 +110,21 @@ class IntegrationAnswer(Answer):
     credential_types: list[str]
 
 
+class AuthorizationAnswer(Answer):
+    """`redirect_uri` is what has to be registered at the service."""
+
+    authorization_url: str
+    redirect_uri: str
+
+
+class CallbackQuery(BaseModel):
+    """What a service adds besides is left aside."""
+
+    state: str = Field(min_length=1, max_length=500)
+    code: str | None = Field(default=None, min_length=1, max_length=8_000)
+    error: str | None = Field(default=None, max_length=500)
+
+
 class TrialAnswer(Answer):
     """`message` says what was found; never what the other side has answered."""
 
@@ -145,11 +171,26 @@ async def delete_connection(request: web.Request, query: DeleteConnectionQuery) 
 
 async def test_connection(request: web.Request) -> web.Response:
     """Try a connection at the third party."""
-    connections = request.app[CONNECTIONS]
+    connections, checker = request.app[CONNECTIONS], request.app[CHECKER]
     stored = await connections.get(uuid_in_path(request))
+    if stored.credential_type == oauth2.TYPE:
+        return answer(await checker.check_token(await request.app[SECRETS].open(stored.id)))
     kind = type_named(stored.credential_type)
-    credential = checked(kind, connections.fields_of(stored))
-    return answer(await request.app[CHECKER].check(kind, credential))
+    return answer(await checker.check(checked(kind, connections.fields_of(stored))))
+
+
+async def authorize_connection(request: web.Request) -> web.Response:
+    """Begin a sign-in at the service of an OAuth 2 connection: open `authorization_url` in a browser."""
+    redirect_uri = f"{public_url(request)}/oauth2/callback"
+    url = await request.app[OAUTH].begin(uuid_in_path(request), redirect_uri, request[PRINCIPAL].name)
+    return answer({"authorization_url": url, "redirect_uri": redirect_uri}, headers={"Cache-Control": "no-store"})
+
+
+async def oauth2_callback(request: web.Request, query: CallbackQuery) -> web.Response:
+    """Where a browser comes back to from a sign-in. Works once, for a sign-in that was begun here."""
+    connection = await request.app[OAUTH].finish(query.state, query.code, query.error)
+    page = CONNECTED.replace("NAME", escape(connection.name))
+    return web.Response(text=page, content_type="text/html", headers=PAGE_HEADERS)
 
 
 async def list_credential_types(_request: web.Request) -> web.Response:
@@ -165,7 +206,7 @@ async def get_credential_schema(request: web.Request) -> web.Response:
 async def test_credentials(request: web.Request, body: TrialBody) -> web.Response:
     """Try credentials at the third party without storing them."""
     kind = type_named(request.match_info["type"])
-    return answer(await request.app[CHECKER].check(kind, checked(kind, body.config)))
+    return answer(await request.app[CHECKER].check(checked(kind, body.config)))
 
 
 async def list_integrations(_request: web.Request) -> web.Response:

@@ -13,6 +13,7 @@ from melagent.errors import NotFound
 from melagent.services.access import Keys, Principal, WorkerPrincipal
 from melagent.services.connection_checks import Checker
 from melagent.services.connections import Connections
+from melagent.services.oauth2 import OAuth
 from melagent.services.secrets import Secrets
 from melagent.services.webhooks import Webhooks
 from melagent.services.workers import Workers
@@ -64,6 +65,7 @@ WORKERS = web.AppKey("workers", Workers)
 CONNECTIONS = web.AppKey("connections", Connections)
 SECRETS = web.AppKey("secrets", Secrets)
 CHECKER = web.AppKey("checker", Checker)
+OAUTH = web.AppKey("oauth", OAuth)
 STARTED_AT = web.AppKey("started_at", float)
 """On the monotonic clock."""
 

@@ -154,6 +154,8 @@ ROUTES: tuple[Route, ...] = (
     Route("DELETE", _CONNECTION, connections.delete_connection, EDITOR, query=connections.DeleteConnectionQuery,
           status=204),
     Route("POST", f"{_CONNECTION}/test", connections.test_connection, EDITOR, answer=connections.TrialAnswer),
+    Route("POST", f"{_CONNECTION}/authorize", connections.authorize_connection, EDITOR,
+          answer=connections.AuthorizationAnswer),
     Route("GET", "/api/credentials", connections.list_credentials, VIEWER, query=connections.ConnectionsQuery,
           answer=connections.CredentialsAnswer),
     Route("GET", "/api/credential-types", connections.list_credential_types, VIEWER,
@@ -194,6 +196,8 @@ ROUTES: tuple[Route, ...] = (
     Route("PUT", f"{_WORKER}/payloads/{{run_id}}/{{hash}}", workers.put_payload, WORKER, query=workers.PartQuery,
           status=204),
 
+    Route("GET", "/oauth2/callback", connections.oauth2_callback, OPEN, query=connections.CallbackQuery,
+          answer="text/html"),
     Route("GET", "/resume/{token}", approvals.show_question, OPEN, answer="*/*"),
     Route("POST", "/resume/{token}", approvals.take_answer, OPEN, answer="*/*"),
     Route("*", "/webhooks/{token}", webhooks.call_webhook, OPEN, answer="*/*", also=(202,)),

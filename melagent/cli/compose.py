@@ -39,6 +39,8 @@ from melagent.maintenance.sweeper import Sweeper
 from melagent.maintenance.unparker import Unparker
 from melagent.net import guarded_session
 from melagent.registry import Registry
+from melagent.services.oauth2 import OAuth
+from melagent.services.secrets import Secrets
 from melagent.store.health import pool_numbers
 from melagent.store.instances import Identity
 from melagent.store.pool import MAY_PASS, Pool, PoolLimits, create_pool
@@ -183,7 +185,8 @@ async def _open_worker(
         grace_seconds=settings.engine.shutdown_grace_seconds * WORKER_SHARE_OF_GRACE,
         offered=capabilities((), registry.added),
     )
-    source = DatabaseSource(engine, registry, options.worker_id, options.offered, vault)
+    secrets = Secrets(engine.pool, vault, registry, OAuth(engine.pool, vault, http))
+    source = DatabaseSource(engine, registry, options.worker_id, options.offered, secrets)
     worker = Worker(source, registry, world, options)
     engine.use_slots(worker)
     worker.start()
@@ -222,7 +225,7 @@ async def _open_registrar(services: Services, role: Role, worker: Worker | None,
         }
         return {**now, "worker": worker.load()} if worker is not None else now
 
-    registrar = Registrar(services.pool, identity, load, services.draining.is_set, lambda: services.vault.key_ids)
+    registrar = Registrar(services.pool, identity, load, services.draining.is_set, lambda: services.vault.announced)
     try:
         await registrar.one_pass()
     except MAY_PASS as error:

@@ -76,11 +76,17 @@ def _keys(data_dir: Path | None, config: Path | None) -> Sequence[bytes]:
 
 def _show(found: KeyStatus, *, as_json: bool) -> None:
     rows: list[dict[str, Any]] = [
-        {"key_id": key.key_id, "here": key.here, "instances": key.instances, "secrets": key.secrets}
+        {
+            "key_id": key.key_id,
+            "here": key.here,
+            "instances": key.instances,
+            "sealing": key.sealing,
+            "secrets": key.secrets,
+        }
         for key in found.keys
     ]
     if as_json:
         show_json({"instances": found.instances, "keys": rows})
     else:
-        show_table(("key_id", "here", "instances", "secrets"), rows)
+        show_table(("key_id", "here", "instances", "sealing", "secrets"), rows)
         show_progress(f"{found.instances} instances with keys are running.")

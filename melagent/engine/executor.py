@@ -70,9 +70,8 @@ class Executor:
         value, outer = given_item(item)
         self._course, open_steps = fold(version.regions, item.entry, item.journal or (), value)
         self._journal = Journal(item, sink, on_lost=self._lost)
-        self._variables = Variables(item, version, sink)
-        secrets = Secrets(item, sink)
-        self._view = View(self._course, version, item, run_info(item, world), outer, self._variables, secrets)
+        run, variables, secrets = run_info(item, world), Variables(item, version, sink), Secrets(item, sink)
+        self._view = View(self._course, version, item, run, outer, variables, secrets)
         self._stir = asyncio.Event()
         self._waits = Waits(item.inbox, self._stir)
         self._open = OpenSteps(self._course, open_steps, self._waits, self._journal, world.clock)
@@ -288,7 +287,7 @@ class Executor:
         """Take in an outcome: record it, set a timer, wait, or let the course go on."""
         taken = self._waits.taken(place.key)
         if ended.command is not None and ended.command.command.scope == RUN:
-            ended = ended.led_to(self._variables.execute(ended.record, ended.command))
+            ended = ended.led_to(self._view.variables.execute(ended.record, ended.command))
         if not ended.recorded and (problem := exceeded(self._journal, ended.record)) is not None:
             ended = beyond_limit(ended.record, problem)
         record = ended.record

@@ -24,7 +24,7 @@ log = structlog.get_logger()
 
 class Registrar:
     """`load` says what the instance does right now, `draining` whether it is about to stop, `key_ids` which encryption
-    keys it has.
+    keys it has, the one that it seals with first.
     """
 
     def __init__(

@@ -12,17 +12,19 @@ from typing import TYPE_CHECKING, Any
 
 import aiohttp
 import aiosmtplib
+import orjson
 from yarl import URL
 
 from melagent.errors import BadRequest, Problem
-from melagent.net import AddressRefused, pinned_address, pinned_socket
+from melagent.net import AddressRefused, pinned_address, pinned_socket, read_at_most
 from melagent.services import credential_types as types
 from melagent.store.probe import probe
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Coroutine, Mapping, Sequence
 
-    from melagent.services.credential_types import Credential, CredentialType
+    from melagent.domain.secrets import Secret
+    from melagent.services.credential_types import Credential
 
 SECONDS = 10.0
 MAX_BYTES = 64 * 1024
@@ -41,11 +43,21 @@ class Checker:
     http: aiohttp.ClientSession
     allow: Sequence[str]
 
-    async def check(self, kind: CredentialType, credential: Credential) -> Finding:
+    async def check(self, credential: Credential) -> Finding:
         """What came of it. Raises BadRequest when there is nowhere to try the credential at."""
+        return await self._found(self._outcome(credential))
+
+    async def check_token(self, secret: Secret) -> Finding:
+        """What comes of a token that OAuth 2 has given."""
+        url = secret.fields.get("test_url")
+        if url is None:
+            return _good("The service has given a token. Without a test_url it is not tried.")
+        return await self._found(self._call("GET", url, secret.headers))
+
+    async def _found(self, outcome: Coroutine[Any, Any, Finding | None]) -> Finding:
         try:
             async with asyncio.timeout(2 * SECONDS):
-                return await self._outcome(credential) or Finding(True, f"{kind.name}: it was accepted.")  # noqa: FBT003  # a field
+                return await outcome or _good("It was accepted.")
         except AddressRefused as error:
             return _failed(str(error))
         except TimeoutError:
@@ -61,20 +73,19 @@ class Checker:
             case types.Postgres():
                 return await self._database(credential)
             case types.WebhookSecret():
-                return Finding(True, "There is nobody to ask: it is compared with what callers send.")  # noqa: FBT003
+                return _good("There is nobody to ask: it is compared with what callers send.")
             case types.Slack():
                 return await self._slack(credential)
             case types.BaserowJwt():
                 login = {"email": credential.email, "password": credential.password}
-                return await self._call("POST", f"{credential.base_url}/api/user/token-auth/", credential, json=login)
-        return await self._call("GET", _where(credential), credential)
+                return await self._call("POST", f"{credential.base_url}/api/user/token-auth/", {}, json=login)
+        return await self._call("GET", str(URL(_where(credential)).update_query(credential.query)), credential.headers)
 
-    async def _call(self, method: str, url: str, credential: Credential, **options: Any) -> Finding | None:
+    async def _call(self, method: str, url: str, headers: Mapping[str, str], **options: Any) -> Finding | None:
         """Redirects are not followed: what the secret proves, it proves at this very address."""
-        address = URL(url).update_query(credential.query)
         limit = aiohttp.ClientTimeout(total=SECONDS)
         async with self.http.request(
-            method, address, headers=credential.headers, timeout=limit, allow_redirects=False, **options
+            method, url, headers=headers, timeout=limit, allow_redirects=False, **options
         ) as response:
             return None if response.status < 300 else _refused(response.status)
 
@@ -85,8 +96,9 @@ class Checker:
         async with self.http.post(url, headers=credential.headers, timeout=limit, allow_redirects=False) as response:
             if response.status >= 300:
                 return _refused(response.status)
-            text = await response.content.read(MAX_BYTES)
-        return None if b'"ok":true' in text.replace(b" ", b"") else _failed("Slack refused the token.")
+            answer = orjson.loads(await read_at_most(response, MAX_BYTES))
+        good = isinstance(answer, dict) and answer.get("ok") is True
+        return None if good else _failed("It was refused: Slack does not take the token.")
 
     async def _mail(self, credential: types.Smtp) -> Finding | None:
         client = aiosmtplib.SMTP(
@@ -133,9 +145,15 @@ def _where(credential: Credential) -> str:
             return f"{credential.base_url}/api/database/tokens/check/"
         case types.Airtable():
             return f"{credential.base_url}/v0/meta/whoami"
+        case types.OAuth2():
+            raise BadRequest("Store the connection first: only then are there tokens to try.")
         case types.AnyHttp(test_url=str(url)):
             return url
     raise BadRequest(details=[Problem("config.test_url", "Give an address that answers 2xx to a good credential.")])
+
+
+def _good(message: str) -> Finding:
+    return Finding(success=True, message=message)
 
 
 def _failed(message: str) -> Finding:

@@ -35,11 +35,12 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class KeyLine:
-    """A key: whether it is here, how many of the running instances have it, and how many secrets are under it."""
+    """A key: whether it is here, how many of the running instances have it, and seal with it; the secrets under it."""
 
     key_id: str
     here: bool
     instances: int
+    sealing: int
     secrets: int
 
 
@@ -63,17 +64,23 @@ async def rewrap(conn: Connection, vault: Vault) -> int:
 
 async def status(conn: Connection, vault: Vault) -> KeyStatus:
     stored = await sealed.count_by_key(conn)
-    having = [set(key_ids) for key_ids in await instances.key_ids(conn) if key_ids]
+    having = [key_ids for key_ids in await instances.key_ids(conn) if key_ids]
     others = sorted({*stored, *(key_id for key_ids in having for key_id in key_ids)} - {*vault.key_ids})
     lines = tuple(
-        KeyLine(key_id, key_id in vault.key_ids, sum(key_id in key_ids for key_ids in having), stored.get(key_id, 0))
+        KeyLine(
+            key_id=key_id,
+            here=key_id in vault.key_ids,
+            instances=sum(key_id in key_ids for key_ids in having),
+            sealing=sum(key_id == key_ids[0] for key_ids in having),
+            secrets=stored.get(key_id, 0),
+        )
         for key_id in (*vault.key_ids, *others)
     )
     return KeyStatus(lines, len(having))
 
 
 async def rotate(conn: Connection, vault: Vault, patience: float, told: Callable[[str], None]) -> KeyStatus:
-    """Rewrap until everything is under our newest key, and wait for the instances that do not have it yet.
+    """Rewrap until everything is under our newest key, and all instances seal with it: wait for those that do not yet.
 
     Raises NoKey, and Conflict that says what stands in the way after so many seconds.
     """
@@ -82,26 +89,30 @@ async def rotate(conn: Connection, vault: Vault, patience: float, told: Callable
     give_up_at = asyncio.get_running_loop().time() + patience
     waiting = False
     while True:
-        everywhere = await agree(conn, vault)
-        if everywhere:
+        if await agree(conn, vault):
             await rewrap(conn, vault)
         found = await status(conn, vault)
-        newest, *others = found.keys
-        if everywhere and not any(key.secrets for key in others):
-            told(f"All {newest.secrets} secrets are under the key {newest.key_id}.")
+        obstacle = _obstacle(found)
+        if obstacle is None:
+            told(f"All {found.keys[0].secrets} secrets are under the key {found.keys[0].key_id}.")
             return found
         if asyncio.get_running_loop().time() > give_up_at:
-            raise Conflict(_obstacle(found, everywhere=everywhere))
+            raise Conflict(obstacle)
         if not waiting:
-            told(_obstacle(found, everywhere=everywhere) + " Waiting …")
+            told(f"{obstacle} Waiting …")
             waiting = True
         await asyncio.sleep(PAUSE_SECONDS)
 
 
-def _obstacle(found: KeyStatus, *, everywhere: bool) -> str:
+def _obstacle(found: KeyStatus) -> str | None:
+    """What is left to do; null when all is done."""
     newest, *others = found.keys
-    if not everywhere:
+    if newest.instances < found.instances:
         return f"{found.instances - newest.instances} running instances do not have the key {newest.key_id} yet."
+    if newest.sealing < found.instances:
+        return f"{found.instances - newest.sealing} running instances have not taken up the key {newest.key_id} yet."
+    if not any(key.secrets for key in others):
+        return None
     left = ", ".join(f"{key.secrets} under {key.key_id}" for key in others if key.secrets)
     missing = " That key is not here." if any(key.secrets and not key.here for key in others) else ""
     return f"Some secrets are in use or damaged: {left}.{missing}"

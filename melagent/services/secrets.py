@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from melagent.errors import Forbidden
+from melagent.services import oauth2
 from melagent.services.connection_uses import named_in
 from melagent.services.connections import Connections, checked, opened, type_named
 from melagent.services.definitions import decode
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
     from melagent.domain.secrets import Secret
     from melagent.registry import Registry
+    from melagent.services.oauth2 import OAuth
     from melagent.store.pool import Pool
     from melagent.vault import Vault
 
@@ -27,16 +29,18 @@ REMEMBERED_SECONDS = 600.0
 class Secrets:
     """Opens connections. What was opened is never kept: a change, and a rotation of keys, count at once."""
 
-    def __init__(self, pool: Pool, vault: Vault, registry: Registry) -> None:
+    def __init__(self, pool: Pool, vault: Vault, registry: Registry, oauth: OAuth) -> None:
         self._pool = pool
         self._connections = Connections(pool, vault)
+        self._oauth = oauth
         self._registry = registry
         self._named = BriefMemory(self._read_named, REMEMBERED_SECONDS, limit=1_000)
 
     async def of_lease(self, worker_id: str, run_id: UUID, lease: UUID, connection_id: UUID) -> Secret:
         """The connection, for a worker that holds the run by this lease right now and whose definition names it.
 
-        Raises Forbidden otherwise, NotFound for a connection that was deleted, UnknownKey and Tampered.
+        Raises Forbidden otherwise, NotFound for a connection that was deleted, UnknownKey and Tampered, and what
+        `OAuth.opened` raises.
         """
         async with self._pool.acquire() as conn:
             version_id = await connections.leased_version(conn, run_id, lease, worker_id)
@@ -49,6 +53,8 @@ class Secrets:
     async def open(self, connection_id: UUID) -> Secret:
         """The connection, for those who have seen to it that it may be opened."""
         stored = await self._connections.get(connection_id)
+        if stored.credential_type == oauth2.TYPE:
+            return await self._oauth.opened(stored)
         kind = type_named(stored.credential_type)
         return opened(stored, kind, checked(kind, self._connections.fields_of(stored)))
 

@@ -88,6 +88,19 @@ async def lock(conn: Connection, connection_id: UUID) -> StoredConnection | None
     return value_of(StoredConnection, row) if row else None
 
 
+PATIENCE = """
+SET LOCAL lock_timeout = '30s';
+SET LOCAL statement_timeout = '30s';
+SET LOCAL idle_in_transaction_session_timeout = '30s'
+"""
+
+
+async def lock_for_call(conn: Connection, connection_id: UUID) -> StoredConnection | None:
+    """As `lock`, for a transaction that calls a third party before it ends, and waits for others who do."""
+    await conn.execute(PATIENCE)
+    return await lock(conn, connection_id)
+
+
 PAGE_OF_CONNECTIONS = """
 SELECT id, name, credential_type, config::text, secret, secret_fields, tokens, created_by, created_at, updated_at
   FROM connections WHERE ($1::text IS NULL OR credential_type = $1) AND id < $2 ORDER BY id DESC LIMIT $3
@@ -132,7 +145,7 @@ async def update(
 SET_TOKENS = "UPDATE connections SET tokens = $2 WHERE id = $1"
 
 
-async def set_tokens(conn: Connection, connection_id: UUID, tokens: bytes) -> None:
+async def set_tokens(conn: Connection, connection_id: UUID, tokens: bytes | None) -> None:
     """Keep what OAuth 2 has given; nobody has edited the connection."""
     await conn.execute(SET_TOKENS, connection_id, tokens)
 

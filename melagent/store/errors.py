@@ -23,6 +23,8 @@ CONSTRAINTS: dict[str, tuple[type[MelError], str]] = {
     "tokens_kind": (Unprocessable, "A key is for the API or for a worker."),
     "users_email": (Conflict, "There is a user with this email already."),
     "connections_name": (Conflict, "There is a connection with this name already."),
+    "connection_uses_workflow": (NotFound, "There is no such workflow."),
+    "oauth_states_connection": (NotFound, "There is no such connection."),
     "connection_uses_connection": (
         Conflict,
         "A deployed version uses this connection, or it was deleted at this moment.",

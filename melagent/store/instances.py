@@ -60,7 +60,7 @@ KEYS_OF_INSTANCES = "SELECT key_ids FROM instances"
 
 
 async def key_ids(conn: Connection) -> list[list[str]]:
-    """The encryption keys that each instance has, by their ids."""
+    """The encryption keys that each instance has, by their ids; the first is the one that it seals with."""
     return [row["key_ids"] for row in await conn.fetch(KEYS_OF_INSTANCES)]
 
 

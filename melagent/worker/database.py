@@ -6,11 +6,9 @@ from typing import TYPE_CHECKING
 
 from melagent.domain.definition import Definition
 from melagent.engine.lifecycle.persist import persistently
-from melagent.errors import NotFound
+from melagent.errors import Forbidden, NotFound
 from melagent.services.calls import Calls
-from melagent.services.secrets import Secrets
 from melagent.store import versions
-from melagent.vault import Vault
 
 if TYPE_CHECKING:
     import asyncio
@@ -24,6 +22,7 @@ if TYPE_CHECKING:
     from melagent.engine.engine import Engine
     from melagent.engine.lifecycle.hold import Extended
     from melagent.registry import Registry
+    from melagent.services.secrets import Secrets
 
 
 class DatabaseSource:
@@ -37,11 +36,11 @@ class DatabaseSource:
         registry: Registry,
         worker_id: str,
         offered: frozenset[str] = frozenset(),
-        vault: Vault | None = None,
+        secrets: Secrets | None = None,
     ) -> None:
         self._engine = engine
         self._calls = Calls(engine.pool, registry)
-        self._secrets = Secrets(engine.pool, vault or Vault(()), registry)
+        self._secrets = secrets
         self._worker_id = worker_id
         self._offered = offered
 
@@ -71,6 +70,8 @@ class DatabaseSource:
         return await self._engine.variables(workflow_id, wanted)
 
     async def secret(self, run_id: UUID, lease: UUID, connection_id: UUID) -> Secret:
+        if self._secrets is None:
+            raise Forbidden("This worker was given no access to secrets.")
         return await self._secrets.of_lease(self._worker_id, run_id, lease, connection_id)
 
     async def inbox(self, run_id: UUID) -> Sequence[Message]:

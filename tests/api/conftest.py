@@ -16,6 +16,7 @@ from melagent.engine.engine import Engine
 from melagent.migrate import known_ids
 from melagent.registry import Registry
 from melagent.services.access import Role, create_key
+from melagent.vault import Vault
 from melagent.worker.database import DatabaseSource
 from melagent.worker.worker import Worker, WorkerOptions
 
@@ -52,7 +53,12 @@ def serve():
 
 
 @pytest.fixture
-def services(pool, engine, registry):
+def vault():
+    return Vault([bytes(range(32))])
+
+
+@pytest.fixture
+def services(pool, engine, registry, vault):
     return Services(
         pool=pool,
         engine=engine,
@@ -62,6 +68,8 @@ def services(pool, engine, registry):
         migrations=frozenset(known_ids()),
         demo=True,
         bootstrap_key=ADMIN_KEY,
+        vault=vault,
+        http_allow=("127.0.0.1",),
     )
 
 

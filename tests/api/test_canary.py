@@ -23,7 +23,8 @@ from melagent.protocol.messages import Registration
 from melagent.registry import NodeType, Registry
 from melagent.sdk import Call, Connection, Json, Node, NodeError, Params, SetVariable
 from melagent.services.access import create_worker_token
-from melagent.vault import Vault
+from melagent.services.oauth2 import OAuth
+from melagent.services.secrets import Secrets
 from melagent.worker.connection import Connection as WorkerConnection
 from melagent.worker.database import DatabaseSource
 from melagent.worker.http import HttpSource
@@ -72,13 +73,6 @@ def registry():
 
 
 @pytest.fixture
-def services(services):
-    object.__setattr__(services, "vault", Vault([bytes(range(32))]))
-    object.__setattr__(services, "http_allow", ("127.0.0.1",))
-    return services
-
-
-@pytest.fixture
 def logged():
     stream = io.StringIO()
     log.configure("debug", "json", stream)
@@ -111,7 +105,9 @@ async def embedded(services, registry, _client, _token):
     async with guarded_session(["127.0.0.1"]) as session:
         world = World(clock=lambda: datetime.now(UTC), http=lambda: session, live=services.engine.live.publish)
         offered = capabilities((), registry.added)
-        source = DatabaseSource(services.engine, registry, "w", offered, services.vault)
+        oauth = OAuth(services.pool, services.vault, lambda: session)
+        secrets = Secrets(services.pool, services.vault, registry, oauth)
+        source = DatabaseSource(services.engine, registry, "w", offered, secrets)
         worker = Worker(source, registry, world, WorkerOptions("w", grace_seconds=2, offered=offered))
         services.engine.use_slots(worker)
         worker.start()

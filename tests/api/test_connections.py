@@ -1,14 +1,18 @@
 """Connections over HTTP: secrets go in and never come out."""
 
 import asyncio
+from dataclasses import replace
 from uuid import UUID
 
 import pytest
+from yarl import URL
 
 from melagent.domain.secrets import MASK
 from melagent.services.credential_types import TYPES
 from melagent.store.ids import new_id
 from melagent.vault import Tampered, Vault
+from tests.services.oauth_server import CLIENT, authorization_server
+from tests.services.oauth_server import SECRET as CLIENT_SECRET
 
 SECRET = "s3cret-token-of-the-tests"
 BEARER = {"token": SECRET, "allowed_hosts": ["api.example.com"]}
@@ -31,17 +35,6 @@ VALID = {
     "airtable": {"token": SECRET},
     "webhook_secret": {"secret": SECRET},
 }  # fmt: skip  # one line a type
-
-
-@pytest.fixture
-def vault():
-    return Vault([bytes(range(32))])
-
-
-@pytest.fixture
-def services(services, vault):
-    object.__setattr__(services, "vault", vault)
-    return services
 
 
 @pytest.fixture
@@ -211,8 +204,7 @@ async def test_what_there_is_to_connect_to_is_listed(client):
 
 
 async def test_without_an_encryption_key_nothing_is_stored(serve, services):
-    object.__setattr__(services, "vault", Vault([]))
-    async with serve(services) as client:
+    async with serve(replace(services, vault=Vault([]))) as client:
         body = {"name": "x", "credential_type": "bearer", "config": BEARER}
         answer = await client.post("/api/connections", json=body)
         assert answer.status == 503
@@ -226,8 +218,7 @@ async def test_instance_with_the_wrong_key_says_so_and_is_not_ready(serve, servi
     made = await make()
     assert (await (await client.get("/ready")).json())["checks"]["encryption"]["status"] == "healthy"
     for wrong in (Vault([bytes(32)]), Vault([])):
-        object.__setattr__(services, "vault", wrong)
-        async with serve(services) as other:
+        async with serve(replace(services, vault=wrong)) as other:
             answer = await other.get("/ready")
             assert answer.status == 503
             check = (await answer.json())["checks"]["encryption"]
@@ -239,8 +230,7 @@ async def test_instance_with_the_wrong_key_says_so_and_is_not_ready(serve, servi
 
 async def test_lost_key_is_made_good_by_giving_the_secrets_again(serve, services, make):
     made = await make()
-    object.__setattr__(services, "vault", Vault([bytes(32)]))
-    async with serve(services) as other:
+    async with serve(replace(services, vault=Vault([bytes(32)]))) as other:
         assert (await other.put(f"/api/connections/{made['id']}", json={"config": {"token": SECRET}})).status == 200
         assert (await other.get("/ready")).status == 200
 
@@ -310,3 +300,33 @@ async def test_repetition_under_a_key_makes_one_connection(client, pool):
         assert answer.status == 201
     assert await pool.fetchval("SELECT count(*) FROM connections") == 1
     assert SECRET not in str([dict(row) for row in await pool.fetch("SELECT * FROM run_keys")])
+
+
+async def test_sign_in_leads_back_to_a_page_and_to_a_connection_that_works(serve, services, keys):
+    async with authorization_server() as server, serve(services) as client, serve(services, key=None) as browser:
+        config = {
+            "authorization_url": f"{server.url}/authorize", "token_url": f"{server.url}/token", "client_id": CLIENT,
+            "client_secret": CLIENT_SECRET, "allowed_hosts": [server.url],
+        }  # fmt: skip  # as in the form
+        body = {"name": "<b>mine</b>", "credential_type": "oauth2", "config": config}
+        made = await (await client.post("/api/connections", json=body)).json()
+        assert made["authorized"] is False
+        path = f"/api/connections/{made['id']}"
+        assert (await client.post(f"{path}/test")).status == 409
+        begun = await (await client.post(f"{path}/authorize")).json()
+        assert begun["redirect_uri"].endswith("/oauth2/callback")
+        async with browser.session.get(begun["authorization_url"], allow_redirects=False) as answer:
+            back = URL(answer.headers["Location"])
+        came_back = await browser.get(f"/oauth2/callback?{back.query_string}")  # at another instance, without a key
+        page = await came_back.text()
+        assert (came_back.status, came_back.content_type) == (200, "text/html")
+        assert "&lt;b&gt;mine&lt;/b&gt;" in page
+        assert (await browser.get(f"/oauth2/callback?{back.query_string}")).status == 400
+        shown = await (await client.get(path)).json()
+        assert (shown["authorized"], shown["config"]["client_secret"]) == (True, MASK)
+        assert (await (await client.post(f"{path}/test")).json())["success"]
+    for query in ("", "?state=", "?state=x&code=y", "?state=x&error=%3Cscript%3E", "?state=%00&code=%00"):
+        async with serve(services, key=None) as browser:
+            answer = await browser.get(f"/oauth2/callback{query}")
+            assert answer.status == 400
+            assert "<script>" not in await answer.text()

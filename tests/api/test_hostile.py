@@ -46,6 +46,12 @@ BODIES = {
 }
 
 
+async def _connection(client):
+    config = {"token": "s3cret-token", "allowed_hosts": ["a.example"]}
+    body = {"name": "mine", "credential_type": "bearer", "config": config}
+    return (await (await client.post("/api/connections", json=body)).json())["id"]
+
+
 @pytest.fixture
 async def targets(client, deploy, definition, monkeypatch):
     """Every route that takes a body, on things that exist."""
@@ -72,6 +78,9 @@ async def targets(client, deploy, definition, monkeypatch):
         ("POST", "/api/variables"),
         ("PUT", "/api/variables/global/x"),
         ("POST", "/api/workflow-runs/purge"),
+        ("POST", "/api/connections"),
+        ("PUT", f"/api/connections/{await _connection(client)}"),
+        ("POST", "/api/credential-types/bearer/test"),
     ]
 
 

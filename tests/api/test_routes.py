@@ -16,7 +16,7 @@ ALL = (*ROUTES, *DEMO_ROUTES)
 OPEN_PATHS = {
     "/health", "/ready", "/metrics", "/api/health", "/api/node-types", "/api/node-types/{id}", "/api/openapi.json",
     "/api/docs", "/webhooks/{token}", "/webhooks/{token}/{rest:.*}", "/demo/echo", "/demo/json", "/demo/status/{code}",
-    "/demo/slow/{seconds}", "/demo/v1/chat/completions", "/resume/{token}",
+    "/demo/slow/{seconds}", "/demo/v1/chat/completions", "/resume/{token}", "/oauth2/callback",
 }  # fmt: skip
 
 

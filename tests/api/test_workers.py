@@ -18,7 +18,6 @@ from melagent.services.connections import Connections
 from melagent.services.workers import TRUSTED_SECONDS
 from melagent.store import tokens
 from melagent.store.ids import new_id
-from melagent.vault import Vault
 from tests.builders import chain, free_run, new_run, place, stored
 
 START = ("start", "manual_trigger")
@@ -716,7 +715,6 @@ async def test_the_list_shows_load_and_last_contact(remote, client, pool):
 
 
 async def test_secret_is_for_a_live_lease_of_the_session_whose_definition_names_it(serve, services, token, pool):
-    object.__setattr__(services, "vault", Vault([bytes(range(32))]))
     connections = Connections(pool, services.vault)
     fields = {"token": "s3cret-token", "allowed_hosts": ["a.example"]}
     named, other = [await connections.create(new_id(), name, "bearer", fields, "me") for name in ("named", "other")]

@@ -43,6 +43,8 @@ ARGUMENTS = {
     "token create": "--database-url {database}",
     "token list": "--database-url {database}",
     "token revoke": "{token} --database-url {database}",
+    "keys rotate": "--database-url {database}",
+    "keys status": "--database-url {database}",
     "node new": "radar",
     "status": "",
     "config": "",

@@ -5,7 +5,7 @@ import sys
 import pytest
 
 COMMANDS = {
-    "server", "api-server", "worker", "migrate", "workflow", "run", "user", "token", "node", "status", "config",
+    "server", "api-server", "worker", "migrate", "workflow", "run", "user", "token", "keys", "node", "status", "config",
     "openapi", "healthcheck", "completion", "version", "variable",
 }  # fmt: skip  # one set of words
 SLOW = {"aiohttp", "asyncpg", "minijinja", "psycopg", "pydantic", "rich", "structlog", "uvloop", "yaml", "yoyo"}

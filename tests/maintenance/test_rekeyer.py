@@ -28,7 +28,7 @@ class Instance:
         self.vault = Vault(keys)
         self.rekeyer = Rekeyer(pool, self.vault, lambda: self.keys)
         identity = Identity(name, "api-server", "1", "host", 1)
-        self.registrar = Registrar(pool, identity, dict, lambda: False, lambda: self.vault.key_ids)
+        self.registrar = Registrar(pool, identity, dict, lambda: False, lambda: self.vault.announced)
         self.connections = Connections(pool, self.vault)
 
     async def one_pass(self):
@@ -226,6 +226,10 @@ async def test_command_waits_for_the_instances_and_says_for_what(instance, pool,
             await keyring.rotate(conn, Vault([NEW, OLD]), 0, told.append)
         assert await counts(pool) == {key_id(OLD): 1}
         one.keys = (NEW, OLD)
+        await one.rekeyer.agree()
+        await one.registrar.one_pass()
+        with pytest.raises(Conflict, match=f"1 running instances have not taken up the key {key_id(NEW)} yet"):
+            await keyring.rotate(conn, Vault([NEW, OLD]), 0, told.append)  # it would still seal under the old one
         await one.rekeyer.agree()
         await one.registrar.one_pass()
         found = await keyring.rotate(conn, Vault([NEW, OLD]), 60, told.append)

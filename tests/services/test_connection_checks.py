@@ -26,7 +26,7 @@ def tried():
 
     async def tried(kind, allow=LOOPBACK, **fields):
         async with guarded_session(allow) as http:
-            return await Checker(http, allow).check(TYPES[kind], checked(TYPES[kind], fields))
+            return await Checker(http, allow).check(checked(TYPES[kind], fields))
 
     return tried
 

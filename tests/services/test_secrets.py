@@ -5,6 +5,7 @@ import pytest
 from melagent.errors import Forbidden, NotFound
 from melagent.registry import Registry
 from melagent.services.connections import Connections
+from melagent.services.oauth2 import OAuth
 from melagent.services.secrets import Secrets
 from melagent.store.ids import new_id
 from melagent.vault import UnknownKey, Vault
@@ -31,9 +32,13 @@ async def made(pool):
     return connection_id, await leased_run(pool, "one", version_id=await stored(pool, naming(connection_id)))
 
 
+def made_secrets(pool, vault):
+    return Secrets(pool, vault, REGISTRY, OAuth(pool, vault, lambda: pytest.fail("nobody is called")))
+
+
 @pytest.fixture
 def secrets(pool):
-    return Secrets(pool, VAULT, REGISTRY)
+    return made_secrets(pool, VAULT)
 
 
 async def test_run_gets_what_its_definition_names(secrets, made):
@@ -96,4 +101,4 @@ async def test_change_of_a_secret_counts_at_once(secrets, made, pool):
 async def test_instance_with_another_key_names_the_key_and_opens_nothing(made, pool):
     connection_id, item = made
     with pytest.raises(UnknownKey, match=VAULT.key_ids[0]):
-        await Secrets(pool, Vault([bytes(32)]), REGISTRY).of_lease("one", item.run_id, item.lease, connection_id)
+        await made_secrets(pool, Vault([bytes(32)])).of_lease("one", item.run_id, item.lease, connection_id)

@@ -8,7 +8,8 @@ from melagent.store.ids import new_id
 
 NAMED_CONSTRAINTS = """
 SELECT conname FROM pg_constraint
- WHERE conrelid = ANY (ARRAY['workflows', 'drafts', 'versions', 'triggers', 'tokens', 'users']::regclass[])
+ WHERE conrelid = ANY (ARRAY['workflows', 'drafts', 'versions', 'triggers', 'tokens', 'users',
+                               'connections', 'connection_uses', 'oauth_states']::regclass[])
    AND contype IN ('c', 'f', 'u') AND conname NOT LIKE '%listed_are_numbered'
 """
 
