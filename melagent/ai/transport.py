@@ -96,10 +96,7 @@ class Body(httpx2.AsyncByteStream):
         return self._parts
 
     async def aclose(self) -> None:
-        if self._response.content.at_eof():
-            self._response.release()
-        else:
-            self._response.close()
+        self._response.release()  # which keeps the connection only when all was read
 
     async def _chunks(self) -> AsyncGenerator[bytes]:
         received = 0

@@ -52,6 +52,12 @@ def test_what_is_no_schema_or_needs_another_one_is_refused(schema):
         check_schema(schema)
 
 
+def test_schema_in_a_file_of_the_worker_is_not_read(tmp_path):
+    (tmp_path / "schema.json").write_text('{"type": "integer"}')
+    with pytest.raises(ValueError, match="cannot refer to another one"):
+        check_schema({"$ref": f"file://{tmp_path}/schema.json"})
+
+
 def test_schema_may_refer_to_itself():
     schema = {"$defs": {"leaf": {"type": "integer"}}, "items": {"$ref": "#/$defs/leaf"}}
     check_schema(schema)

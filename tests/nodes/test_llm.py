@@ -162,6 +162,10 @@ def test_parameters_that_cannot_be_are_refused(change, said):
     assert LLM.problems(GOOD | change)
 
 
+def test_its_answer_is_recorded_before_anything_that_follows():
+    assert LLM.effects
+
+
 def test_braces_in_a_schema_are_no_template():
     config = {**GOOD, "response": "json", "schema": {"description": "{{ nothing }}"}}
     assert LLM.problems(config) == []
