@@ -31,7 +31,7 @@ ROOT = Path(__file__).parents[1]
 REFERENCE = ROOT / "docs" / "reference"
 EXAMPLES = ROOT / "examples" / "nodes"
 MADE = "<!-- Made by `make docs` from the code; changes here are lost. -->"
-CATEGORIES = ("Triggers", "Control", "Data", "Integrations")
+CATEGORIES = ("Triggers", "Control", "Data", "Integrations", "AI")
 """The order of the page; what else there is follows by name."""
 
 
@@ -200,7 +200,8 @@ def _parameters(node_type: NodeType, schema: Mapping[str, Any], prefix: str) -> 
         if condition := found.get("x-visible-if"):
             meaning += f" (when {_code(condition)})"
         yield _code(path), _node_kind(node_type, path, found), default, meaning
-        inner, step = (found["items"], "[].") if found.get("type") == "array" else (found, ".")
+        only = next((one for one in found.get("anyOf", ()) if one.get("type") != "null"), found)
+        inner, step = (only["items"], "[].") if only.get("type") == "array" else (only, ".")
         if "$ref" in inner:
             yield from _parameters(node_type, _referred(inner, node_type.schema), path + step)
 

@@ -26,8 +26,8 @@ bind = bind_contextvars
 bound = bound_contextvars
 """Bind ids within a block: `with bound(run_id=...)`."""
 
-QUIET = ("aiohttp.access", "asyncio", "yoyo.migrations")
-"""Loggers whose chatter below a warning repeats what we log ourselves."""
+QUIET = ("aiohttp.access", "anthropic", "asyncio", "httpx2", "openai", "yoyo.migrations")
+"""Loggers whose chatter below a warning repeats what we log ourselves, or what models are asked."""
 
 
 def configure(

@@ -40,31 +40,10 @@ if TYPE_CHECKING:
     from pydantic_core import CoreSchema
 
 __all__ = [
-    "Call",
-    "Connection",
-    "Expression",
-    "Field",
-    "Finish",
-    "ForEach",
-    "Json",
-    "LogLevel",
-    "Node",
-    "NodeContext",
-    "NodeError",
-    "Outcome",
-    "Params",
-    "Raw",
-    "Received",
-    "Result",
-    "RunInfo",
-    "Secret",
-    "SetVariable",
-    "Sleep",
-    "Success",
-    "VariableKey",
-    "VariableScope",
-    "Wait",
-]
+    "Call", "Connection", "Expression", "Field", "Finish", "ForEach", "Json", "LogLevel", "Node", "NodeContext",
+    "NodeError", "Outcome", "Params", "Raw", "Received", "Result", "RunInfo", "Secret", "SetVariable", "Sleep",
+    "Success", "VariableKey", "VariableScope", "Wait",
+]  # fmt: skip  # names in their order
 
 Json: TypeAlias = Any
 """A JSON value: null, bool, number, text, list, or object with text keys."""
@@ -224,16 +203,26 @@ Result: TypeAlias = Outcome | Json
 
 
 class NodeError(Exception):
-    """The node failed. `code` is a stable word that retry rules can name; retried unless `retryable` is false."""
+    """The node failed. `code` is a stable word that retry rules can name; retried unless `retryable` is false.
+
+    Before `retry_after` seconds another try is in vain: the next one comes then at the earliest (at most an hour).
+    """
 
     def __init__(
-        self, message: str, *, code: str = "node_error", retryable: bool = True, details: Json | None = None
+        self,
+        message: str,
+        *,
+        code: str = "node_error",
+        retryable: bool = True,
+        details: Json | None = None,
+        retry_after: float = 0.0,
     ) -> None:
         super().__init__(message)
         self.message = message
         self.code = code
         self.retryable = retryable
         self.details = details
+        self.retry_after = retry_after
 
 
 @dataclass(frozen=True, slots=True)
@@ -348,6 +337,9 @@ class NodeContext(Protocol):
 
     def log(self, level: LogLevel, message: str, **fields: Json) -> None:
         """Write to the step's log, which is recorded with the step, and to the process log."""
+
+    def show(self, text: str) -> None:
+        """Show those who watch the run the next piece of a text that is being made. It is kept nowhere."""
 
 
 P = TypeVar("P", bound=Params)

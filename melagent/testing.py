@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 class Context:
     """What `sdk.NodeContext` promises, in a loop or outside.
 
-    `http` is the client to use, if any; `lines` is what the node has logged. `vars` are the variables, of
-    whatever scope, and `connections` what can be opened (`domain.secrets.Secret`).
+    `http` is the client to use, if any; `lines` is what the node has logged, `shown` what it has shown. `vars` are the
+    variables, of whatever scope, and `connections` what can be opened (`domain.secrets.Secret`).
     """
 
     input: Json = None
@@ -44,6 +44,7 @@ class Context:
     vars: dict[str, Json] = field(default_factory=dict)
     connections: dict[UUID, Secret] = field(default_factory=dict)
     lines: list[tuple[LogLevel, str]] = field(default_factory=list)
+    shown: list[str] = field(default_factory=list)
 
     def scope(self, extra: Mapping[str, Json] | None = None) -> dict[str, Json]:
         """The names that expressions see."""
@@ -76,6 +77,9 @@ class Context:
 
     def log(self, level: LogLevel, message: str, **_fields: Json) -> None:
         self.lines.append((level, message))
+
+    def show(self, text: str) -> None:
+        self.shown.append(text)
 
 
 async def run_node(node: Node[Any], config: dict[str, Json], context: Context | None = None, **given: Any) -> Result:

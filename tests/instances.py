@@ -128,6 +128,7 @@ async def instance(
     worker_id: str = "worker",
     broker_url: str | None = None,
     starts: bool = True,
+    http: Callable[[], Any] | None = None,
     **options: Any,
 ) -> AsyncIterator[Instance]:
     """An instance whose worker claims, unless `starts` is false. The maintenance passes are the test's to call."""
@@ -141,7 +142,7 @@ async def instance(
     offered = capabilities(options.pop("labels", ()), registry.added)
     worker = Worker(
         DatabaseSource(engine, registry, worker_id, offered), registry,
-        World(lambda: datetime.now(UTC), http=_no_network), WorkerOptions(worker_id, offered=offered, **options),
+        World(lambda: datetime.now(UTC), http or _no_network), WorkerOptions(worker_id, offered=offered, **options),
     )  # fmt: skip
     made = Instance(engine, worker, Rescuer(engine), Unparker(engine), broker)
     await broker.start()

@@ -28,7 +28,7 @@ HEADERS = {"Content-Type": "text/event-stream", **UNBUFFERED}
 
 
 async def run_events(request: web.Request) -> web.StreamResponse:
-    """Follow a run: events `run`, `step`, `log` and at last `end`. `Last-Event-ID` takes it up again."""
+    """Follow a run: events `run`, `step`, `log`, `token` and at last `end`. `Last-Event-ID` takes it up again."""
     services, run_id, after = services_of(request), uuid_in_path(request), _last_event_id(request)
     await runs.check(services.pool, run_id)
     stream = web.StreamResponse(headers=HEADERS)

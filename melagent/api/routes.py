@@ -9,6 +9,7 @@ from melagent.api import (
     connections,
     deliveries,
     demo,
+    demo_model,
     edits,
     events,
     health,
@@ -253,5 +254,9 @@ DEMO_ROUTES: tuple[Route, ...] = (
     Route("*", "/demo/json", demo.sample, OPEN, answer="application/json"),
     Route("*", "/demo/status/{code}", demo.status, OPEN, answer="application/json"),
     Route("*", "/demo/slow/{seconds}", demo.slow, OPEN, answer="application/json"),
+    Route(
+        "POST", "/demo/v1/chat/completions", demo_model.chat, OPEN, body=demo_model.ChatQuestion,
+        answer="text/event-stream",
+    ),
 )
 # fmt: on

@@ -188,13 +188,14 @@ async def complete_work(request: web.Request, body: CompleteCall) -> web.Respons
 
 
 async def events(request: web.Request, body: EventsCall) -> web.Response:
-    """Show log lines of running steps to those who watch; lines of runs that the worker does not hold are left out."""
+    """Show log lines and texts of running steps to those who watch; not those of runs that the worker does not hold."""
     session = await _session(request, body.session)
     held = await request.app[WORKERS].held(session, {event.run_id for event in body.events})
     live = services_of(request).engine.live
     for event in body.events:
         if event.run_id in held:
-            live.publish(LiveLine(event.run_id, event.step_key, event.attempt, event.number, event.data))
+            ids = (event.run_id, event.step_key, event.attempt, event.number)
+            live.publish(LiveLine(*ids, event.data, event.kind))
     return web.Response(status=204)
 
 

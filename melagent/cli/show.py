@@ -33,8 +33,9 @@ def show_fields(value: Mapping[str, Any], names: Sequence[str]) -> None:
             typer.echo(f"{name}: {value[name]}")
 
 
-def show_progress(line: str) -> None:
-    typer.echo(line, err=True)
+def show_progress(line: str, *, end: bool = True) -> None:
+    """A line, or without its end a piece of one."""
+    typer.echo(line, err=True, nl=end)
 
 
 def show_error(error: MelError, *, as_json: bool) -> None:

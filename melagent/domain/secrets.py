@@ -63,6 +63,12 @@ class Redactor:
             text = text.replace(form, MASK)
         return text
 
+    def flowing(self, text: str) -> tuple[str, str]:
+        """The text so far, cleaned, and apart from it the end that may be the beginning of a secret."""
+        text = self.text(text)
+        held = max((_begun(form, text) for form in self._forms), default=0)
+        return text[: len(text) - held], text[len(text) - held :]
+
     def value(self, value: Any) -> Any:
         """A JSON value."""
         if isinstance(value, str):
@@ -76,6 +82,14 @@ class Redactor:
         if not any(form.encode() in value for form in self._forms):
             return value
         return orjson.dumps(self.value(orjson.loads(value)))
+
+
+def _begun(form: str, text: str) -> int:
+    """How many characters at the end of the text are the beginning of the form, but not all of it."""
+    start = text.find(form[0], max(0, len(text) - len(form) + 1))
+    while start >= 0 and not form.startswith(text[start:]):
+        start = text.find(form[0], start + 1)
+    return len(text) - start if start >= 0 else 0
 
 
 def _forms(text: str) -> Iterable[str]:

@@ -39,6 +39,9 @@ if TYPE_CHECKING:
     from melagent.registry import NodeType
     from melagent.sdk import Json, Params
 
+MAX_RETRY_AFTER_SECONDS = 3_600.0
+"""What somebody else asks for is heeded so far: he must not put a run off for ever."""
+
 log = structlog.get_logger()
 
 
@@ -90,7 +93,10 @@ class Attempt:
 
         What comes of it holds no secret that the node has opened.
         """
-        return self._clean(await self._run())
+        try:
+            return self._clean(await self._run())
+        finally:
+            self.context.close()
 
     async def _run(self) -> Ended:
         started_at = self.clock()
@@ -271,6 +277,7 @@ class Attempt:
         error = _error(failure, node.id)
         if failure.retryable and failure.code not in node.retry.non_retryable and attempt < node.retry.max_attempts:
             delay = retry_delay(node.retry, attempt, seed=self.context.idempotency_key)
+            delay = max(delay, min(failure.retry_after, MAX_RETRY_AFTER_SECONDS))
             return Ended(self._record(started_at, StepStatus.PENDING, error=error, due_in=delay))
         if (handle := self._handle_after_failure()) is None:
             settle = Settle(RunStatus.FAILED, error=error)

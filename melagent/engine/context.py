@@ -14,7 +14,7 @@ from melagent.domain.ids import time_of
 from melagent.domain.loops import step_key
 from melagent.domain.secrets import Redactor
 from melagent.domain.variables import Wanted
-from melagent.engine.live import LiveLine
+from melagent.engine.live import Flow, LiveLine
 from melagent.engine.values import decode, encode, storable
 from melagent.sandbox.expressions import ExpressionError, evaluate, render
 from melagent.sdk import Json, LogLevel, NodeError, RunInfo
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from melagent.domain.work import WorkItem
     from melagent.engine.compiled import CompiledVersion
     from melagent.engine.course import Course
+    from melagent.engine.live import Kind
     from melagent.engine.planner import Place, Plan
     from melagent.engine.secrets import Secrets
     from melagent.engine.variables import Variables
@@ -51,7 +52,7 @@ class World:
     http: Callable[[], aiohttp.ClientSession]
     demo_url: str | None = None
     live: Callable[[LiveLine], None] | None = None
-    """Told each log line as soon as it is written."""
+    """Told each log line as soon as it is written, and each piece of a text that a node shows."""
 
 
 def run_info(item: WorkItem, world: World) -> RunInfo:
@@ -222,7 +223,8 @@ class Context:
     """The `sdk.NodeContext` of one attempt at one step. `redactor` is set once the attempt has opened a connection."""
 
     __slots__ = (
-        "_input", "_random", "_scope", "_secrets", "_world", "attempt", "lines", "received", "redactor", "step_key",
+        "_flow", "_input", "_random", "_scope", "_secrets", "_world", "attempt", "lines", "received", "redactor",
+        "step_key",
     )  # fmt: skip  # two lines of names
 
     def __init__(self, scope: Scope, world: World, attempt: int, received: Received | None = None) -> None:
@@ -231,6 +233,7 @@ class Context:
         self._input: Json = _UNREAD
         self._random: random.Random | None = None
         self._secrets: frozenset[str] = frozenset()
+        self._flow: Flow | None = None
         self.redactor: Redactor | None = None
         self.step_key = scope.place.key
         self.attempt = attempt
@@ -322,9 +325,25 @@ class Context:
             fields = {name: decode(text) for name, text in texts.items()}
         line = self.lines.add(self._world.clock(), level, message, fields)
         if line is not None:
-            if self._world.live is not None:
-                number = len(self.lines.lines) - 1
-                run_id = self._scope.view.item.run_id
-                self._world.live(LiveLine(run_id, self.step_key, self.attempt, number, line))
+            self._tell(len(self.lines.lines) - 1, line)
             ids = {"run_id": self.run.id, "step_key": self.step_key}
             log.log(LEVELS[level], line["message"], **ids, fields=line.get("fields", {}))
+
+    def show(self, text: str) -> None:
+        if self._flow is None:
+            self._flow = Flow(lambda place, piece: self._tell(place, {"text": piece}, "token"), self._flowing)
+        self._flow.add(text.encode("utf-8", "replace").decode())  # half a character, which may have come, is no text
+
+    def _flowing(self, text: str) -> tuple[str, str]:
+        return self.redactor.flowing(text) if self.redactor is not None else (text, "")
+
+    def _tell(self, number: int, line: dict[str, Json], kind: Kind = "log") -> None:
+        if self._world.live is not None:
+            run_id = self._scope.view.item.run_id
+            self._world.live(LiveLine(run_id, self.step_key, self.attempt, number, line, kind))
+
+    def close(self) -> None:
+        """The attempt is over: nothing is shown later than its end."""
+        if self._flow is not None:
+            self._flow.close()
+            self._flow = None

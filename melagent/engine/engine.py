@@ -85,7 +85,7 @@ class Engine:
             on_limited=lambda workflows: self.waker.wake((), workflows),
             links=self.linker.known,
         )
-        self.live = Live(broker, lambda run_id: self.waiters.changed([run_id]))
+        self.live = Live(broker)
         self._holder = Holder(pool, lease_seconds=lease_seconds)
         self._slots: Slots | None = None
         self._work_listeners: list[Callable[[], None]] = []

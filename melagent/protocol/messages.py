@@ -349,14 +349,23 @@ class SecretAnswer(Message):
 
 
 class LiveEvent(Message):
-    """Something that those who watch a run see at once: the `number`-th log line of an attempt, counted from zero."""
+    """Something that those who watch a run see at once: the `number`-th log line of an attempt, counted from zero.
+
+    Of the kind `token` a piece of the text that the attempt shows: `{"text"}`, from its `number`-th character on.
+    """
 
     run_id: UUID
     step_key: str = Field(max_length=300)
     attempt: int = Field(ge=1, lt=2**31)
     number: int = Field(ge=0, lt=2**31)
-    kind: Literal["log"] = "log"
+    kind: Literal["log", "token"] = "log"
     data: dict[str, Any]
+
+    @model_validator(mode="after")
+    def _piece_of_text(self) -> Self:
+        if self.kind == "token" and not isinstance(self.data.get("text"), str):
+            raise ValueError("a token has a text")
+        return self
 
 
 class EventsCall(Message):

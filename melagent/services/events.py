@@ -7,10 +7,10 @@ for what comes after. The logs of a step come before the step and so carry the p
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from melagent.domain.run import StepStatus
 from melagent.services import runs as run_service
 from melagent.services.workflows import found
 from melagent.store import runs, steps
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from melagent.domain.run import RunStatus
     from melagent.engine.engine import Engine
+    from melagent.engine.live import LiveLine
     from melagent.store.pool import Pool
     from melagent.store.rows import StoredRun, StoredStep
 
@@ -42,9 +43,11 @@ STEP_FIELDS = (
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """`position` is the last step told completely; `data` is a run, a step without its values, or a log line."""
+    """`position` is the last step told completely; `data` is a run, a step without its values, a log line or a piece of
+    the text that a step shows.
+    """
 
-    kind: Literal["run", "step", "log", "end"]
+    kind: Literal["run", "step", "log", "token", "end"]
     position: int
     data: Any
 
@@ -63,11 +66,13 @@ async def follow(pool: Pool, engine: Engine, run_id: UUID, after: int) -> AsyncG
                 told = run.run.status
                 yield Event("run", after, run.run)
             for line in live.take():
-                yield Event("log", after, {"step_key": line.step_key, **line.line})
+                yield _told(line, after)
             for step in recorded:
                 record = step.record
                 for number in live.untold(record.step_key, record.attempt, len(record.logs)):
                     yield Event("log", after, {"step_key": record.step_key, **record.logs[number]})
+                if record.status is not StepStatus.RUNNING:
+                    live.recorded(record.step_key, record.attempt)
                 after = step.record.seq
                 yield Event("step", after, {name: getattr(step.record, name) for name in STEP_FIELDS})
             if recorded:
@@ -76,7 +81,9 @@ async def follow(pool: Pool, engine: Engine, run_id: UUID, after: int) -> AsyncG
                 yield Event("end", after, await run_service.get(pool, run_id))
                 return
             yield None
-            await _within(changed, POLL_SECONDS)
+            while not await _may_have_changed(changed, live.stirred):
+                for line in live.take():
+                    yield _told(line, after)
 
 
 async def _read(pool: Pool, run_id: UUID, after: int) -> tuple[StoredRun, list[StoredStep]]:
@@ -86,6 +93,19 @@ async def _read(pool: Pool, run_id: UUID, after: int) -> tuple[StoredRun, list[S
         return run, await steps.page(conn, run_id, after, STEPS_AT_ONCE)
 
 
-async def _within(changed: asyncio.Event, seconds: float) -> None:
-    with suppress(TimeoutError):
-        await asyncio.wait_for(changed.wait(), seconds)
+def _told(line: LiveLine, position: int) -> Event:
+    if line.kind == "log":
+        return Event("log", position, {"step_key": line.step_key, **line.line})
+    piece = {"step_key": line.step_key, "attempt": line.attempt, "offset": line.number, "text": line.line["text"]}
+    return Event("token", position, piece)
+
+
+async def _may_have_changed(changed: asyncio.Event, stirred: asyncio.Event) -> bool:
+    """Wait for a hint, or for a second. False when nothing but lines have come: they are told without a look."""
+    waiting = [asyncio.ensure_future(event.wait()) for event in (changed, stirred)]
+    try:
+        await asyncio.wait(waiting, timeout=POLL_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for each in waiting:
+            each.cancel()
+    return changed.is_set() or not stirred.is_set()

@@ -17,6 +17,7 @@ from melagent.domain.definition import Definition
 from melagent.domain.work import NewRun, Verdict
 from melagent.engine.batch import Batcher
 from melagent.engine.lifecycle.hold import Extended
+from melagent.engine.live import Backlog
 from melagent.errors import Internal, LeaseLost, MelError, NotFound, TooLarge, Unavailable
 from melagent.protocol import reading, writing
 from melagent.protocol.messages import (
@@ -93,7 +94,7 @@ class HttpSource:
         self._lease_seconds = lease_seconds
         self._beat_seq = count(1)
         self._beats: deque[float] = deque(maxlen=2)
-        self._lines: list[LiveLine] = []
+        self._lines = Backlog(MAX_LIVE_LINES)
         self._telling: asyncio.Task[None] | None = None
         self._poll_until = -math.inf
         self._uploads: set[asyncio.Task[Verdict]] = set()
@@ -247,9 +248,8 @@ class HttpSource:
         return Definition.model_validate_json(answer)
 
     def tell(self, line: LiveLine) -> None:
-        """Show a log line to those who watch, soon and if that is possible."""
-        if len(self._lines) < MAX_LIVE_LINES:
-            self._lines.append(line)
+        """Show a line to those who watch, soon and if that is possible."""
+        self._lines.add(line)
         if self._telling is None or self._telling.done():
             self._telling = asyncio.create_task(self._tell_all())
 
@@ -264,8 +264,7 @@ class HttpSource:
     async def _tell_all(self) -> None:
         while self._lines:
             await asyncio.sleep(TELL_SECONDS)  # lines come in flocks
-            lines, self._lines = self._lines, []
-            await self._tell(lines)
+            await self._tell(self._lines.take())
 
     async def _tell(self, lines: Sequence[LiveLine]) -> None:
         events = [
@@ -274,6 +273,7 @@ class HttpSource:
                 "step_key": line.step_key,
                 "attempt": line.attempt,
                 "number": line.number,
+                "kind": line.kind,
                 "data": line.line,
             }
             for line in lines

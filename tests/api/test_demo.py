@@ -1,5 +1,6 @@
 from dataclasses import replace
 
+import openai
 import pytest
 
 
@@ -34,3 +35,25 @@ async def test_a_slow_answer_comes(client):
 async def test_an_instance_for_others_has_no_demo(serve, services):
     async with serve(replace(services, demo=False)) as client:
         assert (await client.get("/demo/json")).status == 404
+
+
+async def test_model_repeats_what_it_is_told_last(client):
+    async with openai.AsyncOpenAI(api_key="none", base_url=str(client.make_url("/demo/v1"))) as model:
+        parts = [{"type": "text", "text": "Say hello to "}, {"type": "text", "text": "Ada"}]
+        said = [{"role": "system", "content": "Be kind"}, {"role": "user", "content": parts}]
+        options = {"include_usage": True}
+        stream = await model.chat.completions.create(model="any", messages=said, stream=True, stream_options=options)
+        chunks = [chunk async for chunk in stream]
+    assert "".join(choice.delta.content or "" for chunk in chunks for choice in chunk.choices) == "Say hello to Ada"
+    assert len(chunks) > 3
+    assert (chunks[-2].choices[0].finish_reason, chunks[-1].usage.total_tokens) == ("stop", 10)
+
+
+@pytest.mark.parametrize(
+    "change", [{"messages": []}, {"messages": [{"role": "user"}]}, {"stream": False}, {"model": 1}]
+)
+async def test_model_names_what_it_does_not_understand(client, change):
+    asked = {"model": "m", "messages": [{"role": "user", "content": "x"}], "stream": True} | change
+    answer = await client.post("/demo/v1/chat/completions", json=asked)
+    assert answer.status == 400
+    assert next(iter(change)) in (await answer.json())["details"][0]["field"]

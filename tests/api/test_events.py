@@ -1,9 +1,11 @@
 import asyncio
 import json
+from uuid import UUID
 
 import pytest
 
 from melagent.api import events
+from melagent.engine.live import LiveLine
 
 CHAIN = {
     "nodes": [
@@ -131,3 +133,22 @@ async def test_a_stream_whose_database_goes_away_ends_so_that_its_reader_comes_b
     assert "parked" not in text
     assert "HTTP/1.1" not in text
     await pool.execute("ALTER TABLE away RENAME TO parked")
+
+
+async def test_text_that_comes_later_than_the_record_of_its_step_is_not_told(client, engine, worker):
+    waiting = {"id": "hold", "type": "wait", "config": {"signal": "go"}}
+    nodes = [*CHAIN["nodes"][:2], waiting]
+    edges = [{"source": "start", "target": "say"}, {"source": "say", "target": "hold"}]
+    answer = await client.post("/api/workflow-runs", json={"name": "x", "definition": {"nodes": nodes, "edges": edges}})
+    run_id, told = (await answer.json())["id"], b""
+    async with asyncio.timeout(60), client.get(f"/api/workflow-runs/{run_id}/events") as stream:
+        while b'"step_key":"hold"' not in told:
+            told += await stream.content.readline()
+        for step_key, text in (("say", "too late"), ("other", "in time")):
+            engine.live.publish(LiveLine(UUID(run_id), step_key, 1, 0, {"text": text}, "token"))
+        while b"in time" not in told:
+            told += await stream.content.readline()
+        await client.post(f"/api/workflow-runs/{run_id}/cancel")
+        told += await stream.read()
+    assert b"too late" not in told
+    assert b"event: end" in told

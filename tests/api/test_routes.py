@@ -16,8 +16,8 @@ ALL = (*ROUTES, *DEMO_ROUTES)
 OPEN_PATHS = {
     "/health", "/ready", "/metrics", "/api/health", "/api/node-types", "/api/node-types/{id}", "/api/openapi.json",
     "/api/docs", "/webhooks/{token}", "/webhooks/{token}/{rest:.*}", "/demo/echo", "/demo/json", "/demo/status/{code}",
-    "/demo/slow/{seconds}", "/resume/{token}", "/oauth2/callback", "/api/auth/login", "/api/auth/setup",
-    "/api/auth/oidc/login", "/api/auth/oidc/callback", "/setup",
+    "/demo/slow/{seconds}", "/demo/v1/chat/completions", "/resume/{token}", "/oauth2/callback", "/api/auth/login",
+    "/api/auth/setup", "/api/auth/oidc/login", "/api/auth/oidc/callback", "/setup",
 }  # fmt: skip
 
 
