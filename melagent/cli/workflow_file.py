@@ -118,7 +118,10 @@ def _parts(value: Any) -> Iterable[Any]:
         for key in value:
             if not isinstance(key, str):
                 raise TypeError(f"the name {key!r} is not a text")
+            key.encode()
         return value.values()
+    if isinstance(value, str):
+        value.encode()  # half a character cannot be
     if isinstance(value, float) and not math.isfinite(value):
         raise ValueError(f"{value} is not a number of JSON")
     if not isinstance(value, str | int | float | None):

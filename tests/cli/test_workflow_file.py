@@ -58,9 +58,16 @@ def test_what_json_cannot_say_is_refused_with_the_reason(read, text, reason):
     assert reason in caught.value.details[0].problem
 
 
-@pytest.mark.parametrize(
-    "text", ['{"nodes": NaN}', '{"nodes": ' + "[" * 100_000, '{"nodes": ' + "[" * 500 + "]" * 500 + "}"]
-)
+NOT_FOR_SERVERS = {
+    "half a character": '{"nodes": "\\ud800"}',
+    "half a character in a name": '{"nodes": {"\\udfff": 1}}',
+    "no number": '{"nodes": NaN}',
+    "brackets without end": '{"nodes": ' + "[" * 100_000,
+    "too many brackets": '{"nodes": ' + "[" * 500 + "]" * 500 + "}",
+}
+
+
+@pytest.mark.parametrize("text", NOT_FOR_SERVERS.values(), ids=NOT_FOR_SERVERS)
 def test_json_that_no_server_takes_is_refused(read, text):
     with pytest.raises(BadRequest):
         read(text, "x.json")
