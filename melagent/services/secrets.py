@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from melagent.errors import Forbidden, NotFound, Unavailable
+from melagent.errors import BadRequest, Forbidden, NotFound, Unavailable
 from melagent.services import oauth2
 from melagent.services.connection_uses import named_in
 from melagent.services.connections import Connections, checked, opened, type_named
@@ -65,8 +65,8 @@ class Secrets:
         """What callers of a webhook have to know. Raises Unavailable when there is no such connection or secret."""
         try:
             opened = await self.open(connection_id)
-        except NotFound:
-            raise Unavailable(f"There is no connection {connection_id}.") from None
+        except (NotFound, BadRequest):
+            raise Unavailable(f"There is no connection {connection_id} that could be used.") from None
         secret = opened.fields.get(FIELD_OF_CALLERS.get(opened.type, ""))
         if not secret:
             raise Unavailable(f"The connection {opened.name!r} holds no secret that callers could prove to know.")

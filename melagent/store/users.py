@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 INSERT_USER = """
 INSERT INTO users (id, email, name, role, password_hash, oidc_issuer, oidc_subject) VALUES ($1, $2, $3, $4, $5, $6, $7)
-    ON CONFLICT ON CONSTRAINT users_email DO NOTHING
+    ON CONFLICT DO NOTHING
 RETURNING id, email, name, role, created_at, updated_at, disabled_at
 """
 
@@ -28,7 +28,7 @@ async def insert(
     password_hash: str | None = None,
     identity: tuple[str, str] | None = None,
 ) -> User | None:
-    """The new user; null when somebody has this email already. `identity` is an OpenID issuer and its subject."""
+    """The new user; null when there is one with this email or `identity`, an OpenID issuer and its subject."""
     issuer, subject = identity or (None, None)
     row = await conn.fetchrow(INSERT_USER, user_id, email, name, role, password_hash, issuer, subject)
     return value_of(User, row) if row else None

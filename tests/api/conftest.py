@@ -77,6 +77,12 @@ class Known:
         with psycopg.connect(self._url) as connection:
             connection.execute(STORE_SECRET, (connection_id, connection_id, sealed))
 
+    def __delitem__(self, connection_id):
+        """Behind the back of whatever uses it."""
+        with psycopg.connect(self._url) as connection:
+            connection.execute("DELETE FROM connection_uses WHERE connection_id = %s", (connection_id,))
+            connection.execute("DELETE FROM connections WHERE id = %s", (connection_id,))
+
 
 STORE_SECRET = """
 INSERT INTO connections (id, name, credential_type, config, secret, secret_fields, created_by)

@@ -3,14 +3,16 @@
 import asyncio
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
 
 from melagent.api.routes import ROUTES
 from melagent.domain.definition import Definition
 from melagent.domain.run import StepStatus
-from melagent.store import workers
+from melagent.store import audit, users, workers
 from melagent.store.ids import new_id
+from melagent.store.rows import AuditRow
 from melagent.store.workers import WorkerRow
 from tests.builders import entry, eventually, leased_run, step, stored
 
@@ -32,13 +34,18 @@ WIDE = {
 }
 MANY = 7
 
+KEEP_DELIVERY = """
+INSERT INTO deliveries (id, trigger_id, request, body, body_size, outcome, status)
+VALUES ($1, $2, '{"method": "POST", "path": "/", "query": {}, "headers": {}}', '{}', 2, 'refused', 429)
+"""
+
 
 class Lists:
     """For each list: how to make an entry (its key in the list), and how to change things around it."""
 
     def __init__(self, client, pool, engine, deploy):
         self.client, self.pool, self.engine, self.deploy = client, pool, engine, deploy
-        self.workflow = self.grant = None
+        self.workflow = self.grant = self.hook = None
         self.seq = 0
 
     async def post(self, path, **body):
@@ -48,6 +55,7 @@ class Lists:
 
     async def open(self):
         self.workflow = f"/api/workflows/{await self.deploy(START)}"
+        self.hook = await self.triggers()
         self.grant = await leased_run(self.pool, version_id=await stored(self.pool, Definition.model_validate(WIDE)))
         await self.engine.recorder.submit(entry(self.grant, 1, step("start", 1)))
 
@@ -86,6 +94,27 @@ class Lists:
         await self.client.delete(f"/api/tokens/{made}")
         return made
 
+    async def deliveries(self):
+        delivery_id = new_id()
+        await self.pool.execute(KEEP_DELIVERY, delivery_id, self.hook)
+        return str(delivery_id)
+
+    async def connections(self):
+        config = {"secret": "a secret of mine"}
+        made = await self.post("/api/connections", name=f"c{new_id()}", credential_type="webhook_secret", config=config)
+        return made["id"]
+
+    credentials = connections
+
+    async def users(self):
+        made = await users.insert(self.pool, new_id(), email=f"{new_id()}@example.com", name="ada", role="viewer")
+        return str(made.id)
+
+    async def audit(self):
+        row = AuditRow(new_id(), datetime.now(UTC), "key", "k", "k", "POST /x", b"{}", 200, "127.0.0.1", "r", 1)
+        await audit.insert(self.pool, [row])
+        return str(row.id)
+
     async def variables(self):
         return (await self.post("/api/variables", scope="global", key=f"k{new_id()}", value=1))["key"]
 
@@ -104,6 +133,11 @@ PATHS = {
     "/api/workflow-runs/{id}/steps": ("steps", "step_key"),
     "/api/triggers": ("triggers", "id"),
     "/api/tokens": ("tokens", "id"),
+    "/api/triggers/{id}/deliveries": ("deliveries", "id"),
+    "/api/connections": ("connections", "id"),
+    "/api/credentials": ("credentials", "id"),
+    "/api/users": ("users", "id"),
+    "/api/audit": ("audit", "id"),
     "/api/variables": ("variables", "key"),
     "/api/workers": ("workers", "id"),
 }
@@ -156,7 +190,7 @@ async def test_nothing_that_was_there_all_along_is_missed_or_seen_twice(client, 
     name, key = PATHS[path]
     make = getattr(lists, name)
     there = [await make() for _ in range(MANY)]
-    ids = {"/api/workflow-runs": lists.grant.run_id}.get(path.partition("/{id}")[0])
+    ids = {"/api/workflow-runs": lists.grant.run_id, "/api/triggers": lists.hook}.get(path.partition("/{id}")[0])
     url = path.replace("/api/workflows/{id}", lists.workflow).replace("{id}", str(ids))
     seen = []
     async with writing(make) as written:
@@ -170,8 +204,8 @@ async def test_nothing_that_was_there_all_along_is_missed_or_seen_twice(client, 
 
 async def test_a_list_that_fits_on_one_page_has_no_cursor(client, lists):
     await lists.workflows()
-    body = await (await client.get("/api/workflows?limit=2")).json()
-    assert (len(body["workflows"]), body["next_cursor"]) == (2, None)
+    body = await (await client.get("/api/workflows?limit=3")).json()
+    assert (len(body["workflows"]), body["next_cursor"]) == (3, None)
 
 
 async def test_skipped_steps_come_in_pages_too_each_once(client, pool, engine):

@@ -23,7 +23,7 @@ from tests.api.calling import github, slack
 from tests.api.test_webhooks import workflow
 
 SECRET = "correct horse battery staple"
-MINE = str(UUID(int=1))
+MINE, GONE = str(UUID(int=1)), str(UUID(int=9))
 
 
 class Hook:
@@ -47,9 +47,11 @@ def path_of(url):
 @pytest.fixture
 def hook(client, deploy, secrets):
     secrets[MINE] = SECRET
+    secrets[GONE] = "there when it was deployed"
 
     async def hook(definition=None, **config):
         workflow_id = await deploy(definition or workflow(**config))
+        del secrets[GONE]
         body = await (await client.get(f"/api/triggers?workflow_id={workflow_id}")).json()
         return Hook(client, body["triggers"][0])
 
@@ -99,7 +101,7 @@ async def test_calls_that_are_accepted_are_not_kept_unless_the_webhook_asks_for_
         ({}, {"data": b"{", "headers": {"Content-Type": "application/json"}}, 400, "not valid JSON"),
         ({"auth": "header", "secret": MINE}, {}, 401, "X-Webhook-Secret does not hold the secret"),
         ({"auth": "hmac", "preset": "github", "secret": MINE}, {}, 401, "X-Hub-Signature-256 is missing"),
-        ({"auth": "header", "secret": str(UUID(int=9))}, {}, 503, "no connection"),
+        ({"auth": "header", "secret": GONE}, {}, 503, "no connection"),
         ({}, {"headers": {"Idempotency-Key": "a b"}}, 400, "Idempotency-Key"),
     ],
 )
@@ -509,14 +511,14 @@ async def test_only_a_webhook_has_an_address(client, deploy, pool):
         assert (await client.post(f"/api/triggers/{trigger['id']}/{path}")).status == 404
 
 
-async def test_what_an_earlier_version_stored_works_and_is_sealed(client, hook, pool):
+async def test_what_an_earlier_version_stored_works_and_is_sealed(client, hook, pool, vault):
     one = await hook()
     token = "t" * 43
     await pool.execute("UPDATE triggers SET token = $1, token_hash = NULL, token_sealed = NULL", token)
     await Sweeper(pool).one_pass()
     assert await pool.fetchval("SELECT token FROM triggers") == token  # there is no key to seal it under
     assert (await client.post(f"/webhooks/{token}")).status == 202
-    await Sweeper(pool, vault=Vault([b"k" * 32])).one_pass()
+    await Sweeper(pool, vault).one_pass()
     assert await pool.fetchval("SELECT token FROM triggers") is None
     [trigger] = (await (await client.get("/api/triggers")).json())["triggers"]
     assert path_of(trigger["webhook_url"]) == f"/webhooks/{token}"

@@ -1,6 +1,7 @@
 """`Idempotency-Key`: the first answer again, nothing made twice, nothing lost; also over two instances and a crash."""
 
 import asyncio
+import json
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from uuid import UUID
@@ -27,6 +28,10 @@ CALLS = {
     "/api/workflow-runs/{id}/retry": {},
     "/api/workflow-runs/{id}/replay": {"input": 1},
     "/api/workflow-runs/{id}/signals/{name}": {"n": 1},
+    "/api/triggers": {"name": "daily", "type": "schedule", "workflow_id": "{workflow}", "config": {"cron": "@daily"}},
+    "/api/triggers/{id}/fire": {"input": 1},
+    "/api/triggers/{id}/deliveries/{delivery_id}/replay": {},
+    "/api/connections": {"name": "mine", "credential_type": "webhook_secret", "config": {"secret": "a secret of mine"}},
 }
 """A good body for every route that takes a key."""
 
@@ -40,6 +45,10 @@ OTHERS = {
     "/api/workflow-runs/{id}/retry": {"n": 2},
     "/api/workflow-runs/{id}/replay": {"input": 2},
     "/api/workflow-runs/{id}/signals/{name}": {"n": 2},
+    "/api/triggers": {"name": "hourly", "type": "schedule", "workflow_id": "{workflow}", "config": {"cron": "@hourly"}},
+    "/api/triggers/{id}/fire": {"input": 2},
+    "/api/triggers/{id}/deliveries/{delivery_id}/replay": {"n": 2},
+    "/api/connections": {"name": "other", "credential_type": "webhook_secret", "config": {"secret": "another secret"}},
 }
 """Another good one."""
 
@@ -52,9 +61,18 @@ async def workflow_id(deploy):
     return await deploy()
 
 
+DELIVERY = UUID(int=7)
+KEEP_DELIVERY = """
+INSERT INTO deliveries (id, trigger_id, request, body, body_size, outcome, status)
+VALUES ($1, $2, '{"method": "POST", "path": "/", "query": {}, "headers": {}}', '{}', 2, 'refused', 429)
+"""
+
+
 @pytest.fixture
-async def url_of(client, workflow_id):
-    """The address of a route: of the workflow, of a cancelled run of it, or of one that goes on."""
+async def url_of(client, pool, workflow_id):
+    """The address of a route: of the workflow, of its webhook, of a cancelled run, or of one that goes on."""
+    hook = await pool.fetchval("SELECT id FROM triggers")
+    await pool.execute(KEEP_DELIVERY, DELIVERY, hook)
     runs = []
     for _ in range(2):
         answer = await client.post(f"/api/workflows/{workflow_id}/execute")
@@ -63,19 +81,30 @@ async def url_of(client, workflow_id):
 
     def url_of(path):
         target = workflow_id if "workflow-runs" not in path else runs["signals" in path]
-        return path.replace("{id}", target).replace("{name}", "go")
+        target = str(hook) if "triggers" in path else target
+        return path.replace("{id}", target).replace("{name}", "go").replace("{delivery_id}", str(DELIVERY))
 
     return url_of
 
 
 @pytest.fixture
-def call(client, url_of):
+def body_of(workflow_id):
+    """What is sent to a route."""
+
+    def body_of(path, bodies=CALLS):
+        return {name: workflow_id if value == "{workflow}" else value for name, value in bodies[path].items()}
+
+    return body_of
+
+
+@pytest.fixture
+def call(client, url_of, body_of):
     """POST to a route with a key; the status and the bytes of the answer."""
 
     async def call(path, key="k", body=None, via=None, **headers):
         headers = {"Idempotency-Key": key, **headers} if key is not None else headers
         async with (via or client).post(
-            url_of(path), json=CALLS[path] if body is None else body, headers=headers
+            url_of(path), json=body_of(path) if body is None else body, headers=headers
         ) as answer:
             return answer.status, await answer.read()
 
@@ -105,7 +134,8 @@ async def second(database_url, serve, services):
 
 
 def id_of(answer):
-    return UUID(orjson.loads(answer[1])["id"])
+    found = orjson.loads(answer[1])
+    return UUID(found.get("id") or found["run_id"])
 
 
 def test_every_route_that_takes_a_key_is_tested_here():
@@ -122,10 +152,10 @@ async def test_the_same_key_and_body_answer_the_first_result_again(call, path, c
 
 
 @pytest.mark.parametrize("path", CALLS)
-async def test_the_same_key_with_another_body_is_a_conflict_and_makes_nothing(call, pool, path):
+async def test_the_same_key_with_another_body_is_a_conflict_and_makes_nothing(call, pool, path, body_of):
     first = await call(path)
     before = await everything(pool)
-    status, answer = await call(path, body=OTHERS[path])
+    status, answer = await call(path, body=body_of(path, OTHERS))
     assert (status, b'"conflict"' in answer, b"Idempotency-Key" in answer) == (409, True, True)
     assert await everything(pool) == before
     assert await call(path) == first
@@ -156,10 +186,10 @@ async def test_a_call_that_was_refused_may_be_repeated_when_the_reason_is_gone(c
 
 
 @pytest.mark.parametrize("path", CALLS)
-async def test_a_key_that_has_expired_is_new_again(call, pool, path):
+async def test_a_key_that_has_expired_is_new_again(call, pool, path, body_of):
     first = await call(path)
     await pool.execute("UPDATE run_keys SET expires_at = now()")
-    again = await call(path, body=OTHERS[path])
+    again = await call(path, body=body_of(path, OTHERS))
     assert again[0] == first[0]
     assert again != first
     assert (
@@ -171,9 +201,11 @@ async def test_a_key_that_has_expired_is_new_again(call, pool, path):
 
 
 @pytest.mark.parametrize("path", BY_ID)
-async def test_a_call_that_died_before_it_made_anything_is_finished_by_its_repetition(call, pool, path, client, url_of):
+async def test_a_call_that_died_before_it_made_anything_is_finished_by_its_repetition(
+    call, pool, path, url_of, body_of
+):
     scope = f"bootstrap POST {url_of(path)}"
-    body = client.session.json_serialize(CALLS[path]).encode()
+    body = json.dumps(body_of(path)).encode()
     claim, kept = await idempotency.claim(pool, scope, "k", b"\n" + body)
     assert kept is None
     assert id_of(await call(path)) == claim.resource
@@ -199,7 +231,8 @@ async def everything(pool):
     return tuple(
         await pool.fetchrow(
             "SELECT (SELECT count(*) FROM workflows), (SELECT count(*) FROM versions), (SELECT count(*) FROM runs),"
-            " (SELECT count(*) FROM run_inbox), (SELECT sum(seq) FROM drafts)"
+            " (SELECT count(*) FROM run_inbox), (SELECT sum(seq) FROM drafts), (SELECT count(*) FROM triggers),"
+            " (SELECT count(*) FROM connections)"
         )
     )
 

@@ -76,7 +76,7 @@ async def test_a_node_that_becomes_another_trigger_is_not_called_until_it_is_a_w
     before = await called(pool, b"hook")
     await arm(replace(node("hook"), type="clock"))
     assert await called(pool, b"hook") is None
-    assert not await triggers.lock_called(pool, before.id, ["webhook"])
+    assert not await trigger_tokens.lock_called(pool, before.id, ["webhook"])
     listed = await triggers.page(pool, workflow.id, LAST_ID, 10)
     assert [(trigger.id, trigger.type) for trigger in listed] == [(before.id, "clock")]
     await arm(node("hook"))
