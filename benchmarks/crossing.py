@@ -10,10 +10,12 @@ import sys
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+import psutil
+
 from benchmarks import machine
 from benchmarks.figures import median_by
 from benchmarks.outcome import Goal, Outcome
-from benchmarks.processes import load
+from benchmarks.processes import cpu_seconds, load
 from benchmarks.proof import prove
 from benchmarks.workloads import PURE
 from deploy.local.topology import topology, until
@@ -30,7 +32,7 @@ SECONDS = 5.0
 WARM_UP_SECONDS = 2.0
 P50_MS = 10.0
 RATE = 800.0
-CALLED, WORKERS_OWN = "api-1", "api-2"
+CALLED, WORKERS_OWN, WORKER = "api-1", "api-2", "worker-1"
 WORKFLOW = "SELECT workflow_id FROM triggers"
 
 
@@ -43,7 +45,7 @@ async def crossing(_folder: Path, options: Options) -> Outcome:
         for url in urls.values():
             answers += (await load(url, field=PURE.field, connections=1, seconds=WARM_UP_SECONDS))["answers"]
         for connections in options.connections:
-            row, measured = await _in_turns(urls, connections, options.seconds or SECONDS)
+            row, measured = await _in_turns(cluster, urls, connections, options.seconds or SECONDS)
             answers += sum(figures["answers"] for each in measured.values() for figures in each)
             rows.append(row)
             rounds[str(connections)] = measured
@@ -56,7 +58,7 @@ async def _urls(cluster: Topology) -> dict[str, str]:
     """The address of the webhook at both instances, with a worker at one of them."""
     path = urlsplit(await cluster.deploy(PURE.definition)).path
     instances = {name: f"http://127.0.0.1:{cluster.members[name].port}" for name in (CALLED, WORKERS_OWN)}
-    await cluster.start_worker("worker-1", "--server", instances[WORKERS_OWN])
+    await cluster.start_worker(WORKER, "--server", instances[WORKERS_OWN])
 
     async def registered() -> bool:
         return bool((await cluster.call("GET", "/api/workers"))["total"])
@@ -66,13 +68,18 @@ async def _urls(cluster: Topology) -> dict[str, str]:
 
 
 async def _in_turns(
-    urls: dict[str, str], connections: int, seconds: float
+    cluster: Topology, urls: dict[str, str], connections: int, seconds: float
 ) -> tuple[dict[str, Any], dict[str, list[dict[str, Any]]]]:
     """Rounds at both instances, each time in the other order; a row of the medians, and all rounds."""
     rounds: dict[str, list[dict[str, Any]]] = {name: [] for name in urls}
     for number in range(ROUNDS):
         for name in urls if number % 2 == 0 else reversed(urls):
+            before = _cpu_seconds(cluster)
             figures = await load(urls[name], field=PURE.field, connections=connections, seconds=seconds)
+            spent = {member: after - before[member] for member, after in _cpu_seconds(cluster).items()}
+            figures["cpu_ms_per_run"] = {
+                member: round(1000 * used / figures["answers"], 3) for member, used in spent.items()
+            }
             print(f"  {name} at {connections}: {figures['rate']:.0f}/s", file=sys.stderr, flush=True)
             rounds[name].append(figures)
     crossed, direct = median_by("rate", rounds[CALLED]), median_by("rate", rounds[WORKERS_OWN])
@@ -82,11 +89,20 @@ async def _in_turns(
         "p50 ms": crossed["p50_ms"],
         "p95 ms": crossed["p95_ms"],
         "p99 ms": crossed["p99_ms"],
+        "called cpu ms": crossed["cpu_ms_per_run"][CALLED],
+        "other cpu ms": crossed["cpu_ms_per_run"][WORKERS_OWN],
+        "worker cpu ms": crossed["cpu_ms_per_run"][WORKER],
         "direct/s": direct["rate"],
         "direct p50 ms": direct["p50_ms"],
         "direct p99 ms": direct["p99_ms"],
     }
     return row, rounds
+
+
+def _cpu_seconds(cluster: Topology) -> dict[str, float]:
+    """Processor time of the instances and of the worker so far."""
+    processes = {name: cluster.members[name].process for name in (CALLED, WORKERS_OWN, WORKER)}
+    return {name: cpu_seconds(psutil.Process(process.pid)) for name, process in processes.items() if process}
 
 
 async def _workflow(cluster: Topology) -> UUID:
