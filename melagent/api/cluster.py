@@ -56,12 +56,12 @@ class QueueAnswer(WaitingAnswer):
 
 
 class SchedulesAnswer(Answer):
-    """`lag_seconds` is how long the first schedule has been due that has not fired yet; null without schedules."""
+    """`lag_seconds` is how long the first schedule has been due that has not fired yet; 0 when none is."""
 
     active: int
     due: int
     next_fire_at: datetime | None
-    lag_seconds: float | None
+    lag_seconds: float
 
 
 class ClusterAnswer(Answer):

@@ -77,7 +77,7 @@ class Gauges:
         schedules = found["schedules"]
         self._schedules.set(schedules["active"])
         self._due.set(schedules["due"])
-        self._lag.set(schedules["lag_seconds"] or 0.0)
+        self._lag.set(schedules["lag_seconds"])
         _set_all(self._required, _most_wanted(queue["by_label"]))
         _set_all(self._instances, _by_status(found["instances"]))
         _set_all(self._workers, _by_status(found["workers"]))

@@ -173,7 +173,7 @@ class Overview:
     active: int
     due: int
     next_fire_at: datetime | None
-    lag_seconds: float | None
+    lag_seconds: float
 
 
 async def overview(conn: Connection) -> Overview:

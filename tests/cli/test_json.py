@@ -108,6 +108,13 @@ def thing(remote, running, database_url, workflow_file, tmp_path):
         remote("variable", "set", "rate", "1")
         return "rate"
 
+    def trigger():
+        path = tmp_path / "clock.yaml"
+        path.write_text("name: clock\nnodes: [{id: clock, type: schedule, config: {cron: '@yearly'}}]")
+        workflow_id = json.loads(remote("workflow", "import", path, "--json").out)["id"]
+        remote("workflow", "deploy", workflow_id)
+        return json.loads(remote("trigger", "list", "--workflow", workflow_id, "--json").out)[0]["id"]
+
     return {
         "database": lambda: database_url,
         "file": lambda: workflow_file,
@@ -119,6 +126,7 @@ def thing(remote, running, database_url, workflow_file, tmp_path):
         "user": user,
         "trigger": trigger,
         "variable": variable,
+        "trigger": trigger,
         "token": lambda: json.loads(remote("token", "create", "--json", "--database-url", database_url).out)["id"],
         "port": lambda: credentials.read(running).server_url.rsplit(":", 1)[1],
     }
