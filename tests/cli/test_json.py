@@ -97,13 +97,6 @@ def thing(remote, running, database_url, workflow_file, tmp_path):
         remote("user", "add", "bo@example.com", "--generate", "--database-url", database_url)
         return "bo@example.com"
 
-    def trigger():
-        path = tmp_path / "daily.yaml"
-        path.write_text("name: daily\nnodes: [{id: clock, type: schedule, config: {cron: '@daily'}}]\n")
-        made = json.loads(remote("workflow", "import", path, "--json").out)["id"]
-        remote("workflow", "deploy", made)
-        return json.loads(remote("trigger", "list", "--json").out)[0]["id"]
-
     def variable():
         remote("variable", "set", "rate", "1")
         return "rate"
@@ -126,7 +119,6 @@ def thing(remote, running, database_url, workflow_file, tmp_path):
         "user": user,
         "trigger": trigger,
         "variable": variable,
-        "trigger": trigger,
         "token": lambda: json.loads(remote("token", "create", "--json", "--database-url", database_url).out)["id"],
         "port": lambda: credentials.read(running).server_url.rsplit(":", 1)[1],
     }
