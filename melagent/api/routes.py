@@ -182,7 +182,7 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/api/connections", connections.list_connections, VIEWER, query=connections.ConnectionsQuery,
           answer=connections.ConnectionsAnswer),
     Route("POST", "/api/connections", connections.create_connection, EDITOR, body=connections.NewConnection,
-          answer=connections.ConnectionAnswer, status=201, keyed=True),
+          answer=connections.ConnectionAnswer, status=201),
     Route("GET", _CONNECTION, connections.get_connection, VIEWER, answer=connections.ConnectionAnswer),
     Route("PUT", _CONNECTION, connections.update_connection, EDITOR, body=connections.ConnectionChange,
           answer=connections.ConnectionAnswer),

@@ -57,6 +57,7 @@ if TYPE_CHECKING:
 
     import aiohttp
 
+    from melagent.loop import Loop
     from melagent.settings import Security, Settings
 
 Role = Literal["server", "api-server"]
@@ -123,17 +124,10 @@ async def open_server(settings: Settings, dsn: str, role: Role) -> Server:
         registry = Registry.installed()
         direct = settings.database.direct_url or dsn
         engine = await _open_engine(settings, pool, direct, registry, stack)
-        vault = Vault(_keys(settings, role)())
-        tending_runs = (Rescuer(engine), Unparker(engine), Errands(engine, registry))
-        scheduler, keeping = Scheduler(engine, registry), settings.retention
-        keeping_house = (
-            Partitioner(pool),
-            Pruner(pool, direct, keeping.runs_days),
-            Sweeper(pool, vault, deliveries_days=keeping.deliveries_days, audit_days=keeping.audit_days),
-        )
-        for part in (*tending_runs, scheduler, *keeping_house, PoolKeeper(pool, limits)):
-            part.loop.start()
-            stack.push_async_callback(part.loop.stop)
+        tending_runs = (Rescuer(engine), Unparker(engine), Errands(engine, registry), Scheduler(engine, registry))
+        keeping_house = (Partitioner(pool), Pruner(pool, direct, settings.retention.runs_days))
+        for part in (*tending_runs, *keeping_house, PoolKeeper(pool, limits)):
+            _start(part.loop, stack)
         listening = listen(settings.server.host, settings.server.port)
         port = listening.getsockname()[1]
         read_keys = _keys(settings, role)
@@ -142,6 +136,9 @@ async def open_server(settings: Settings, dsn: str, role: Role) -> Server:
         services = _services(settings, pool, engine, registry, worker, vault=vault)
         registrar = await _open_registrar(services, role, worker, stack)
         await _open_rekeyer(Rekeyer(pool, vault, read_keys), stack)
+        keeping = settings.retention
+        sweeper = Sweeper(pool, vault, deliveries_days=keeping.deliveries_days, audit_days=keeping.audit_days)
+        _start(sweeper.loop, stack)  # it seals what an earlier version left, so by now it must be clear under which key
         await _serve(settings, services, listening, stack)
         server = Server(settings, services, f"http://{_reachable(settings.server.host)}:{port}", worker, registrar)
         log.info("API server listening", url=server.url, role=role)
@@ -150,10 +147,20 @@ async def open_server(settings: Settings, dsn: str, role: Role) -> Server:
     return server
 
 
+def _start(loop: Loop, stack: AsyncExitStack) -> None:
+    loop.start()
+    stack.push_async_callback(loop.stop)
+
+
 async def _make_first_administrator(settings: Settings, pool: Pool) -> None:
     email, password = settings.security.admin_email, settings.security.admin_password
-    if email and password and await first_run.from_settings(pool, Hashing(), email, password):
-        log.info("first administrator made", email=email)
+    if not (email and password):
+        return
+    try:
+        if await first_run.from_settings(pool, Hashing(), email, password):
+            log.info("first administrator made", email=email)
+    except MAY_PASS as error:
+        log.warning("first administrator not made; start again when there is a schema", error=str(error))
 
 
 async def _open_engine(settings: Settings, pool: Pool, dsn: str, registry: Registry, stack: AsyncExitStack) -> Engine:
@@ -218,8 +225,7 @@ async def _open_rekeyer(rekeyer: Rekeyer, stack: AsyncExitStack) -> None:
         await rekeyer.agree()
     except MAY_PASS as error:
         log.warning("encryption keys of other instances not read", error=str(error))
-    rekeyer.loop.start()
-    stack.push_async_callback(rekeyer.loop.stop)
+    _start(rekeyer.loop, stack)
 
 
 async def _open_registrar(services: Services, role: Role, worker: Worker | None, stack: AsyncExitStack) -> Registrar:

@@ -31,7 +31,6 @@ CALLS = {
     "/api/triggers": {"name": "daily", "type": "schedule", "workflow_id": "{workflow}", "config": {"cron": "@daily"}},
     "/api/triggers/{id}/fire": {"input": 1},
     "/api/triggers/{id}/deliveries/{delivery_id}/replay": {},
-    "/api/connections": {"name": "mine", "credential_type": "webhook_secret", "config": {"secret": "a secret of mine"}},
 }
 """A good body for every route that takes a key."""
 
@@ -48,7 +47,6 @@ OTHERS = {
     "/api/triggers": {"name": "hourly", "type": "schedule", "workflow_id": "{workflow}", "config": {"cron": "@hourly"}},
     "/api/triggers/{id}/fire": {"input": 2},
     "/api/triggers/{id}/deliveries/{delivery_id}/replay": {"n": 2},
-    "/api/connections": {"name": "other", "credential_type": "webhook_secret", "config": {"secret": "another secret"}},
 }
 """Another good one."""
 
@@ -231,8 +229,7 @@ async def everything(pool):
     return tuple(
         await pool.fetchrow(
             "SELECT (SELECT count(*) FROM workflows), (SELECT count(*) FROM versions), (SELECT count(*) FROM runs),"
-            " (SELECT count(*) FROM run_inbox), (SELECT sum(seq) FROM drafts), (SELECT count(*) FROM triggers),"
-            " (SELECT count(*) FROM connections)"
+            " (SELECT count(*) FROM run_inbox), (SELECT sum(seq) FROM drafts), (SELECT count(*) FROM triggers)"
         )
     )
 

@@ -37,13 +37,15 @@ NOT_KEYED = {
     "/api/workers",
     "/api/variables",
     "/api/tokens",
+    "/api/connections",
     "/api/users",
     "/api/auth/setup",
     "/api/triggers/{id}/test",
 }
 """Registering a worker begins a session, and a repetition is meant to begin another. Setting a variable may be repeated
 as it is, like the PUT that does the same. A token is shown once: its answer must not be kept. Nor must a hash of a body
-with a password, and an email has one user however often it is sent. A test address of a webhook is shown once as well.
+with a password or a secret, and an email has one user however often it is sent. A test address of a webhook is shown
+once as well.
 """
 
 
