@@ -9,9 +9,8 @@ import asyncpg
 
 from benchmarks import machine
 from benchmarks.outcome import Goal, Outcome
-from benchmarks.processes import load
 from benchmarks.product import Product, running
-from benchmarks.proof import prove
+from benchmarks.throughput import Contender, contenders_of, evidence
 from benchmarks.workloads import PURE
 
 if TYPE_CHECKING:
@@ -21,6 +20,9 @@ if TYPE_CHECKING:
 
 MINUTES = 10
 CONNECTIONS = 50
+FLOOR_SHARE = 0.1
+"""Of a minute, for which the floor is measured after it."""
+
 RATE_KEPT = 0.9
 MEMORY_GROWN = 1.1
 MEMORY_MB = 120
@@ -35,23 +37,26 @@ SELECT pg_total_relation_size('work_items') / 1e6 AS work_items_mb,
 
 
 async def soak(folder: Path, options: Options) -> Outcome:
-    """Measures `pure`; a shorter minute may be given."""
-    async with running(folder) as product:
-        deployed = await product.deploy(PURE)
-        rows = []
+    """Measures `pure`; a shorter minute may be given. Between the minutes the floor shows what the machine is worth."""
+    rows = []
+    async with running(folder) as product, contenders_of(product, PURE, folder) as (measured, floor):
         for minute in range(1, MINUTES + 1):
-            row = await _minute(product, deployed.webhook_url, minute, options.minute)
+            row = await _minute(product, measured, floor, minute, options.minute)
             print(f"  minute {minute}: {row['runs/s']:.0f}/s, {row['rss mb']} MB", file=sys.stderr, flush=True)
             rows.append(row)
-        proof = await prove(product.dsn, deployed.workflow_id, sum(row["answers"] for row in rows), PURE.steps)
-        return Outcome(rows, _goals(rows), await machine.postgres(product.dsn), {"proofs": {"product": proof}})
+        details = await evidence(product, PURE, [measured, floor])
+        return Outcome(rows, _goals(rows), await machine.postgres(product.dsn), details)
 
 
-async def _minute(product: Product, url: str, minute: int, seconds: float) -> dict[str, Any]:
-    figures = await load(url, field=PURE.field, connections=CONNECTIONS, seconds=seconds)
+async def _minute(
+    product: Product, measured: Contender, floor: Contender, minute: int, seconds: float
+) -> dict[str, Any]:
+    figures = await measured.measure(CONNECTIONS, seconds)
+    rss, below = product.server.rss_mb(), await floor.measure(CONNECTIONS, seconds * FLOOR_SHARE)
     row = {"minute": minute, "answers": figures["answers"], "runs/s": figures["rate"]}
+    row |= {"floor/s": below["rate"], "ratio": round(figures["rate"] / below["rate"], 3)}
     latencies = {f"{name[:3]} ms": figures[name] for name in ("p50_ms", "p95_ms", "p99_ms")}
-    return row | latencies | {"rss mb": product.server.rss_mb()} | await _sizes(product.dsn)
+    return row | latencies | {"rss mb": rss} | await _sizes(product.dsn)
 
 
 async def _sizes(dsn: str) -> dict[str, float]:
@@ -69,6 +74,12 @@ def _goals(rows: list[dict[str, Any]]) -> list[Goal]:
     rate, memory = last["runs/s"] / second["runs/s"], last["rss mb"] / second["rss mb"]
     return [
         Goal("soak: rate of the last minute / of the second", round(rate, 3), "at least", RATE_KEPT),
+        Goal(
+            "soak: share of the floor, last minute / second",
+            round(last["ratio"] / second["ratio"], 3),
+            "at least",
+            RATE_KEPT,
+        ),
         Goal("soak: memory after the last minute / after the second", round(memory, 3), "at most", MEMORY_GROWN),
         Goal("soak: memory of API and worker in one process, MB", last["rss mb"], "at most", MEMORY_MB),
     ]
