@@ -40,12 +40,14 @@ def call_input(
 
 
 def head_of(request: web.Request, path: str) -> dict[str, Any]:
-    """A call without its body."""
+    """A call without its body, and without cookies: those of this host are of the editor, and may sign somebody in."""
+    headers = {name.lower(): value for name, value in request.headers.items()}
+    headers.pop("cookie", None)
     return {
         "method": request.method,
         "path": path,
         "query": repeated_as_lists(request.query.items()) if request.query_string else {},
-        "headers": {name.lower(): value for name, value in request.headers.items()},
+        "headers": headers,
     }
 
 

@@ -43,8 +43,8 @@ FRAMING = frozenset({"connection", "content-length", "keep-alive", "trailer", "t
 SANDBOX = "sandbox"
 """A page that a workflow answers must not act as the editor, which lives at the same address."""
 
-ORIGIN_WIDE = frozenset({"clear-site-data", "content-security-policy", "service-worker-allowed"})
-"""Headers that would lift the sandbox, or reach the editor beside it."""
+ORIGIN_WIDE = frozenset({"clear-site-data", "content-security-policy", "service-worker-allowed", "set-cookie"})
+"""Headers that would lift the sandbox, or reach the editor beside it: a cookie could sign a visitor in as somebody."""
 
 NOT_ITS_OWN = FRAMING | ORIGIN_WIDE
 """Headers that a workflow cannot set."""

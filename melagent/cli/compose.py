@@ -136,6 +136,9 @@ async def open_server(settings: Settings, dsn: str, role: Role) -> Server:
         services = _services(settings, pool, engine, registry, worker, vault=vault)
         registrar = await _open_registrar(services, role, worker, stack)
         await _open_rekeyer(Rekeyer(pool, vault, read_keys), stack)
+        if worker is not None:  # it seals renewed tokens, so it begins after and ends before what agrees on the key
+            worker.start()
+            stack.push_async_callback(worker.drain)
         keeping = settings.retention
         sweeper = Sweeper(pool, vault, deliveries_days=keeping.deliveries_days, audit_days=keeping.audit_days)
         _start(sweeper.loop, stack)  # it seals what an earlier version left, so by now it must be clear under which key
@@ -206,8 +209,6 @@ async def _open_worker(
     source = DatabaseSource(engine, registry, options.worker_id, options.offered, secrets)
     worker = Worker(source, registry, world, options)
     engine.use_slots(worker)
-    worker.start()
-    stack.push_async_callback(worker.drain)
     return worker
 
 

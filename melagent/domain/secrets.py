@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, quote_plus
 
 import orjson
+from yarl import URL
 
 from melagent.domain.origins import Origin, covered, origin_of
 
@@ -93,8 +94,11 @@ def _begun(form: str, text: str) -> int:
 
 
 def _forms(text: str) -> Iterable[str]:
-    """As it is, as part of an address, and as JSON within as many layers of JSON as an echo of an echo has."""
-    yield from (text, quote(text, safe=""), quote_plus(text))
+    """As it is, as part of an address, and as JSON within as many layers of JSON as an echo of an echo has.
+
+    Addresses differ in what they leave as it is: aiohttp's writes fewer characters as `%xx` than the standard library.
+    """
+    yield from (text, quote(text, safe=""), quote(text), quote_plus(text), str(URL.build(query={"": text}))[2:])
     for write in (_plain_json, _ascii_json):
         written = text
         for _ in range(LAYERS):

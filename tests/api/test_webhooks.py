@@ -138,12 +138,22 @@ async def test_headers_that_reach_beyond_the_answer_are_left_out(client, hook, w
         "content-security-policy": "default-src *",
         "Service-Worker-Allowed": "/",
         "Clear-Site-Data": '"*"',
+        "Set-Cookie": "mel_session=somebody; Path=/",
         "X-Ok": "1",
     }
     answer = await client.post(await hook(responding(headers=headers, body="<p>page")))
     assert (answer.status, answer.headers["X-Ok"]) == (200, "1")
     assert answer.headers.getall("Content-Security-Policy") == ["sandbox"]
-    assert not {"Service-Worker-Allowed", "Clear-Site-Data"} & set(answer.headers)
+    assert not {"Service-Worker-Allowed", "Clear-Site-Data", "Set-Cookie"} & set(answer.headers)
+
+
+async def test_a_run_is_not_given_the_session_of_a_visitor(client, hook, pool):
+    path = await hook()
+    sent = {"Cookie": "mel_session=of-an-administrator; other=1", "X-Other": "1"}
+    for turn in (sent, {**sent, "Idempotency-Key": "k"}):
+        run_id = (await (await client.post(path, headers=turn)).json())["run_id"]
+        run = await (await client.get(f"/api/workflow-runs/{run_id}")).json()
+        assert (run["input"]["headers"]["x-other"], "cookie" in run["input"]["headers"]) == ("1", False)
 
 
 @pytest.mark.parametrize("status", [204, 304])

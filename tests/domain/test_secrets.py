@@ -4,6 +4,9 @@ from uuid import UUID
 
 import orjson
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from yarl import URL
 
 from melagent.domain.origins import allowed_origin
 from melagent.domain.secrets import MASK, Redactor, Secret
@@ -22,6 +25,12 @@ def made(**changes):
 def test_secret_is_in_no_representation():
     assert SECRET not in repr(made())
     assert "YWRh" not in repr(made())
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"]), min_size=6, max_size=60))
+def test_secret_is_taken_out_of_the_address_that_it_was_sent_in(secret):
+    sent = str(URL("http://a.example/x").update_query({"key": secret}))
+    assert Redactor([secret]).text(sent.partition("key=")[2]) == MASK
 
 
 def test_secret_is_allowed_at_its_origins_only():
