@@ -29,15 +29,22 @@ CREATE TABLE connection_uses (
 CREATE INDEX connection_uses_of ON connection_uses (connection_id);
 
 -- An authorization that somebody has begun at a third party and that has not come back. `state` is the hash of what comes
--- back with it; `verifier` is a blob.
+-- back with it; `verifier` is a blob; `client` is the hash of what was agreed to, without secrets; `browser` is the hash of the
+-- cookie of the browser that began it, null when none is known. The actor is who began it, as in the audit log.
 CREATE TABLE oauth_states (
+    id            uuid NOT NULL,
     state         bytea NOT NULL,
     connection_id uuid NOT NULL CONSTRAINT oauth_states_connection REFERENCES connections (id) ON DELETE CASCADE,
     verifier      bytea NOT NULL,
+    client        bytea NOT NULL,
+    browser       bytea,
     redirect_uri  text NOT NULL,
-    started_by    text NOT NULL,
+    actor_kind    text NOT NULL,
+    actor_id      text,
+    started_by    text,
     created_at    timestamptz NOT NULL DEFAULT now(),
-    CONSTRAINT oauth_states_pkey PRIMARY KEY (state)
+    CONSTRAINT oauth_states_pkey PRIMARY KEY (id),
+    CONSTRAINT oauth_states_state UNIQUE (state)
 );
 CREATE INDEX oauth_states_age ON oauth_states (created_at);
 

@@ -91,7 +91,7 @@ def build_app(services: Services) -> web.Application:
     app[WORKERS] = Workers(services.pool, services.engine, services.registry, services.instance)
     app[WEBHOOKS] = Webhooks(services.pool, services.registry, services.webhook_per_second)
     app[CONNECTIONS] = Connections(services.pool, services.vault)
-    app[OAUTH] = OAuth(services.pool, services.vault, lambda: app[CHECKER].http)
+    app[OAUTH] = OAuth(services.pool, services.vault, lambda: app[CHECKER].http, services.renewals)
     app[SECRETS] = Secrets(services.pool, services.vault, services.registry, app[OAUTH])
     app[LIMITS] = RateLimits(services.pool)
     app[GATE] = Gate(services.pool, app[SECRETS], app[LIMITS])

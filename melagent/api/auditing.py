@@ -5,7 +5,19 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from melagent.api.context import ACTOR, AUDIT, CREDENTIAL, KEYS, MADE, PRINCIPAL, REQUEST_ID, ROUTE, SESSION, WORKER
+from melagent.api.context import (
+    ABOUT,
+    ACTOR,
+    AUDIT,
+    CREDENTIAL,
+    KEYS,
+    MADE,
+    PRINCIPAL,
+    REQUEST_ID,
+    ROUTE,
+    SESSION,
+    WORKER,
+)
 from melagent.services.access import Role
 from melagent.services.audit import ANYBODY, Act, Actor
 from melagent.store.pool import MAY_PASS
@@ -15,7 +27,8 @@ if TYPE_CHECKING:
 
     from melagent.api.route import Route
 
-OIDC_CALLBACK = ("GET", "/api/auth/oidc/callback")
+CALLBACKS = frozenset({("GET", "/api/auth/oidc/callback"), ("GET", "/oauth2/callback")})
+"""What browsers come back to from a sign-in: it changes something although it is a GET."""
 
 LEFT_OUT = frozenset(
     {
@@ -32,7 +45,7 @@ SECRET_IN_PATH = "token"  # noqa: S105  # the name of a place in a path
 def is_audited(route: Route) -> bool:
     """Whether each call of a route leaves a row. Webhooks, the demo (`*`) and the worker protocol leave none."""
     line = (route.method, route.path)
-    return line == OIDC_CALLBACK or (
+    return line in CALLBACKS or (
         route.method not in ("GET", "*") and route.role is not Role.WORKER and line not in LEFT_OUT
     )
 
@@ -49,8 +62,16 @@ async def note(request: web.Request, status: int) -> None:
         await request.app[AUDIT].record(await _act(request, route, status))
 
 
+def principal_as_actor(request: web.Request) -> Actor:
+    """Who makes a call that has been let in."""
+    principal, session = request[PRINCIPAL], request.get(SESSION)
+    return Actor(principal.kind, principal.id, session.email if session else principal.name)
+
+
 async def _act(request: web.Request, route: Route, status: int) -> Act:
     ids = {name: value for name, value in request.match_info.items() if name != SECRET_IN_PATH}
+    if ABOUT in request:
+        ids["id"] = str(request[ABOUT])
     if MADE in request:
         ids["made"] = str(request[MADE])
     return Act(
@@ -68,8 +89,7 @@ async def _actor(request: web.Request) -> Actor:
     if ACTOR in request:
         return request[ACTOR]
     if PRINCIPAL in request:
-        principal, session = request[PRINCIPAL], request.get(SESSION)
-        return Actor(principal.kind, principal.id, session.email if session else principal.name)
+        return principal_as_actor(request)
     if WORKER in request:
         return Actor("worker", request[WORKER].id, request[WORKER].name)
     owner = None

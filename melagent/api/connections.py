@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import secrets
 from datetime import datetime
 from html import escape
 from typing import TYPE_CHECKING, Any
@@ -10,19 +12,37 @@ from uuid import UUID
 from aiohttp import web
 from pydantic import BaseModel, Field
 
-from melagent.api.context import CHECKER, CONNECTIONS, OAUTH, PRINCIPAL, SECRETS, public_url, uuid_in_path
+from melagent.api.auditing import principal_as_actor
+from melagent.api.context import (
+    ABOUT,
+    ACTOR,
+    CHECKER,
+    CONNECTIONS,
+    OAUTH,
+    PRINCIPAL,
+    SECRETS,
+    SESSION,
+    public_url,
+    uuid_in_path,
+)
+from melagent.api.cookies import OAUTH as OAUTH_COOKIE
+from melagent.api.cookies import get_cookie, set_cookie
 from melagent.api.idempotency import fresh_id
 from melagent.api.wire import Answer, Body, Name, answer
 from melagent.api.workflows import PageQuery
 from melagent.services import oauth2
+from melagent.services.audit import Actor
 from melagent.services.connections import checked, masked, type_named
 from melagent.services.credential_types import INTEGRATIONS, TYPES
+from melagent.store.oauth_states import STALE_SECONDS
 
 if TYPE_CHECKING:
     from melagent.services.credential_types import CredentialType
     from melagent.store.connections import StoredConnection
 
 Fields = dict[str, Any]
+
+BROWSER = re.compile(r"[A-Za-z0-9_-]{43}")
 
 CONNECTED = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Connected</title>
 <p>The connection <b>NAME</b> is authorized. You can close this window.</p></html>
@@ -180,15 +200,25 @@ async def test_connection(request: web.Request) -> web.Response:
 
 
 async def authorize_connection(request: web.Request) -> web.Response:
-    """Begin a sign-in at the service of an OAuth 2 connection: open `authorization_url` in a browser."""
+    """Begin a sign-in at the service of an OAuth 2 connection: open `authorization_url` in a browser.
+
+    Begun with a session, it has to be finished in the same browser.
+    """
     redirect_uri = f"{public_url(request)}/oauth2/callback"
-    url = await request.app[OAUTH].begin(uuid_in_path(request), redirect_uri, request[PRINCIPAL].name)
-    return answer({"authorization_url": url, "redirect_uri": redirect_uri}, headers={"Cache-Control": "no-store"})
+    browser = _browser(request) if SESSION in request else None
+    url = await request.app[OAUTH].begin(uuid_in_path(request), redirect_uri, principal_as_actor(request), browser)
+    begun = answer({"authorization_url": url, "redirect_uri": redirect_uri}, headers={"Cache-Control": "no-store"})
+    if browser is not None:
+        set_cookie(request, begun, OAUTH_COOKIE, browser, STALE_SECONDS)
+    return begun
 
 
 async def oauth2_callback(request: web.Request, query: CallbackQuery) -> web.Response:
     """Where a browser comes back to from a sign-in. Works once, for a sign-in that was begun here."""
-    connection = await request.app[OAUTH].finish(query.state, query.code, query.error)
+    begun = await request.app[OAUTH].take(query.state)
+    request[ACTOR] = Actor(begun.actor_kind, begun.actor_id, begun.started_by)
+    request[ABOUT] = begun.connection_id
+    connection = await request.app[OAUTH].finish(begun, query.code, query.error, get_cookie(request, OAUTH_COOKIE))
     page = CONNECTED.replace("NAME", escape(connection.name))
     return web.Response(text=page, content_type="text/html", headers=PAGE_HEADERS)
 
@@ -213,6 +243,12 @@ async def list_integrations(_request: web.Request) -> web.Response:
     """The third parties that there are credential types for."""
     of = {name: [kind.id for kind in TYPES.values() if kind.integration == name] for name in INTEGRATIONS}
     return answer([{"id": key, "name": name, "credential_types": of[key]} for key, name in INTEGRATIONS.items()])
+
+
+def _browser(request: web.Request) -> str:
+    """What a browser is known by: its cookie, if it has one, so that several sign-ins can be under way in it."""
+    known = get_cookie(request, OAUTH_COOKIE)
+    return known if known and BROWSER.fullmatch(known) else secrets.token_urlsafe(32)
 
 
 async def _page(request: web.Request, query: ConnectionsQuery) -> tuple[list[StoredConnection], int, UUID | None]:

@@ -16,7 +16,7 @@ from melagent.services.audit import Actor, AuditLog
 from melagent.services.connection_checks import Checker
 from melagent.services.connections import Connections
 from melagent.services.deliveries import Deliveries
-from melagent.services.oauth2 import OAuth
+from melagent.services.oauth2 import OAuth, Renewals
 from melagent.services.oidc import Oidc, OidcConfig
 from melagent.services.rate_limits import RateLimits
 from melagent.services.secrets import Secrets
@@ -66,6 +66,7 @@ class Services:
     keepalive_seconds: float = 130.0
     heartbeat_seconds: float = 5.0
     vault: Vault = field(default_factory=lambda: Vault(()))
+    renewals: Renewals = field(default_factory=Renewals)
     http_allow: tuple[str, ...] = ()
     leases: Callable[[], int] = lambda: 0
     requests_per_second: float | None = None
@@ -105,6 +106,8 @@ ACTOR = web.RequestKey("actor", Actor)
 """Whom a refused sign-in was about; for the audit log."""
 MADE = web.RequestKey("made", UUID)
 """The id of what a call makes."""
+ABOUT = web.RequestKey("about", UUID)
+"""The id of what a call is about whose path does not say it; for the audit log."""
 WORKER = web.RequestKey("worker", WorkerPrincipal)
 CLAIM = web.RequestKey("claim", Claim)
 """Set for a call that came with an idempotency key."""

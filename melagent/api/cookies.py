@@ -1,4 +1,4 @@
-"""The cookies of signing in: the session's, and one by which a browser is known that has signed in before.
+"""The cookies of signing in, here and at third parties: the session's, and those by which a browser is known again.
 
 Over https they are `Secure` and carry the prefix `__Host-`: no other host of the same domain can set them. A cookie
 without the prefix means nothing there.
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 SESSION = "mel_session"
 DEVICE = "mel_device"
 OIDC = "mel_oidc"
+OAUTH = "mel_oauth"
 
 DEVICE_SECONDS = 365 * 24 * 3600
 

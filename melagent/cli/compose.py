@@ -6,6 +6,7 @@ import asyncio
 import os
 import socket
 from contextlib import AsyncExitStack
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from ipaddress import ip_network
@@ -41,7 +42,7 @@ from melagent.maintenance.unparker import Unparker
 from melagent.net import guarded_session
 from melagent.registry import Registry
 from melagent.services import first_run
-from melagent.services.oauth2 import OAuth
+from melagent.services.oauth2 import OAuth, Renewals
 from melagent.services.oidc import OidcConfig
 from melagent.services.passwords import Hashing
 from melagent.services.secrets import Secrets
@@ -113,6 +114,14 @@ class Server:
         log.info("drained")
 
 
+@dataclass(frozen=True, slots=True)
+class _Shared:
+    """What the API and the embedded worker have one of between them."""
+
+    vault: Vault
+    renewals: Renewals
+
+
 async def open_server(settings: Settings, dsn: str, role: Role) -> Server:
     """Start everything that the role asks for; requests are answered when this returns. Raises Unavailable."""
     async with AsyncExitStack() as stack:
@@ -132,8 +141,11 @@ async def open_server(settings: Settings, dsn: str, role: Role) -> Server:
         port = listening.getsockname()[1]
         read_keys = _keys(settings, role)
         vault = Vault(read_keys())
-        worker = await _open_worker(settings, engine, registry, port, stack, vault=vault) if role == "server" else None
-        services = _services(settings, pool, engine, registry, worker, vault=vault)
+        shared = _Shared(vault, Renewals())
+        worker = (
+            await _open_worker(settings, engine, registry, port, stack, shared=shared) if role == "server" else None
+        )
+        services = _services(settings, pool, engine, registry, worker, shared=shared)
         registrar = await _open_registrar(services, role, worker, stack)
         await _open_rekeyer(Rekeyer(pool, vault, read_keys), stack)
         if worker is not None:  # it seals renewed tokens, so it begins after and ends before what agrees on the key
@@ -184,7 +196,7 @@ async def _open_engine(settings: Settings, pool: Pool, dsn: str, registry: Regis
 
 
 async def _open_worker(
-    settings: Settings, engine: Engine, registry: Registry, port: int, stack: AsyncExitStack, *, vault: Vault
+    settings: Settings, engine: Engine, registry: Registry, port: int, stack: AsyncExitStack, *, shared: _Shared
 ) -> Worker:
     """The embedded worker. Its nodes may call the demo endpoint of this very process, which the examples use."""
     host = _reachable(settings.server.host)
@@ -205,7 +217,8 @@ async def _open_worker(
         grace_seconds=settings.engine.shutdown_grace_seconds * WORKER_SHARE_OF_GRACE,
         offered=capabilities((), registry.added),
     )
-    secrets = Secrets(engine.pool, vault, registry, OAuth(engine.pool, vault, http))
+    oauth = OAuth(engine.pool, shared.vault, http, shared.renewals)
+    secrets = Secrets(engine.pool, shared.vault, registry, oauth)
     source = DatabaseSource(engine, registry, options.worker_id, options.offered, secrets)
     worker = Worker(source, registry, world, options)
     engine.use_slots(worker)
@@ -288,7 +301,7 @@ async def _stop_listening(site: web.BaseSite, listening: socket.socket) -> None:
 
 
 def _services(
-    settings: Settings, pool: Pool, engine: Engine, registry: Registry, worker: Worker | None, *, vault: Vault
+    settings: Settings, pool: Pool, engine: Engine, registry: Registry, worker: Worker | None, *, shared: _Shared
 ) -> Services:
     return Services(
         pool=pool,
@@ -306,7 +319,8 @@ def _services(
         worker_token=settings.server.worker_token,
         keepalive_seconds=settings.server.keepalive_seconds,
         heartbeat_seconds=settings.engine.heartbeat_seconds,
-        vault=vault,
+        vault=shared.vault,
+        renewals=shared.renewals,
         http_allow=settings.security.http_allow,
         oidc=_oidc(settings.security),
         requests_per_second=settings.limits.requests_per_second,

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import orjson
 import structlog
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping, Sequence
     from uuid import UUID
 
-    from melagent.store.audit import Wanted
+    from melagent.store.audit import ActorKind, Wanted
     from melagent.store.pool import Pool
 
 WRITE_SECONDS = 5.0
@@ -46,7 +46,7 @@ log = structlog.get_logger()
 class Actor:
     """Who did it: a person, a key, a worker's token, the key of the settings, or anybody."""
 
-    kind: Literal["user", "key", "worker", "settings", "anybody"]
+    kind: ActorKind
     id: str | None = None
     name: str | None = None
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from melagent.errors import Conflict
-from melagent.store import instances, sealed
+from melagent.store import instances, oauth_states, sealed
 from melagent.store.ids import FIRST_ID
 from melagent.store.pool import guarded
 from melagent.vault import NoKey, Tampered
@@ -58,7 +58,12 @@ async def agree(conn: Connection, vault: Vault) -> bool:
 
 
 async def rewrap(conn: Connection, vault: Vault) -> int:
-    """Bring what is under our other keys under the one that is sealed with; how many values that were."""
+    """Bring what is under our other keys under the one that is sealed with; how many values that were.
+
+    Sign-ins that have not come back in time are forgotten: one under a key that is lost holds nobody up for longer.
+    """
+    async with guarded(conn):
+        await oauth_states.forget_stale(conn)
     return sum([await _rewrap(conn, vault, column) for column in sealed.SEALED_COLUMNS])
 
 

@@ -10,9 +10,11 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
+import hmac
 import re
 import secrets
 import time
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote_plus
@@ -28,27 +30,29 @@ from melagent.services.connections import Connections, checked, type_named
 from melagent.services.credential_types import VISIBLE, OAuth2
 from melagent.services.workflows import found
 from melagent.store import connections, oauth_states
+from melagent.store.ids import new_id
 from melagent.store.oauth_states import Begun
 from melagent.store.pool import transaction
-from melagent.store.sealed import CONNECTION_TOKENS
+from melagent.store.sealed import CONNECTION_TOKENS, OAUTH_VERIFIER
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import AsyncIterator, Callable, Mapping
     from uuid import UUID
 
+    from melagent.services.audit import Actor
     from melagent.store.connections import StoredConnection
     from melagent.store.pool import Connection, Pool
     from melagent.vault import Vault
 
 TYPE = "oauth2"
-STATE_SECONDS = 600.0
-"""How long a person may take to sign in."""
-
 EARLY_SECONDS = 60.0
 """A token that ends sooner is renewed: a call with it has to arrive while it is good."""
 
 CALL_SECONDS = 15.0
 MAX_BYTES = 64 * 1024
+
+RENEWALS_AT_ONCE = 3
+"""Each holds a connection of the pool for up to `CALL_SECONDS`; the others are for everybody else."""
 
 
 class NotAuthorized(Conflict):
@@ -70,29 +74,64 @@ class Tokens:
         return self.expires_at is None or self.expires_at > time.time() + EARLY_SECONDS
 
 
-class OAuth:
-    """`http` is a guarded client, asked for when it is needed."""
+class Renewals:
+    """Who in a process may renew tokens now: at most three, and one for each connection.
 
-    def __init__(self, pool: Pool, vault: Vault, http: Callable[[], aiohttp.ClientSession]) -> None:
+    Those who wait hold no connection of the pool. All the `OAuth` of a process share one.
+    """
+
+    def __init__(self) -> None:
+        self._slots = asyncio.Semaphore(RENEWALS_AT_ONCE)
+        self._of: dict[UUID, asyncio.Lock] = {}
+
+    @asynccontextmanager
+    async def turn(self, connection_id: UUID) -> AsyncIterator[None]:
+        async with self._of.setdefault(connection_id, asyncio.Lock()), self._slots:
+            yield
+
+
+class OAuth:
+    """`http` is a guarded client, asked for when it is needed. Without `renewals` it is the only one of its process."""
+
+    def __init__(
+        self,
+        pool: Pool,
+        vault: Vault,
+        http: Callable[[], aiohttp.ClientSession],
+        renewals: Renewals | None = None,
+    ) -> None:
         self._pool = pool
         self._vault = vault
         self._http = http
         self._connections = Connections(pool, vault)
-        self._renewing: dict[UUID, asyncio.Lock] = {}
+        self._renewals = renewals or Renewals()
 
-    async def begin(self, connection_id: UUID, redirect_uri: str, started_by: str) -> str:
-        """Where a person signs in, who then comes to `redirect_uri`. BadRequest for connections without that."""
+    async def begin(self, connection_id: UUID, redirect_uri: str, actor: Actor, browser: str | None) -> str:
+        """Where a person signs in, who then comes to `redirect_uri`. BadRequest for connections without that.
+
+        `browser` is a secret of the browser that has to come back; null lets any browser.
+        """
         stored = await self._connections.get(connection_id)
         client = self._client(stored)
         if client.grant != "authorization_code" or client.authorization_url is None:
             raise BadRequest("Nobody has to sign in for this connection: its grant is client_credentials.")
         state, verifier = secrets.token_urlsafe(32), secrets.token_urlsafe(48)
-        digest = _digest(state)
+        begun_id = new_id()
         begun = Begun(
-            digest, stored.id, self._vault.seal(verifier.encode(), _context(digest)), redirect_uri, started_by
+            id=begun_id,
+            state=_digest(state),
+            connection_id=stored.id,
+            verifier=self._vault.seal(verifier.encode(), OAUTH_VERIFIER.context(begun_id)),
+            client=_agreed(client),
+            browser=None if browser is None else _digest(browser),
+            redirect_uri=redirect_uri,
+            actor_kind=actor.kind,
+            actor_id=actor.id,
+            started_by=actor.name,
         )
         async with transaction(self._pool) as conn:
-            await oauth_states.begin(conn, begun, STATE_SECONDS)
+            await oauth_states.forget_stale(conn)
+            await oauth_states.insert(conn, begun)
         challenge = base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).rstrip(b"=").decode()
         asked = {
             "response_type": "code",
@@ -105,22 +144,35 @@ class OAuth:
         }
         return str(URL(client.authorization_url).update_query(asked))
 
-    async def finish(self, state: str, code: str | None, error: str | None) -> StoredConnection:
-        """Take in what a browser came back with, once. Raises BadRequest, and Unavailable when the service is away."""
+    async def take(self, state: str) -> Begun:
+        """The sign-in that a browser came back from, once. Raises BadRequest."""
         async with transaction(self._pool) as conn:
-            begun = await oauth_states.take(conn, _digest(state), STATE_SECONDS)
+            begun = await oauth_states.take(conn, _digest(state))
         if begun is None:
             raise BadRequest("This sign-in was not begun here, took too long, or was finished before. Begin it again.")
+        return begun
+
+    async def finish(self, begun: Begun, code: str | None, error: str | None, browser: str | None) -> StoredConnection:
+        """Take in what a browser came back with.
+
+        Raises BadRequest, also for another browser than the one that began it; Conflict when the connection is no
+        longer what was agreed to, and Unavailable when the service is away.
+        """
+        if begun.browser is not None and not hmac.compare_digest(begun.browser, _digest(browser or "")):
+            raise BadRequest("This sign-in was begun in another browser, or its cookie is gone. Begin it again.")
         if code is None:
             reason = error if error and re.fullmatch(r"[a-z_]{1,50}", error) else "no reason"
             raise BadRequest(f"The service has not given access: {reason}.")
         stored = await self._connections.get(begun.connection_id)
-        verifier = self._vault.open(begun.verifier, _context(begun.state)).decode()
+        client = self._agreed_client(stored, begun)
+        verifier = self._vault.open(begun.verifier, OAUTH_VERIFIER.context(begun.id)).decode()
         asked = {"grant_type": "authorization_code", "code": code, "redirect_uri": begun.redirect_uri}
-        tokens = await self._ask(self._client(stored), {**asked, "code_verifier": verifier})
-        async with self._pool.acquire() as conn:
+        tokens = await self._ask(client, {**asked, "code_verifier": verifier})
+        async with transaction(self._pool) as conn:
+            stored = found(await connections.lock(conn, begun.connection_id), "connection")
+            self._agreed_client(stored, begun)  # somebody may have changed it while the service was asked
             await self._keep(conn, stored.id, tokens)
-        return await self._connections.get(stored.id)
+            return found(await connections.find(conn, stored.id), "connection")
 
     async def opened(self, stored: StoredConnection) -> Secret:
         """The connection with an access token that is good for a minute at least, and without the client's secret.
@@ -144,10 +196,8 @@ class OAuth:
         )
 
     async def _renewed(self, connection_id: UUID) -> Tokens:
-        """New tokens. Within this process one caller at a time asks the database for the lock, so that those who wait
-        hold no connections of the pool.
-        """
-        async with self._renewing.setdefault(connection_id, asyncio.Lock()):
+        """New tokens, unless somebody else has just got some."""
+        async with self._renewals.turn(connection_id):
             refused = None
             async with transaction(self._pool) as conn:
                 stored = found(await connections.lock_for_call(conn, connection_id), "connection")
@@ -189,6 +239,12 @@ class OAuth:
             raise BadRequest("Only connections of the type oauth2 are authorized.")
         client = checked(type_named(TYPE), self._connections.fields_of(stored))
         return found(client if isinstance(client, OAuth2) else None, "credential type")
+
+    def _agreed_client(self, stored: StoredConnection, begun: Begun) -> OAuth2:
+        client = self._client(stored)
+        if _agreed(client) != begun.client:
+            raise Conflict("This connection was changed after the sign-in was begun. Look at it, and begin it again.")
+        return client
 
     def _tokens(self, stored: StoredConnection) -> Tokens | None:
         if stored.tokens is None:
@@ -253,9 +309,11 @@ def _scope(client: OAuth2) -> dict[str, str]:
     return {"scope": " ".join(client.scopes)} if client.scopes else {}
 
 
-def _digest(state: str) -> bytes:
-    return hashlib.sha256(state.encode("utf-8", "surrogateescape")).digest()
+def _digest(text: str) -> bytes:
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).digest()
 
 
-def _context(state: bytes) -> str:
-    return f"oauth_states/{state.hex()}/verifier"
+def _agreed(client: OAuth2) -> bytes:
+    """A hash of what a person agrees to: who gets the tokens, from where, for what, and where they are sent to."""
+    fields = client.model_dump(mode="json", exclude={"client_secret", "test_url"})
+    return hashlib.sha256(orjson.dumps(fields, option=orjson.OPT_SORT_KEYS)).digest()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from melagent.store.ids import first_id_at
 from melagent.store.rows import AuditRow, value_of
@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from melagent.store.pool import Connection
+
+ActorKind = Literal["user", "key", "worker", "settings", "anybody"]
 
 INSERT_AUDIT = """
 INSERT INTO audit (id, at, actor_kind, actor_id, actor_name, action, ids, status, address, request_id, times)

@@ -28,6 +28,7 @@ CONSTRAINTS: dict[str, tuple[type[MelError], str]] = {
     "connections_name": (Conflict, "There is a connection with this name already."),
     "connection_uses_workflow": (NotFound, "There is no such workflow."),
     "oauth_states_connection": (NotFound, "There is no such connection."),
+    "oauth_states_state": (Conflict, "This sign-in was begun before."),
     "connection_uses_connection": (
         Conflict,
         "A deployed version uses this connection, or it was deleted at this moment.",

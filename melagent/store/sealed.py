@@ -35,8 +35,9 @@ class SealedColumn:
 CONNECTION_SECRET = SealedColumn("connections", "secret")
 CONNECTION_TOKENS = SealedColumn("connections", "tokens")
 TRIGGER_TOKEN = SealedColumn("triggers", "token_sealed")
+OAUTH_VERIFIER = SealedColumn("oauth_states", "verifier")
 
-SEALED_COLUMNS = (CONNECTION_SECRET, CONNECTION_TOKENS, TRIGGER_TOKEN)
+SEALED_COLUMNS = (CONNECTION_SECRET, CONNECTION_TOKENS, TRIGGER_TOKEN, OAUTH_VERIFIER)
 """Whoever stores sealed values lists the column here: it is then counted, watched by readiness, and rotated."""
 
 COUNT_BY_KEY = " UNION ALL ".join(

@@ -1,12 +1,14 @@
 """Connections over HTTP: secrets go in and never come out."""
 
 import asyncio
+import json
 from dataclasses import replace
 from uuid import UUID
 
 import pytest
 from yarl import URL
 
+from melagent.api.context import AUDIT
 from melagent.domain.secrets import MASK
 from melagent.services.credential_types import TYPES
 from melagent.store.ids import new_id
@@ -299,6 +301,67 @@ async def test_repetition_makes_no_second_connection_and_leaves_no_hash_of_a_sec
     assert [answer.status for answer in calls] == [201, 409]
     assert await pool.fetchval("SELECT count(*) FROM connections") == 1
     assert await pool.fetchval("SELECT count(*) FROM run_keys") == 0
+
+
+@pytest.fixture
+async def server():
+    async with authorization_server() as server:
+        yield server
+
+
+@pytest.fixture
+def begin(client, make, server):
+    """Begins a sign-in at a new connection: its id, and the path that the service sends a browser back to."""
+
+    async def begin(call):
+        config = {
+            "authorization_url": f"{server.url}/authorize", "token_url": f"{server.url}/token", "client_id": CLIENT,
+            "client_secret": CLIENT_SECRET, "allowed_hosts": [server.url],
+        }  # fmt: skip  # as in the form
+        connection_id = (await make("oauth2", config))["id"]
+        begun = await call("POST", f"/api/connections/{connection_id}/authorize")
+        assert begun.status == 200, await begun.text()
+        url = (await begun.json())["authorization_url"]
+        async with client.session.get(url, allow_redirects=False) as answer:
+            return connection_id, f"/oauth2/callback?{URL(answer.headers['Location']).query_string}"
+
+    return begin
+
+
+async def test_sign_ins_begun_in_a_browser_are_finished_there_and_nowhere_else(begin, open_browser, make_user):
+    await make_user()
+    browser, another = await open_browser(), await open_browser()
+    await browser.log_in("ada@example.com")
+    _, stolen = await begin(browser.call)
+    (cookie,) = [one for one in browser.client.session.cookie_jar if one.key == "mel_oauth"]
+    assert (cookie["httponly"], cookie["samesite"], cookie["max-age"]) == (True, "Lax", "600")
+    refused = await another.client.get(stolen)
+    assert refused.status == 400
+    assert "another browser" in await refused.text()
+    assert (await browser.client.get(stolen)).status == 400, "it is over"
+    (_, first), (_, second) = await begin(browser.call), await begin(browser.call)  # in two tabs
+    assert [(await browser.client.get(path)).status for path in (first, second)] == [200, 200]
+
+
+async def test_sign_in_that_comes_back_is_in_the_audit_log_of_who_began_it(
+    begin, open_browser, make_user, client, pool
+):
+    user = await make_user()
+    browser = await open_browser()
+    await browser.log_in("ada@example.com")
+    one, there = await begin(browser.call)
+    await browser.client.get(there)
+    another, by_key = await begin(client.request)
+    await browser.client.get(f"{by_key}&".replace("code=", "error="))
+    await browser.client.get("/oauth2/callback?state=x&code=y")
+    await client.server.app[AUDIT].one_pass()
+    rows = await pool.fetch("SELECT * FROM audit WHERE action = 'GET /oauth2/callback' ORDER BY status, actor_kind")
+    assert [(row["status"], row["actor_kind"], row["actor_id"], json.loads(row["ids"])) for row in rows] == [
+        (200, "user", str(user.id), {"id": one}),
+        (400, "anybody", None, {}),
+        (400, "settings", "bootstrap", {"id": another}),
+    ]
+    assert rows[0]["actor_name"] == "ada@example.com"
 
 
 async def test_sign_in_leads_back_to_a_page_and_to_a_connection_that_works(serve, services, keys):

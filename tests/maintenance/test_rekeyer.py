@@ -9,7 +9,9 @@ from melagent.errors import Conflict
 from melagent.maintenance.registrar import Registrar
 from melagent.maintenance.rekeyer import Rekeyer
 from melagent.services import keyring
+from melagent.services.audit import Actor
 from melagent.services.connections import Connections
+from melagent.services.oauth2 import OAuth
 from melagent.store import sealed
 from melagent.store.ids import new_id
 from melagent.store.instances import Identity
@@ -84,6 +86,42 @@ async def test_every_sealed_column_is_rotated(instance, pool):
     assert await counts(pool) == {key_id(NEW): 2}
     blob = await pool.fetchval("SELECT tokens FROM connections")
     assert Vault([NEW]).open(blob, sealed.CONNECTION_TOKENS.context(made)) == b"{}"
+
+
+async def begin_sign_in(one):
+    fields = {
+        "authorization_url": "https://a.example/authorize", "token_url": "https://a.example/token", "client_id": "me",
+        "allowed_hosts": ["a.example"],
+    }  # fmt: skip  # as in the form
+    made = await one.connections.create(new_id(), "signing in", "oauth2", fields, "me")
+    oauth = OAuth(one.pool, one.vault, lambda: pytest.fail("nobody is called"))
+    await oauth.begin(made.id, "https://mel.example/oauth2/callback", Actor("key"), None)
+
+
+async def test_sign_ins_under_way_are_counted_and_rotated(instance, pool):
+    one = await instance("a", OLD)
+    await begin_sign_in(one)
+    assert await counts(pool) == {key_id(OLD): 2}
+    one.keys = (NEW, OLD)
+    await one.one_pass()
+    await one.one_pass()
+    assert await counts(pool) == {key_id(NEW): 2}
+    row = await pool.fetchrow("SELECT id, verifier FROM oauth_states")
+    assert len(Vault([NEW]).open(row["verifier"], sealed.OAUTH_VERIFIER.context(row["id"]))) == 64
+
+
+async def test_sign_in_under_a_lost_key_holds_a_rotation_up_for_ten_minutes_only(instance, pool, monkeypatch):
+    monkeypatch.setattr(keyring, "PAUSE_SECONDS", 0)
+    one = await instance("a", OLD)
+    await begin_sign_in(one)
+    await pool.execute("DELETE FROM instances")
+    await pool.execute("UPDATE connections SET secret = $1", Vault([NEW]).seal(b"{}", "any"))
+    async with pool.acquire() as conn:
+        with pytest.raises(Conflict, match=f"1 under {key_id(OLD)}"):
+            await keyring.rotate(conn, Vault([NEW]), 0, lambda line: None)
+        await pool.execute("UPDATE oauth_states SET created_at = now() - interval '601 seconds'")
+        await keyring.rotate(conn, Vault([NEW]), 0, lambda line: None)
+    assert await counts(pool) == {key_id(NEW): 1}
 
 
 async def test_every_bytea_column_that_a_vault_fills_is_in_the_table(pool):

@@ -8,13 +8,15 @@ from yarl import URL
 
 from melagent.errors import BadRequest, Conflict, Unavailable
 from melagent.net import guarded_session
+from melagent.services.audit import Actor
 from melagent.services.connections import Connections
-from melagent.services.oauth2 import NotAuthorized, OAuth
+from melagent.services.oauth2 import RENEWALS_AT_ONCE, NotAuthorized, OAuth, Renewals
 from melagent.store.ids import new_id
 from melagent.vault import Vault
 from tests.services.oauth_server import CLIENT, SECRET, authorization_server
 
 VAULT = Vault([bytes(range(32))])
+ME = Actor("user", "1", "me@example.com")
 BACK = "https://mel.example/oauth2/callback"
 
 
@@ -58,7 +60,7 @@ def sign_in(oauth, http):
     """Signs in as a browser does, up to the address that it is sent back to."""
 
     async def sign_in(connection_id):
-        url = await oauth.begin(connection_id, BACK, "me")
+        url = await oauth.begin(connection_id, BACK, ME, None)
         async with http.get(url, allow_redirects=False) as answer:
             return URL(answer.headers["Location"]).query
 
@@ -73,11 +75,15 @@ def authorized(make, sign_in, oauth):
         connection_id = await make(**changes)
         server.expires_in = seconds
         back = await sign_in(connection_id)
-        await oauth.finish(back["state"], back["code"], None)
+        await finish(oauth, back["state"], back["code"], None)
         server.expires_in = 3600
         return connection_id
 
     return authorized
+
+
+async def finish(oauth, state, code, error=None, browser=None):
+    return await oauth.finish(await oauth.take(state), code, error, browser)
 
 
 async def opened(oauth, connection_id):
@@ -102,16 +108,16 @@ async def test_somebody_signs_in_and_a_node_gets_the_token_and_no_more(oauth, au
 
 async def test_sign_in_comes_back_once(oauth, make, sign_in, server):
     back = await sign_in(await make())
-    await oauth.finish(back["state"], back["code"], None)
+    await finish(oauth, back["state"], back["code"], None)
     with pytest.raises(BadRequest, match="finished before"):
-        await oauth.finish(back["state"], back["code"], None)
+        await finish(oauth, back["state"], back["code"], None)
     assert len(server.calls) == 1
 
 
 async def test_two_browsers_that_come_back_at_once_do_not_both_get_in(oauth, make, sign_in, server):
     back = await sign_in(await make())
     answers = await asyncio.gather(
-        *(oauth.finish(back["state"], back["code"], None) for _ in range(5)), return_exceptions=True
+        *(finish(oauth, back["state"], back["code"], None) for _ in range(5)), return_exceptions=True
     )
     assert sum(isinstance(answer, BadRequest) for answer in answers) == 4
     assert len(server.calls) == 1
@@ -120,10 +126,10 @@ async def test_two_browsers_that_come_back_at_once_do_not_both_get_in(oauth, mak
 async def test_state_that_is_unknown_or_too_old_leads_nowhere(oauth, make, sign_in, server, pool):
     back = await sign_in(await make())
     with pytest.raises(BadRequest):
-        await oauth.finish("made-up", back["code"], None)
+        await finish(oauth, "made-up", back["code"], None)
     await pool.execute("UPDATE oauth_states SET created_at = now() - interval '11 minutes'")
     with pytest.raises(BadRequest):
-        await oauth.finish(back["state"], back["code"], None)
+        await finish(oauth, back["state"], back["code"], None)
     assert server.calls == []
 
 
@@ -132,22 +138,85 @@ async def test_database_holds_neither_the_state_nor_the_verifier(make, sign_in, 
     row = await pool.fetchrow("SELECT * FROM oauth_states")
     assert back["state"].encode() not in row["state"]
     assert len(row["verifier"]) > 64
-    assert VAULT.open(row["verifier"], f"oauth_states/{row['state'].hex()}/verifier")
+    assert VAULT.open(row["verifier"], f"oauth_states/{row['id']}/verifier")
 
 
 async def test_code_of_one_sign_in_is_no_use_to_another(oauth, make, sign_in):
     """PKCE: whoever steals a code lacks the verifier."""
     first, second = await sign_in(await make()), await sign_in(await make())
     with pytest.raises(NotAuthorized):
-        await oauth.finish(second["state"], first["code"], None)
+        await finish(oauth, second["state"], first["code"], None)
+
+
+ELSEWHERE = [
+    {"allowed_hosts": ["evil.example"]},
+    {"allowed_hosts": ["a.example", "evil.example"]},
+    {"token_url": "https://evil.example/token"},
+    {"client_id": "another"},
+    {"scopes": ["admin"]},
+]
+
+
+@pytest.mark.parametrize("change", ELSEWHERE)
+async def test_connection_that_is_changed_during_a_sign_in_gets_no_tokens(  # noqa: PLR0917  # fixtures
+    oauth, make, sign_in, server, connections, change
+):
+    """The person agreed to something else: neither the code nor the tokens may go to where it points now."""
+    connection_id = await make()
+    back = await sign_in(connection_id)
+    await connections.update(connection_id, None, {**change, "client_secret": SECRET})
+    with pytest.raises(Conflict, match="was changed after the sign-in"):
+        await finish(oauth, back["state"], back["code"])
+    assert server.calls == []
+    assert (await connections.get(connection_id)).tokens is None
+
+
+async def test_connection_that_is_changed_while_the_service_answers_gets_no_tokens(  # fixtures
+    oauth, make, sign_in, server, connections
+):
+    connection_id = await make()
+    back = await sign_in(connection_id)
+    server.gate.clear()
+    finishing = asyncio.create_task(finish(oauth, back["state"], back["code"]))
+    async with asyncio.timeout(30):
+        await server.called.wait()
+    await connections.update(connection_id, None, {"allowed_hosts": ["evil.example"], "client_secret": SECRET})
+    server.gate.set()
+    with pytest.raises(Conflict, match="was changed after the sign-in"):
+        await finishing
+    assert (await connections.get(connection_id)).tokens is None
+
+
+@pytest.mark.parametrize("change", [{"test_url": "https://a.example/me"}, {"client_secret": SECRET}, {}])
+async def test_change_that_sends_nothing_elsewhere_does_not_end_a_sign_in(oauth, make, sign_in, connections, change):
+    connection_id = await make()
+    back = await sign_in(connection_id)
+    await connections.update(connection_id, "renamed", change)
+    assert (await finish(oauth, back["state"], back["code"])).tokens is not None
+
+
+@pytest.mark.parametrize("browser", [None, "", "another"])
+async def test_sign_in_of_one_browser_is_not_finished_by_another(oauth, make, http, server, browser):
+    async def come_back():
+        url = await oauth.begin(connection_id, BACK, ME, "the browser")
+        async with http.get(url, allow_redirects=False) as answer:
+            return URL(answer.headers["Location"]).query
+
+    connection_id = await make()
+    back = await come_back()
+    with pytest.raises(BadRequest, match="another browser"):
+        await finish(oauth, back["state"], back["code"], browser=browser)
+    assert server.calls == []
+    back = await come_back()
+    assert (await finish(oauth, back["state"], back["code"], browser="the browser")).tokens is not None
 
 
 async def test_person_who_declines_is_told_and_the_sign_in_is_over(oauth, make, sign_in):
     back = await sign_in(await make())
     with pytest.raises(BadRequest, match="access_denied"):
-        await oauth.finish(back["state"], None, "access_denied")
+        await finish(oauth, back["state"], None, "access_denied")
     with pytest.raises(BadRequest, match="finished before"):
-        await oauth.finish(back["state"], back["code"], None)
+        await finish(oauth, back["state"], back["code"], None)
 
 
 async def test_connection_that_nobody_has_authorized_says_so(oauth, make):
@@ -177,6 +246,27 @@ async def test_instances_that_notice_at_once_renew_once(pool, http, oauth, autho
         server.gate.set()
     assert {task.result().fields["access_token"] for task in asked} == {"access-3"}
     assert len(server.calls) == 2
+
+
+async def test_slow_token_endpoints_take_few_connections_of_the_pool(pool, http, make, server):
+    """Also when the API and the embedded worker, which share the renewals, both ask."""
+    made = [await make(grant="client_credentials", authorization_url=None) for _ in range(12)]
+    renewals = Renewals()
+    both = [OAuth(pool, VAULT, lambda: http, renewals), OAuth(pool, VAULT, lambda: http, renewals)]
+    server.gate.clear()
+    async with asyncio.TaskGroup() as tasks:
+        asked = [tasks.create_task(opened(both[number % 2], one)) for number, one in enumerate(made)]
+        async with asyncio.timeout(30):
+            while len(server.calls) < RENEWALS_AT_ONCE:
+                server.called.clear()
+                await server.called.wait()
+            for _ in range(20):  # long enough for any other to have come
+                await pool.fetchval("SELECT 1")
+                async with http.get(f"{server.url}/nothing"):
+                    pass
+        assert len(server.calls) == RENEWALS_AT_ONCE
+        server.gate.set()
+    assert len({task.result().fields["access_token"] for task in asked}) == len(made)
 
 
 async def test_instance_that_dies_while_it_renews_holds_nobody_up(pool, http, oauth, authorized, server):
@@ -241,7 +331,7 @@ async def test_client_credentials_need_nobody(oauth, make, server):
     assert tokens == {"access-1", "access-2"}
     assert {call["grant_type"] for call in server.calls} == {"client_credentials"}
     with pytest.raises(BadRequest, match="Nobody has to sign in"):
-        await oauth.begin(connection_id, BACK, "me")
+        await oauth.begin(connection_id, BACK, ME, None)
 
 
 async def test_token_endpoint_at_a_private_address_is_not_called(pool, make, server):
