@@ -1,4 +1,5 @@
 ALTER TABLE runs DROP COLUMN scheduled_for;
+DROP TABLE trigger_uses;
 DROP INDEX triggers_on_failure;
 DROP INDEX triggers_due;
 DELETE FROM triggers WHERE node_id IS NULL;

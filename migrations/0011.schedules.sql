@@ -18,5 +18,14 @@ ALTER TABLE triggers
 CREATE INDEX triggers_due ON triggers (next_fire_at) WHERE active AND enabled AND next_fire_at IS NOT NULL;
 CREATE INDEX triggers_on_failure ON triggers (id) WHERE active AND enabled AND type = 'error';
 
+-- Which triggers made by hand name a connection, beside the nodes in `connection_uses`: no deploy replaces these rows. While
+-- there is one, the connection cannot be deleted.
+CREATE TABLE trigger_uses (
+    trigger_id    uuid NOT NULL CONSTRAINT trigger_uses_trigger REFERENCES triggers (id) ON DELETE CASCADE,
+    connection_id uuid NOT NULL CONSTRAINT trigger_uses_connection REFERENCES connections (id),
+    CONSTRAINT trigger_uses_pkey PRIMARY KEY (trigger_id, connection_id)
+);
+CREATE INDEX trigger_uses_of ON trigger_uses (connection_id);
+
 -- The planned moment that a run stands for.
 ALTER TABLE runs ADD COLUMN scheduled_for timestamptz;

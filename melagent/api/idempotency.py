@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+import orjson
 from aiohttp import web
 
-from melagent.api.context import CLAIM, MADE, PRINCIPAL, services_of
+from melagent.api.context import CLAIM, MADE, PRINCIPAL, ROUTE, services_of
+from melagent.api.wire import encode
 from melagent.errors import BadRequest, NotFound, Problem
 from melagent.services import idempotency
 from melagent.store.ids import new_id
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from uuid import UUID
 
+    from melagent.api.route import Unkept
+
 HEADER = "Idempotency-Key"
 KEY_PATTERN = "^[!-~]{1,255}$"
 MAX_PATH = 1_000
@@ -24,19 +28,26 @@ MAX_PATH = 1_000
 
 
 async def once(request: web.Request, call: Callable[[], Awaitable[web.StreamResponse]]) -> web.StreamResponse:
-    """The answer to a call; under a key that was used before, the first answer again."""
+    """The answer to a call; under a key that was used before, the first answer again.
+
+    What the route says is `unkept` is shown as it is now.
+    """
     key = sent_key(request)
     if key is None:
         return await call()
-    pool, body = services_of(request).pool, await request.read()
+    pool, body, unkept = services_of(request).pool, await request.read(), request[ROUTE].unkept
     claim, kept = await idempotency.claim(pool, _scope(request), key, request.query_string.encode() + b"\n" + body)
     if kept is None:
         request[CLAIM] = claim
         response = await call()
         if not isinstance(response, web.Response) or not isinstance(response.body, bytes):
             raise TypeError("an answer that is sent bit by bit cannot be kept")
-        kept = await idempotency.keep(pool, claim, Kept(response.status, response.body))
-    return web.Response(body=kept.body, status=kept.status, content_type="application/json")
+        made = Kept(response.status, _without(unkept, response.body))
+        kept = await idempotency.keep(pool, claim, made)
+        if kept == made:
+            return response
+    shown = kept.body if unkept is None else await _shown_again(request, unkept, claim.resource, kept.body)
+    return web.Response(body=shown, status=kept.status, content_type="application/json")
 
 
 def fresh_id(request: web.Request) -> UUID:
@@ -58,6 +69,17 @@ def sent_key(request: web.Request) -> str | None:
     if len(sent) > 1 or not re.fullmatch(KEY_PATTERN, sent[0]):
         raise BadRequest(details=[Problem(HEADER, "A key has 1 to 255 visible ASCII characters, and is sent once.")])
     return sent[0]
+
+
+def _without(unkept: Unkept | None, body: bytes) -> bytes:
+    if unkept is None:
+        return body
+    return encode({name: value for name, value in orjson.loads(body).items() if name != unkept.field})
+
+
+async def _shown_again(request: web.Request, unkept: Unkept, made: UUID, body: bytes) -> bytes:
+    secret = await unkept.again(request, made)
+    return body if secret is None else encode(orjson.loads(body) | {unkept.field: secret})
 
 
 def _scope(request: web.Request) -> str:

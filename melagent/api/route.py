@@ -9,12 +9,25 @@ from typing import TYPE_CHECKING, Any
 from aiohttp import web
 
 if TYPE_CHECKING:
+    from uuid import UUID
+
     from pydantic import BaseModel
 
     from melagent.services.access import Role
 
 Handler = Callable[..., Awaitable[web.StreamResponse]]
 """Takes the request, then the query if the route declares one, then the body if it declares one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unkept:
+    """A secret in the answer of a keyed route: it is not kept with the answer, but found again for a repetition.
+
+    `again` takes the request and the id of what was made; null when the secret can no longer be shown.
+    """
+
+    field: str
+    again: Callable[[web.Request, UUID], Awaitable[str | None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +38,8 @@ class Route:
     status is `status`, or one of `also`. The first line of the handler's docstring is its summary in OpenAPI.
 
     A `keyed` route takes an Idempotency-Key: every POST that starts or creates is one, unless its answer shows a secret
-    once. What it makes gets the id `fresh_id(request)`, and making it again with that id must make nothing.
+    once; `unkept` is one that can be shown again. What it makes gets the id `fresh_id(request)`, and making it again
+    with that id must make nothing.
     """
 
     method: str
@@ -38,3 +52,4 @@ class Route:
     status: int = 200
     also: tuple[int, ...] = ()
     keyed: bool = False
+    unkept: Unkept | None = None

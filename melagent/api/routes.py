@@ -32,7 +32,7 @@ from melagent.api import (
     workers,
     workflows,
 )
-from melagent.api.route import Route
+from melagent.api.route import Route, Unkept
 from melagent.domain.definition import Edge
 from melagent.protocol.messages import (
     Beat,
@@ -152,7 +152,8 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/api/triggers", triggers.list_triggers, VIEWER, query=triggers.TriggersQuery,
           answer=triggers.TriggersAnswer),
     Route("POST", "/api/triggers", triggers.create_trigger, EDITOR, body=triggers.NewTriggerBody,
-          answer=triggers.TriggerAnswer, status=201, keyed=True),
+          answer=triggers.TriggerAnswer, status=201, keyed=True,
+          unkept=Unkept("webhook_url", triggers.address_again)),
     Route("GET", _TRIGGER, triggers.get_trigger, VIEWER, answer=triggers.TriggerAnswer),
     Route("PUT", _TRIGGER, triggers.change_trigger, EDITOR, body=triggers.TriggerChange,
           answer=triggers.TriggerAnswer),

@@ -60,9 +60,15 @@ async def _workflow(request: web.Request, route: Route) -> UUID | None:
         async with services_of(request).pool.acquire() as conn:
             known = await runs.caller(conn, uuid_in_path(request))
         return known[0].workflow_id if known else None
-    with suppress(KeyError, ValueError):  # a list of its runs, and of its triggers
-        return UUID(request.query["workflow_id"]) if route.method == "GET" else None
+    if _lists_by_workflow(route):
+        with suppress(KeyError, ValueError):
+            return UUID(request.query["workflow_id"])
     return None
+
+
+def _lists_by_workflow(route: Route) -> bool:
+    """Whether a route shows what belongs to one workflow when it is asked to; others do not read that parameter."""
+    return route.method == "GET" and route.query is not None and "workflow_id" in route.query.model_fields
 
 
 def _is_within(path: str, folder: str) -> bool:

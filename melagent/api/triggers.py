@@ -52,7 +52,8 @@ class FireBody(Body):
 class TriggerAnswer(Answer):
     """`webhook_url` is there only for those who may edit, and where there is an encryption key.
 
-    Without one it is in the answer to the call that made the trigger. `last_fired_at` of webhooks is not kept.
+    Without one it is in the answer to the call that made the trigger, and in no repetition of it. `last_fired_at` of
+    webhooks is not kept.
     """
 
     id: UUID
@@ -100,6 +101,15 @@ async def create_trigger(request: web.Request, body: NewTriggerBody) -> web.Resp
     made, token = await _triggers(request).create(new)
     shown = _shown(request, made)
     return answer(shown if token is None else shown | {"webhook_url": webhook_url(request, token)}, 201)
+
+
+async def address_again(request: web.Request, trigger_id: UUID) -> str | None:
+    """The address of a webhook that was made before, for those who may edit; null when it cannot be shown."""
+    services = services_of(request)
+    async with services.pool.acquire() as conn:
+        made = await triggers.find(conn, trigger_id)
+    token = webhook_tokens.token_of(services.vault, made) if made else None
+    return None if token is None else webhook_url(request, token)
 
 
 async def get_trigger(request: web.Request) -> web.Response:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
     from uuid import UUID
 
-    from melagent.store.connections import StoredConnection
+    from melagent.store.connections import StoredConnection, Use
     from melagent.store.pool import Connection, Pool
     from melagent.vault import Vault
 
@@ -112,7 +112,7 @@ class Connections:
             return found(await connections.find(conn, connection_id), "connection")
 
     async def delete(self, connection_id: UUID, *, force: bool) -> None:
-        """Delete a connection. Conflict that says where, when deployed versions name it and it is not `force`d."""
+        """Delete a connection. Conflict that says where, when something deployed names it and it is not `force`d."""
         async with transaction(self.pool) as conn:
             found(await connections.lock(conn, connection_id), "connection")
             if force:
@@ -186,10 +186,15 @@ async def _refuse_used(conn: Connection, connection_id: UUID) -> None:
     uses = await connections.uses(conn, connection_id)
     if uses:
         problems = [
-            Problem(f"workflows.{use.workflow_id}.nodes.{use.node_id}", f"Used in the workflow {use.workflow_name!r}.")
+            Problem(f"workflows.{use.workflow_id}.{_part(use)}", f"Used in the workflow {use.workflow_name!r}.")
             for use in uses
         ]
-        raise Conflict("Deployed versions use this connection; deploy others first, or pass force=true.", problems)
+        words = "Deployed versions or triggers use this connection; change those first, or pass force=true."
+        raise Conflict(words, problems)
+
+
+def _part(use: Use) -> str:
+    return f"nodes.{use.node_id}" if use.trigger_id is None else f"triggers.{use.trigger_id}"
 
 
 def _path(location: Collection[int | str]) -> str:

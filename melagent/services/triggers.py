@@ -10,14 +10,14 @@ import orjson
 from melagent.domain.run import Trigger
 from melagent.domain.work import NewRun
 from melagent.errors import Conflict, NotFound, Problem, Unprocessable
-from melagent.services import webhook_tokens
+from melagent.services import connection_uses, webhook_tokens
 from melagent.services.definitions import decode
 from melagent.services.entries import entry_by_hand
 from melagent.services.hooks import CALLED_TYPES
 from melagent.services.schedules import settle
 from melagent.services.starts import facts_of
 from melagent.services.workflows import found
-from melagent.store import schedules, triggers, versions, workflows
+from melagent.store import connections, schedules, triggers, versions, workflows
 from melagent.store.pool import transaction
 from melagent.store.triggers import TriggerByHand
 
@@ -70,13 +70,16 @@ class Triggers:
         """Make a trigger that starts whichever version is deployed, where a start by hand enters.
 
         It waits while none is deployed. With a webhook that is new comes its token. NotFound; Unprocessable for a wrong
-        config, or when it is not clear where the deployed version is to be entered.
+        config or connection, or when it is not clear where the deployed version is to be entered.
         """
         self._check(new.type, new.config)
         row = TriggerByHand(new.id, new.workflow_id, new.type, new.name, orjson.dumps(new.config), enabled=new.enabled)
         async with transaction(self.pool) as conn:
             before = await self._hold(conn, new.workflow_id)
-            is_called = await triggers.insert(conn, row) and new.type in CALLED_TYPES
+            is_new = await triggers.insert(conn, row)
+            if is_new:
+                await self._connect(conn, new.id, new.type, new.config)
+            is_called = is_new and new.type in CALLED_TYPES
             tokens = await webhook_tokens.give(conn, self.vault, [new.id] if is_called else [])
             await self._follow(conn, new.workflow_id, before)
             made = found(await triggers.find(conn, new.id), "trigger")
@@ -97,6 +100,8 @@ class Triggers:
         async with transaction(self.pool) as conn:
             before = await self._hold(conn, known.workflow_id)
             await triggers.change(conn, trigger_id, change.name, config, enabled=change.enabled)
+            if change.config is not None:
+                await self._connect(conn, trigger_id, known.type, change.config)
             await self._follow(conn, known.workflow_id, before)
             changed = found(await triggers.find(conn, trigger_id), "trigger")
         self.engine.triggers_changed()
@@ -152,6 +157,16 @@ class Triggers:
             entry = entry_by_hand(decode(version.definition), self.registry, needed=needed)
             await triggers.follow(conn, workflow_id, version.id if entry else None, entry)
         await settle(conn, workflow_id, before)
+
+    async def _connect(self, conn: Connection, trigger_id: UUID, type: str, config: Mapping[str, Any]) -> None:
+        """Remember which connections a trigger names, so that nobody deletes them unawares.
+
+        Unprocessable for one that is not there or does not fit.
+        """
+        named = connection_uses.named_by(found(self.registry.get(type), "type of trigger"), config)
+        if wrong := await connection_uses.wrong_among(conn, named):
+            raise Unprocessable("The trigger cannot work like this.", wrong)
+        await connections.record_trigger_uses(conn, trigger_id, sorted({one.connection_id for one in named}))
 
     def _check(self, type: str, config: Mapping[str, Any]) -> None:
         """Raises Unprocessable with everything that is wrong with the config of a type of trigger."""

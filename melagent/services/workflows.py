@@ -86,7 +86,7 @@ async def delete(pool: Pool, engine: Engine, workflow_id: UUID, *, cancel_runs: 
         if not cancel_runs and await runs.live_of_workflow(conn, workflow_id):
             raise Conflict("Runs of this workflow are in flight; wait for them or pass cancel_runs=true.")
         await workflows.mark_deleted(conn, workflow_id)
-        await connections.record_uses(conn, workflow_id, ())
+        await connections.forget_uses_in(conn, workflow_id)
         await pinned.keep(conn, workflow_id, ())
     if cancel_runs:
         await _cancel_live(pool, engine, workflow_id)

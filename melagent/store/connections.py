@@ -1,4 +1,6 @@
-"""Connections, with their secrets as blobs that only a vault opens, and which nodes of current versions name them."""
+"""Connections, with their secrets as blobs that only a vault opens, and what names them: nodes of current versions,
+and triggers that were made by hand.
+"""
 
 from __future__ import annotations
 
@@ -36,11 +38,15 @@ class StoredConnection:
 
 @dataclass(frozen=True, slots=True)
 class Use:
-    """A node of the current version of a workflow that names a connection."""
+    """What names a connection: a node of the current version of a workflow, or a trigger of it made by hand.
+
+    One of `node_id` and `trigger_id` is null.
+    """
 
     workflow_id: UUID
     workflow_name: str
-    node_id: str
+    node_id: str | None
+    trigger_id: UUID | None
 
 
 INSERT_CONNECTION = """
@@ -154,7 +160,7 @@ DELETE_CONNECTION = "DELETE FROM connections WHERE id = $1"
 
 
 async def delete(conn: Connection, connection_id: UUID) -> bool:
-    """Delete a connection that no current version names. False when there is none."""
+    """Delete a connection that nothing names. False when there is none."""
     return bool(await conn.execute(DELETE_CONNECTION, connection_id) == "DELETE 1")
 
 
@@ -168,14 +174,18 @@ async def types_of(conn: Connection, connection_ids: Iterable[UUID]) -> dict[UUI
 
 
 USES_OF_CONNECTION = """
-SELECT u.workflow_id, w.name AS workflow_name, u.node_id
-  FROM connection_uses u JOIN workflows w ON w.id = u.workflow_id
- WHERE u.connection_id = $1 ORDER BY w.name, u.workflow_id, u.node_id LIMIT 100
+SELECT u.workflow_id, w.name AS workflow_name, u.node_id, u.trigger_id
+  FROM (SELECT workflow_id, node_id, NULL::uuid AS trigger_id FROM connection_uses WHERE connection_id = $1
+         UNION ALL
+        SELECT t.workflow_id, NULL, t.id FROM trigger_uses JOIN triggers t ON t.id = trigger_id
+         WHERE connection_id = $1) u
+  JOIN workflows w ON w.id = u.workflow_id
+ ORDER BY w.name, u.workflow_id, u.node_id, u.trigger_id LIMIT 100
 """
 
 
 async def uses(conn: Connection, connection_id: UUID) -> list[Use]:
-    """Where a connection is named in current versions; the first hundred."""
+    """Where a connection is named; the first hundred."""
     return [value_of(Use, row) for row in await conn.fetch(USES_OF_CONNECTION, connection_id)]
 
 
@@ -196,7 +206,36 @@ async def record_uses(conn: Connection, workflow_id: UUID, named: Collection[tup
         await conn.execute(RECORD_USES, workflow_id, list(nodes), list(connection_ids))
 
 
-FORGET_USES_OF = "DELETE FROM connection_uses WHERE connection_id = $1"
+FORGET_TRIGGER_USES = "DELETE FROM trigger_uses WHERE trigger_id = $1"
+
+RECORD_TRIGGER_USES = """
+INSERT INTO trigger_uses (trigger_id, connection_id) SELECT $1, unnest($2::uuid[]) ON CONFLICT DO NOTHING
+"""
+
+
+async def record_trigger_uses(conn: Connection, trigger_id: UUID, connection_ids: Collection[UUID]) -> None:
+    """Replace what a trigger of a locked workflow names that was made by hand."""
+    await conn.execute(FORGET_TRIGGER_USES, trigger_id)
+    if connection_ids:
+        await conn.execute(RECORD_TRIGGER_USES, trigger_id, list(connection_ids))
+
+
+FORGET_USES_IN = """
+WITH by_hand AS (
+    DELETE FROM trigger_uses USING triggers WHERE triggers.id = trigger_id AND triggers.workflow_id = $1)
+DELETE FROM connection_uses WHERE workflow_id = $1
+"""
+
+
+async def forget_uses_in(conn: Connection, workflow_id: UUID) -> None:
+    """Forget what a locked workflow names, in its current version and in triggers made by hand."""
+    await conn.execute(FORGET_USES_IN, workflow_id)
+
+
+FORGET_USES_OF = """
+WITH by_hand AS (DELETE FROM trigger_uses WHERE connection_id = $1)
+DELETE FROM connection_uses WHERE connection_id = $1
+"""
 
 
 async def forget_uses_of(conn: Connection, connection_id: UUID) -> None:

@@ -33,6 +33,8 @@ CONSTRAINTS: dict[str, tuple[type[MelError], str]] = {
         Conflict,
         "A deployed version uses this connection, or it was deleted at this moment.",
     ),
+    "trigger_uses_trigger": (NotFound, "There is no such trigger."),
+    "trigger_uses_connection": (Conflict, "A trigger uses this connection, or it was deleted at this moment."),
     "users_oidc": (Conflict, "This OpenID account belongs to another user."),
     "users_role": (Unprocessable, "A user needs one of the roles admin, editor, viewer."),
     "tokens_role": (Unprocessable, "An API key needs one of the roles admin, editor, viewer."),

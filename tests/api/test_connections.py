@@ -284,6 +284,86 @@ async def test_connection_that_is_no_longer_used_can_be_deleted(client, make, de
         assert (await client.post(f"/api/workflows/{workflow_id}/versions/1/deploy")).status == 422
 
 
+def called(workflow_id, secret):
+    """A webhook made by hand whose callers have to know a secret."""
+    config = {"auth": "header", "secret": secret}
+    return {"name": "orders", "type": "webhook", "workflow_id": workflow_id, "config": config}
+
+
+@pytest.fixture
+async def secret(make):
+    return (await make("webhook_secret", VALID["webhook_secret"]))["id"]
+
+
+@pytest.fixture
+async def hook(client, deploy, secret):
+    """A webhook made by hand that names `secret`, in a workflow that is deployed."""
+    answer = await client.post("/api/triggers", json=called(await deploy(), secret))
+    assert answer.status == 201, await answer.text()
+    return await answer.json()
+
+
+async def test_webhook_made_by_hand_is_refused_a_connection_that_is_not_there_or_does_not_fit(
+    client, make, hook, secret, pool
+):
+    mail = (await make("smtp", VALID["smtp"]))["id"]
+    before = await (await client.get(f"/api/triggers/{hook['id']}")).json()
+    for wrong, words in ((str(new_id()), "There is no connection"), (mail, "of the type smtp; here fits webhook_se")):
+        body = called(hook["workflow_id"], wrong)
+        made = await client.post("/api/triggers", json=body)
+        changed = await client.put(f"/api/triggers/{hook['id']}", json={"name": "x", "config": body["config"]})
+        for answer in (made, changed):
+            assert answer.status == 422, await answer.text()
+            (detail,) = (await answer.json())["details"]
+            assert detail["field"] == "config.secret"
+            assert words in detail["problem"]
+    assert await (await client.get(f"/api/triggers/{hook['id']}")).json() == before
+    assert await pool.fetchval("SELECT count(*) FROM triggers WHERE node_id IS NULL") == 1
+
+
+@pytest.mark.parametrize("meanwhile", ["nothing", "deploy", "pause"])
+async def test_connection_of_a_webhook_made_by_hand_is_not_deleted_unawares(client, hook, secret, meanwhile):
+    if meanwhile == "deploy":
+        again = await client.post(f"/api/workflows/{hook['workflow_id']}/versions/latest/deploy")
+        assert again.status == 200
+    elif meanwhile == "pause":
+        assert (await client.put(f"/api/triggers/{hook['id']}", json={"enabled": False})).status == 200
+    path = f"/api/connections/{secret}"
+    refused = await client.delete(path)
+    assert refused.status == 409
+    assert (await refused.json())["details"] == [
+        {"field": f"workflows.{hook['workflow_id']}.triggers.{hook['id']}", "problem": "Used in the workflow 'orders'."}
+    ]
+    assert (await client.delete(f"{path}?force=true")).status == 204
+    assert (await client.get(path)).status == 404
+
+
+@pytest.mark.parametrize("by", ["another config", "another connection", "the trigger", "the workflow"])
+async def test_connection_that_no_webhook_made_by_hand_uses_any_longer_can_be_deleted(client, make, hook, secret, by):
+    path = f"/api/triggers/{hook['id']}"
+    if by == "another config":
+        await client.put(path, json={"config": {}})
+    elif by == "another connection":
+        other = (await make("webhook_secret", VALID["webhook_secret"]))["id"]
+        await client.put(path, json={"config": called("", other)["config"]})
+        assert (await client.delete(f"/api/connections/{other}")).status == 409
+    elif by == "the trigger":
+        await client.delete(path)
+    else:
+        await client.delete(f"/api/workflows/{hook['workflow_id']}")
+    assert (await client.delete(f"/api/connections/{secret}")).status == 204
+
+
+async def test_webhook_made_by_hand_and_deletion_at_the_same_moment_do_not_both_win(client, make, deploy, pool):
+    workflow_id = await deploy()
+    for _ in range(5):
+        secret = (await make("webhook_secret", VALID["webhook_secret"]))["id"]
+        making = client.post("/api/triggers", json=called(workflow_id, secret))
+        made, deleted = await asyncio.gather(making, client.delete(f"/api/connections/{secret}"))
+        there = await pool.fetchval("SELECT count(*) FROM connections WHERE id = $1", UUID(secret))
+        assert (made.status, deleted.status, there) in {(201, 409, 1), (422, 204, 0), (409, 204, 0)}
+
+
 async def test_deploy_and_deletion_at_the_same_moment_do_not_both_win(client, make, make_workflow, pool):
     for _ in range(5):
         made = await make()

@@ -28,13 +28,13 @@ def caller(client):
     return caller
 
 
-async def statuses(call, only=lambda _: True):
+async def statuses(call, query=""):
     """What each route answers to a call about things that are not there."""
     found = {}
     for route in ROUTES:
-        if route.role not in (Role.OPEN, Role.WORKER) and only(route):
+        if route.role not in (Role.OPEN, Role.WORKER):
             path = PARAMETER.sub(str(new_id()), route.path)
-            found[route.method, route.path] = (await call(route.method, path, json={})).status
+            found[route.method, route.path] = (await call(route.method, path + query, json={})).status
     return found
 
 
@@ -50,6 +50,37 @@ async def test_every_line_of_the_table_is_a_route():
 async def test_a_key_bound_to_one_workflow_reaches_nothing_else(caller):
     call = await caller(f"workflow:{new_id()}")
     assert {line for line, status in (await statuses(call)).items() if status != 403} == PERSONAL
+
+
+async def test_naming_its_workflow_in_the_query_opens_a_bound_key_the_lists_that_show_only_that(caller, deploy):
+    mine, other = await deploy(RUNNABLE), await deploy(RUNNABLE, "other")
+    call = await caller(f"workflow:{mine}")
+    reached = {line for line, status in (await statuses(call, f"?workflow_id={mine}")).items() if status != 403}
+    assert reached == PERSONAL | {("GET", "/api/workflow-runs"), ("GET", "/api/triggers")}
+    both = f"?workflow_id={other}&workflow_id={mine}"
+    assert (await call("GET", f"/api/triggers{both}")).status == 403
+
+
+@pytest.mark.parametrize("line", ["/api/workflow-runs", "/api/triggers"])
+async def test_a_list_for_a_bound_key_shows_nothing_of_another_workflow(caller, client, deploy, line):
+    mine, other = await deploy(RUNNABLE), await deploy(RUNNABLE, "other")
+    for workflow_id in (mine, other):
+        await client.post(f"/api/workflows/{workflow_id}/execute", json={})
+        body = {"name": "x", "type": "webhook", "workflow_id": workflow_id}
+        assert (await client.post("/api/triggers", json=body)).status == 201
+    call = await caller(f"workflow:{mine}")
+    for query in (f"?workflow_id={mine}", f"?workflow_id={mine}&workflow_id={other}"):
+        answer = await (await call("GET", line + query)).json()
+        (listed,) = answer.get("runs") or answer["triggers"]
+        assert listed["workflow_id"] == mine
+
+
+async def test_a_trigger_by_its_id_is_out_of_reach_of_a_bound_key_whatever_it_asks_for(caller, client, deploy):
+    mine = await deploy({"nodes": [{"id": "hook", "type": "webhook"}]})
+    (trigger,) = (await (await client.get("/api/triggers")).json())["triggers"]
+    call = await caller(f"workflow:{mine}")
+    for path in (f"/api/triggers/{trigger['id']}", f"/api/triggers/{trigger['id']}/deliveries", "/api/users"):
+        assert (await call("GET", f"{path}?workflow_id={mine}")).status == 403, path
 
 
 async def test_a_scope_never_widens_the_role(caller):

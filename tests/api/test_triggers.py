@@ -8,6 +8,8 @@ from yarl import URL
 
 from melagent.maintenance.scheduler import Scheduler
 from melagent.services.access import Role
+from melagent.vault import Vault
+from tests.api.test_canary import dump
 from tests.scheduling import let_pass
 
 
@@ -220,6 +222,51 @@ async def test_a_webhook_made_by_hand_has_a_url_that_starts_the_deployed_version
     assert run["input"]["body"] == {"a": 1}
     await client.put(f"/api/triggers/{made['id']}", json={"enabled": False})
     assert (await client.put(path_of(made))).status == 404
+
+
+@pytest.fixture
+def make_hook():
+    """Makes a webhook by hand under a key, as often as it is asked to; its address, or null."""
+
+    async def make_hook(client, workflow_id, key="k"):
+        body = {"name": "hook", "type": "webhook", "workflow_id": workflow_id}
+        answer = await client.post("/api/triggers", json=body, headers={"Idempotency-Key": key})
+        assert answer.status == 201, await answer.text()
+        return await answer.json()
+
+    return make_hook
+
+
+async def test_the_address_of_a_webhook_made_under_a_key_is_kept_nowhere_and_shown_again(
+    client, make_workflow, make_hook, pool
+):
+    workflow_id = (await make_workflow())["id"]
+    made = await make_hook(client, workflow_id)
+    token = made["webhook_url"].rpartition("/")[2]
+    assert token not in await dump(pool)
+    assert await make_hook(client, workflow_id) == made
+    assert token not in await dump(pool)
+    assert made["id"] in await dump(pool)
+
+
+async def test_a_repetition_shows_the_address_that_is_good_now(client, deploy, make_hook):
+    workflow_id = await deploy({"nodes": [{"id": "start", "type": "manual_trigger"}]})
+    made = await make_hook(client, workflow_id)
+    renewed = await (await client.post(f"/api/triggers/{made['id']}/renew")).json()
+    assert renewed["webhook_url"] != made["webhook_url"]
+    assert await make_hook(client, workflow_id) == made | {"webhook_url": renewed["webhook_url"]}
+    await client.delete(f"/api/triggers/{made['id']}")
+    assert await make_hook(client, workflow_id) == {name: made[name] for name in made if name != "webhook_url"}
+
+
+async def test_without_an_encryption_key_only_the_first_answer_shows_the_address(
+    serve, services, make_workflow, make_hook, pool
+):
+    workflow_id = (await make_workflow())["id"]
+    async with serve(replace(services, vault=Vault(()))) as client:
+        made = await make_hook(client, workflow_id)
+        assert made.pop("webhook_url").rpartition("/")[2] not in await dump(pool)
+        assert await make_hook(client, workflow_id) == made
 
 
 async def test_a_webhook_made_by_hand_waits_for_a_version(client, make_workflow, make_trigger):

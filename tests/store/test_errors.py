@@ -9,7 +9,7 @@ from melagent.store.ids import new_id
 NAMED_CONSTRAINTS = """
 SELECT conname FROM pg_constraint
  WHERE conrelid = ANY (ARRAY['workflows', 'drafts', 'versions', 'triggers', 'tokens', 'users', 'webhook_tests',
-                            'connections', 'connection_uses', 'oauth_states']::regclass[])
+                            'connections', 'connection_uses', 'trigger_uses', 'oauth_states']::regclass[])
    AND contype IN ('c', 'f', 'u')
    AND conname <> ALL ('{versions_listed_are_numbered,triggers_position_is_whole,triggers_by_hand}')
 """
