@@ -29,7 +29,7 @@ OWN_SETTINGS = ("MEL_", "DB_", "DATABASE_", "PORT", "PG")
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A server process that answers. `ready_seconds` passed from its start to the first 200 of `/ready`."""
+    """A server process that answers. `ready_seconds` passed from its start to its first 200."""
 
     url: str
     process: psutil.Process
@@ -56,9 +56,9 @@ def environment() -> dict[str, str]:
 
 @asynccontextmanager
 async def serving(
-    port: int, *arguments: str, log: Path, settings: Mapping[str, str] | None = None
+    port: int, *arguments: str, log: Path, settings: Mapping[str, str] | None = None, check: str = "/ready"
 ) -> AsyncIterator[Server]:
-    """Run `python *arguments`, which serves `/ready` on the port, with its output in `log`; stop it by SIGTERM.
+    """Run `python *arguments`, which serves `check` on the port, with its output in `log`; stop it by SIGTERM.
 
     Raises RuntimeError with the end of the log when it does not become ready.
     """
@@ -74,7 +74,7 @@ async def serving(
         )
     url = f"http://127.0.0.1:{port}"
     try:
-        await _until_ready(url, process, log)
+        await _until_ready(url + check, process, log)
         yield Server(url, psutil.Process(process.pid), time.perf_counter() - started_at)
     finally:
         await _stop(process)
@@ -127,7 +127,7 @@ async def _until_ready(url: str, process: asyncio.subprocess.Process, log: Path)
 
 async def _is_ready(session: aiohttp.ClientSession, url: str) -> bool:
     try:
-        async with session.get(f"{url}/ready") as answer:
+        async with session.get(url) as answer:
             return answer.status == 200
     except aiohttp.ClientConnectionError:
         return False

@@ -120,7 +120,9 @@ async def _floor(product: Product, workload: Workload, folder: Path, workers: in
     module = ("benchmarks.floor_remote", "api") if workers else ("benchmarks.floor",)
     arguments = ("-m", *module, product.dsn, str(port), *steps, "--writes", str(workload.writes))
     async with AsyncExitStack() as stack:
-        floor = await stack.enter_async_context(serving(port, *arguments, log=folder / "floor.log"))
+        # Not `/ready`: the floor has no encryption keys, and needs none.
+        serves = serving(port, *arguments, log=folder / "floor.log", check="/health")
+        floor = await stack.enter_async_context(serves)
         for number in range(workers):
             worker = ("-m", "benchmarks.floor_remote", "worker", floor.url, *steps)
             log = folder / f"floor-worker-{number}.log"

@@ -64,6 +64,7 @@ def test_builtin_types_are_those_of_the_catalogue():
         "if",
         "inject",
         "list",
+        "llm",
         "log",
         "manual_trigger",
         "merge",
@@ -91,7 +92,7 @@ def test_builtin_types_are_those_of_the_catalogue():
 
 def test_flags_say_what_the_engine_must_know():
     assert {node_type.id for node_type in REGISTRY.all() if node_type.effects} == {
-        "http_request", "workflow_call",
+        "http_request", "llm", "workflow_call",
     }  # fmt: skip
     assert {node_type.id for node_type in REGISTRY.all() if node_type.entry_point} == {
         "error_trigger", "inject", "manual_trigger", "schedule", "slack", "timer", "webhook", "workflow_trigger",
