@@ -26,6 +26,7 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
 from melagent.errors import Conflict, Internal, TimedOut, Unavailable
+from melagent.schema import folder, known_ids
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -66,18 +67,6 @@ class Planned:
 
     id: str
     sql: str
-
-
-def folder() -> Path:
-    """Where the migrations lie: within the installed package, or at the top of a checkout."""
-    package = Path(__file__).parent
-    installed = package / "migrations"
-    return installed if installed.is_dir() else package.parent / "migrations"
-
-
-def known_ids() -> tuple[str, ...]:
-    """The ids of all migrations that this version of the program brings, in order."""
-    return tuple(sorted(path.stem for path in folder().glob("*.sql") if not path.stem.endswith(".rollback")))
 
 
 def status(dsn: str) -> Status:

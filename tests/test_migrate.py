@@ -11,6 +11,7 @@ import pytest
 
 from melagent import migrate
 from melagent.errors import Conflict, Internal, TimedOut, Unavailable
+from melagent.schema import known_ids
 
 COUNT_OF_PROCESSES = 10
 
@@ -45,11 +46,11 @@ def wait_until(condition, seconds=20):
 
 def test_up_applies_everything_once_and_says_so(empty_database_url):
     told = []
-    assert migrate.status(empty_database_url).pending == migrate.known_ids()
-    assert migrate.up(empty_database_url, told.append) == migrate.known_ids()
-    assert told == [f"Applying {id}" for id in migrate.known_ids()]
+    assert migrate.status(empty_database_url).pending == known_ids()
+    assert migrate.up(empty_database_url, told.append) == known_ids()
+    assert told == [f"Applying {id}" for id in known_ids()]
     assert migrate.up(empty_database_url, told.append) == ()
-    assert migrate.status(empty_database_url) == migrate.Status(migrate.known_ids(), (), ())
+    assert migrate.status(empty_database_url) == migrate.Status(known_ids(), (), ())
 
 
 def test_nothing_is_printed(empty_database_url, capfd):
@@ -60,7 +61,7 @@ def test_nothing_is_printed(empty_database_url, capfd):
 
 def test_plan_shows_the_sql_and_changes_nothing(empty_database_url):
     planned = migrate.plan(empty_database_url)
-    assert tuple(migration.id for migration in planned) == migrate.known_ids()
+    assert tuple(migration.id for migration in planned) == known_ids()
     assert "CREATE TABLE workflows" in planned[0].sql
     assert migrate.status(empty_database_url).applied == ()
 
@@ -75,11 +76,11 @@ def test_ten_processes_migrating_an_empty_database_end_in_one_schema(empty_datab
     assert sum("applied" in answer for answer, _ in answers) == 1
     assert schema(empty_database_url) == schema(database_url)
     with psycopg.connect(empty_database_url) as connection:
-        assert connection.execute("SELECT count(*) FROM _yoyo_migration").fetchone() == (len(migrate.known_ids()),)
+        assert connection.execute("SELECT count(*) FROM _yoyo_migration").fetchone() == (len(known_ids()),)
 
 
 def test_kill_in_the_middle_of_migrating_leaves_nothing_blocked(empty_database_url, database_url):
-    last = migrate.known_ids()[-1]
+    last = known_ids()[-1]
     migrate.up(empty_database_url)
     migrate.down(empty_database_url, 1)
     with (
@@ -120,7 +121,7 @@ def test_migration_that_cannot_get_its_lock_gives_up_whole(database_url, monkeyp
 def test_newer_schema_is_fine_but_is_not_rolled_back_by_us(database_url):
     with psycopg.connect(database_url) as connection:
         connection.execute("INSERT INTO _yoyo_migration VALUES ('h', '9999.future', now())")
-    assert migrate.status(database_url) == migrate.Status(migrate.known_ids(), (), ("9999.future",))
+    assert migrate.status(database_url) == migrate.Status(known_ids(), (), ("9999.future",))
     assert migrate.up(database_url) == ()
     with pytest.raises(Conflict, match=r"9999\.future"):
         migrate.down(database_url, 1)
@@ -148,7 +149,7 @@ async def test_event_loop_goes_on_while_a_thread_migrates(empty_database_url):
     while not migrating.done():
         ticks += 1
         await asyncio.wait([migrating], timeout=0.005)
-    assert await migrating == migrate.known_ids()
+    assert await migrating == known_ids()
     assert ticks > 1
 
 

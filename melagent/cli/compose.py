@@ -16,11 +16,10 @@ from uuid import uuid4
 import structlog
 from aiohttp import web
 
-from melagent import __version__, migrate
+from melagent import __version__
 from melagent.api.app import build_app, build_metrics_app
 from melagent.api.context import Services
 from melagent.broker.postgres import postgres_broker
-from melagent.broker.redis import redis_broker
 from melagent.cli import key_file
 from melagent.cli.garbage import calm_garbage_collection
 from melagent.cli.listening import begin_no_more, listen
@@ -41,6 +40,7 @@ from melagent.maintenance.sweeper import Sweeper
 from melagent.maintenance.unparker import Unparker
 from melagent.net import guarded_session
 from melagent.registry import Registry
+from melagent.schema import known_ids
 from melagent.services import first_run
 from melagent.services.oauth2 import OAuth, Renewals
 from melagent.services.oidc import OidcConfig
@@ -58,6 +58,7 @@ if TYPE_CHECKING:
 
     import aiohttp
 
+    from melagent.broker import Broker
     from melagent.loop import Loop
     from melagent.settings import Security, Settings
 
@@ -179,7 +180,7 @@ async def _make_first_administrator(settings: Settings, pool: Pool) -> None:
 
 
 async def _open_engine(settings: Settings, pool: Pool, dsn: str, registry: Registry, stack: AsyncExitStack) -> Engine:
-    broker = redis_broker(settings.redis.url) if settings.redis.url else postgres_broker(dsn)
+    broker = _broker(settings.redis.url, dsn)
     answering = [node_type.node.id for node_type in registry.all() if node_type.answers]
     engine = Engine(
         pool,
@@ -193,6 +194,14 @@ async def _open_engine(settings: Settings, pool: Pool, dsn: str, registry: Regis
     await engine.open()
     stack.push_async_callback(engine.close)
     return engine
+
+
+def _broker(redis_url: str | None, dsn: str) -> Broker:
+    if redis_url is None:
+        return postgres_broker(dsn)
+    from melagent.broker.redis import redis_broker  # its library takes a tenth of the start
+
+    return redis_broker(redis_url)
 
 
 async def _open_worker(
@@ -309,7 +318,7 @@ def _services(
         registry=registry,
         instance=f"{socket.gethostname()}-{uuid4().hex[:6]}",
         version=__version__,
-        migrations=frozenset(migrate.known_ids()),
+        migrations=frozenset(known_ids()),
         demo=worker is not None,
         public_url=settings.server.public_url,
         allowed_origins=settings.server.allowed_origins,

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
-import aiosmtplib
 import orjson
 from yarl import URL
 
@@ -101,6 +100,8 @@ class Checker:
         return None if good else _failed("It was refused: Slack does not take the token.")
 
     async def _mail(self, credential: types.Smtp) -> Finding | None:
+        import aiosmtplib  # noqa: PLC0415  # for those who need it
+
         client = aiosmtplib.SMTP(
             hostname=credential.host,
             sock=await pinned_socket(credential.host, credential.port, self.allow),

@@ -21,7 +21,6 @@ import structlog
 
 from melagent.errors import Conflict, Forbidden, MelError, Unauthenticated
 from melagent.services.access import Role
-from melagent.services.provider import Provider, TokenRefused
 from melagent.services.users import add, address_of
 from melagent.store import users
 
@@ -85,6 +84,8 @@ class Oidc:
     def __init__(self, pool: Pool, config: OidcConfig, http: aiohttp.ClientSession) -> None:
         self._pool = pool
         self._config = config
+        from melagent.services.provider import Provider  # noqa: PLC0415  # its library is for those who need it
+
         self._provider = Provider(config.issuer, config.client_id, config.client_secret, http)
 
     async def address(self, attempt: Attempt, redirect_uri: str) -> str:
@@ -107,6 +108,8 @@ class Oidc:
         """Who has come back. Raises Unauthenticated for what was not begun in this browser, or is not proven; Forbidden
         for somebody who may not come in; Unavailable when the provider cannot be asked.
         """
+        from melagent.services.provider import TokenRefused  # noqa: PLC0415  # as above
+
         if not hmac.compare_digest(state.encode("utf-8", "replace"), attempt.state.encode()):
             raise Unauthenticated("This sign-in was not begun in this browser, or too long ago; begin again.")
         try:

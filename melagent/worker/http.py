@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from melagent.protocol.writing import Object
     from melagent.worker.connection import Connection
 
-WAIT_SECONDS = 20.0
+WAIT_SECONDS = 28.0
 """How long a claim waits at the server: below the 30 s and more after which proxies lose patience."""
 
 BEGIN_SECONDS = 5.0
@@ -86,7 +86,7 @@ log = structlog.get_logger()
 class HttpSource:
     """A `WorkSource` over the worker protocol. `lease_seconds` is what the registration answered."""
 
-    claims = 4
+    claims = 3
     """Through a balancer they wait at several instances: a run that starts there goes straight to this worker."""
 
     def __init__(self, connection: Connection, lease_seconds: float) -> None:
@@ -112,7 +112,7 @@ class HttpSource:
         """Never called: a claim that waits is answered as soon as there is work."""
 
     async def claim(self, limit: int, take: Callable[[Sequence[WorkItem]], None]) -> None:
-        """Lease up to `limit` runs within 20 s, and as long as the server is away wait for it."""
+        """Lease up to `limit` runs within 28 s, and as long as the server is away wait for it."""
         claiming = asyncio.create_task(self._claim(limit, take))
         self._claims.add(claiming)
         claiming.add_done_callback(self._claims.discard)

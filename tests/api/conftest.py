@@ -18,8 +18,8 @@ from melagent.api.context import Services
 from melagent.broker.postgres import postgres_broker
 from melagent.engine.context import World
 from melagent.engine.engine import Engine
-from melagent.migrate import known_ids
 from melagent.registry import Registry
+from melagent.schema import known_ids
 from melagent.services import users
 from melagent.services.access import Role, create_key
 from melagent.store.sealed import CONNECTION_SECRET

@@ -192,7 +192,7 @@ def test_the_image_runs_the_program_by_its_launcher_with_its_migrations(image):
     for command in commands:
         answer = run(str(app / "server"), command.split()[1], "--help", cwd=app, env=environment)
         assert answer.returncode == 0, answer.stderr
-    asked = "from melagent import migrate; print(*sorted(migrate.known_ids()))"
+    asked = "from melagent import schema; print(*sorted(schema.known_ids()))"
     python = str(Path(environment["PATH"].split(":")[0]) / "python")
     answer = run(python, "-c", asked, cwd=app, env=environment)
     assert "0004.workers" in answer.stdout

@@ -4,8 +4,9 @@ import psycopg
 import pytest
 
 from melagent import migrate
+from melagent.schema import known_ids
 
-IDS = migrate.known_ids()
+IDS = known_ids()
 
 
 def relations(dsn):

@@ -5,6 +5,7 @@ import hashlib
 import asyncpg
 
 from melagent import migrate
+from melagent.schema import known_ids
 from melagent.store import trigger_tokens
 from melagent.store.ids import new_id
 
@@ -12,7 +13,7 @@ ID = "0012.webhooks"
 
 
 async def test_a_token_of_before_is_found_by_its_hash_afterwards(database_url):
-    migrate.down(database_url, len(migrate.known_ids()) - migrate.known_ids().index(ID))
+    migrate.down(database_url, len(known_ids()) - known_ids().index(ID))
     connection = await asyncpg.connect(database_url)
     workflow_id, version_id, trigger_id = new_id(), new_id(), new_id()
     await connection.execute("INSERT INTO workflows (id, name) VALUES ($1, 'w')", workflow_id)
