@@ -14,7 +14,7 @@ from aiohttp import web
 from pydantic import AwareDatetime, Field
 
 from melagent.api.context import STREAM, services_of
-from melagent.api.wire import UNBUFFERED, Answer, Body, answer, encode
+from melagent.api.wire import UNBUFFERED, Answer, Body, answer, encode, first_page
 from melagent.services.audit import every, span
 from melagent.store import audit
 from melagent.store.audit import Wanted
@@ -89,8 +89,7 @@ async def list_audit(request: web.Request, query: AuditQuery) -> web.Response:
     within = span(query.since, query.until)
     async with services_of(request).pool.acquire() as conn:
         rows = await audit.page(conn, query.wanted, min(query.cursor, within.end), within.first, query.limit + 1)
-    page = rows[: query.limit]
-    next_cursor = page[-1].id if len(rows) > len(page) else None
+    page, next_cursor = first_page(rows, query.limit)
     return answer({"audit": [_shown(row) for row in page], "next_cursor": next_cursor})
 
 

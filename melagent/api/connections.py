@@ -28,7 +28,7 @@ from melagent.api.context import (
 from melagent.api.cookies import OAUTH as OAUTH_COOKIE
 from melagent.api.cookies import get_cookie, set_cookie
 from melagent.api.idempotency import fresh_id
-from melagent.api.wire import Answer, Body, Name, answer
+from melagent.api.wire import Answer, Body, Name, answer, first_page
 from melagent.api.workflows import PageQuery
 from melagent.services import oauth2
 from melagent.services.audit import Actor
@@ -254,8 +254,8 @@ def _browser(request: web.Request) -> str:
 async def _page(request: web.Request, query: ConnectionsQuery) -> tuple[list[StoredConnection], int, UUID | None]:
     connections = request.app[CONNECTIONS]
     found, total = await connections.page(query.credential_type, query.cursor, query.limit + 1)
-    page = found[: query.limit]
-    return page, total, page[-1].id if len(found) > len(page) else None
+    page, next_cursor = first_page(found, query.limit)
+    return page, total, next_cursor
 
 
 def _named(stored: StoredConnection) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from melagent.api.call_bodies import file_value
 from melagent.api.call_input import whole
 from melagent.api.context import DELIVERIES, WEBHOOK_TESTS, WEBHOOKS, services_of, uuid_in_path, webhook_url
 from melagent.api.idempotency import fresh_id
-from melagent.api.wire import Answer, Body, answer
+from melagent.api.wire import Answer, Body, answer, first_page
 from melagent.domain.ids import time_of
 from melagent.errors import Conflict, NotFound
 from melagent.services import webhook_tokens
@@ -86,9 +86,8 @@ async def list_deliveries(request: web.Request, query: PageQuery) -> web.Respons
     """The calls of a webhook that were kept, newest first, without their bodies."""
     trigger = await _called(request)
     kept = await request.app[DELIVERIES].page(trigger.id, query.cursor, query.limit + 1)
-    page = kept[: query.limit]
-    more = len(kept) > len(page)
-    return answer({"deliveries": [_delivery(one) for one in page], "next_cursor": page[-1].id if more else None})
+    page, next_cursor = first_page(kept, query.limit)
+    return answer({"deliveries": [_delivery(one) for one in page], "next_cursor": next_cursor})
 
 
 async def get_delivery(request: web.Request) -> web.Response:

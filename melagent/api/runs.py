@@ -11,7 +11,7 @@ from pydantic import AwareDatetime, Field, PlainValidator, WithJsonSchema, model
 
 from melagent.api.context import PRINCIPAL, public_url, services_of, uuid_in_path
 from melagent.api.idempotency import fresh_id
-from melagent.api.wire import Answer, Body, Name, Revision, answer
+from melagent.api.wire import Answer, Body, Name, Revision, answer, first_page
 from melagent.domain.definition import Definition, Label
 from melagent.domain.run import Purge, RunStatus, StepStatus
 from melagent.services import runs
@@ -228,9 +228,9 @@ def _linked(waiting_for: Any, links: Links) -> Any:
 async def list_runs(request: web.Request, query: RunsQuery) -> web.Response:
     """Runs, newest first, without their input and output."""
     found = await runs.page(services_of(request).pool, query.filter(), query.limit + 1)
-    page = found[: query.limit]
+    page, next_cursor = first_page(found, query.limit)
     shown = [await with_links(request, run) for run in page]
-    return answer({"runs": shown, "next_cursor": page[-1].id if len(found) > len(page) else None})
+    return answer({"runs": shown, "next_cursor": next_cursor})
 
 
 async def get_run(request: web.Request) -> web.Response:

@@ -10,7 +10,7 @@ from aiohttp import web
 from pydantic import AfterValidator, AwareDatetime, Field, model_validator
 
 from melagent.api.context import MADE, services_of, uuid_in_path
-from melagent.api.wire import Answer, Body, Name, answer
+from melagent.api.wire import Answer, Body, Name, answer, first_page
 from melagent.api.workflows import PageQuery
 from melagent.domain.definition import Label
 from melagent.errors import NotFound
@@ -106,8 +106,8 @@ async def list_tokens(request: web.Request, query: TokensQuery) -> web.Response:
     async with services_of(request).pool.acquire() as conn:
         found = await tokens.page(conn, query.kind, query.cursor, query.limit + 1)
         total = await tokens.count(conn, query.kind)
-    page = found[: query.limit]
-    return answer({"tokens": page, "total": total, "next_cursor": page[-1].id if len(found) > len(page) else None})
+    page, next_cursor = first_page(found, query.limit)
+    return answer({"tokens": page, "total": total, "next_cursor": next_cursor})
 
 
 async def create_token(request: web.Request, body: NewToken) -> web.Response:

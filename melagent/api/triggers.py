@@ -12,7 +12,7 @@ from pydantic import Field
 from melagent.api.context import PRINCIPAL, WEBHOOKS, services_of, uuid_in_path, webhook_url
 from melagent.api.idempotency import fresh_id
 from melagent.api.runs import run_answer
-from melagent.api.wire import Answer, Body, Name, answer
+from melagent.api.wire import Answer, Body, Name, answer, first_page
 from melagent.api.workflows import PageQuery
 from melagent.services import webhook_tokens
 from melagent.services.access import Role
@@ -89,10 +89,9 @@ async def list_triggers(request: web.Request, query: TriggersQuery) -> web.Respo
     async with services_of(request).pool.acquire() as conn:
         found = await triggers.page(conn, query.workflow_id, query.cursor, query.limit + 1)
         total = await triggers.count(conn, query.workflow_id)
-    page = found[: query.limit]
-    more = len(found) > len(page)
+    page, next_cursor = first_page(found, query.limit)
     shown = [_shown(request, trigger) for trigger in page]
-    return answer({"triggers": shown, "total": total, "next_cursor": page[-1].id if more else None})
+    return answer({"triggers": shown, "total": total, "next_cursor": next_cursor})
 
 
 async def create_trigger(request: web.Request, body: NewTriggerBody) -> web.Response:

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from melagent.api.context import MADE, SIGN_IN, services_of, uuid_in_path
 from melagent.api.sign_in import Email, Password
-from melagent.api.wire import Answer, Body, answer
+from melagent.api.wire import Answer, Body, answer, first_page
 from melagent.services import users as user_service
 from melagent.services.access import Role
 from melagent.services.users import Change
@@ -64,8 +64,8 @@ async def list_users(request: web.Request, query: PageQuery) -> web.Response:
     async with services_of(request).pool.acquire() as conn:
         listed = await users.page(conn, query.cursor, query.limit + 1)
         total = await users.count(conn)
-    page = listed[: query.limit]
-    return answer({"users": page, "total": total, "next_cursor": page[-1].id if len(listed) > len(page) else None})
+    page, next_cursor = first_page(listed, query.limit)
+    return answer({"users": page, "total": total, "next_cursor": next_cursor})
 
 
 async def get_user(request: web.Request) -> web.Response:

@@ -6,7 +6,7 @@ are finite. A whole number beyond 64 bits is read as the nearest floating-point 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Protocol, TypeVar
 from uuid import UUID
 
 import orjson
@@ -30,6 +30,16 @@ UNBUFFERED = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 CONTAINERS = (dict, list)
 
 M = TypeVar("M", bound=BaseModel)
+
+
+class Listed(Protocol):
+    """An entry of a list, which is cut behind an id."""
+
+    @property
+    def id(self) -> UUID: ...
+
+
+R = TypeVar("R", bound=Listed)
 
 
 def _without_nul(text: str) -> str:
@@ -107,6 +117,12 @@ def checked_message(model: type[M], data: bytes) -> M:
 def answer_message(message: BaseModel, status: int = 200) -> web.Response:
     """A message of the worker protocol as an answer."""
     return web.Response(body=message.model_dump_json().encode(), status=status, content_type="application/json")
+
+
+def first_page(found: list[R], limit: int) -> tuple[list[R], UUID | None]:
+    """What a list answers, given one entry more than its `limit` if there is one; and the cursor of the next page."""
+    page = found[:limit]
+    return page, page[-1].id if len(found) > limit else None
 
 
 def checked_query(model: type[M], query: Mapping[str, str]) -> M:

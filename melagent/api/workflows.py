@@ -11,7 +11,7 @@ from pydantic import Field
 
 from melagent.api.context import WEBHOOKS, services_of, uuid_in_path
 from melagent.api.idempotency import fresh_id
-from melagent.api.wire import Answer, Body, Description, Name, Revision, answer
+from melagent.api.wire import Answer, Body, Description, Name, Revision, answer, first_page
 from melagent.domain.definition import Definition
 from melagent.services import workflows
 from melagent.services.connection_uses import wrong_connections
@@ -85,9 +85,8 @@ class DraftAnswer(Answer):
 async def list_workflows(request: web.Request, query: PageQuery) -> web.Response:
     """Workflows, newest first."""
     found, total = await workflows.page(services_of(request).pool, query.cursor, query.limit + 1)
-    page = found[: query.limit]
-    more = len(found) > len(page)
-    return answer({"workflows": page, "total": total, "next_cursor": page[-1].id if more else None})
+    page, next_cursor = first_page(found, query.limit)
+    return answer({"workflows": page, "total": total, "next_cursor": next_cursor})
 
 
 async def create_workflow(request: web.Request, body: NewWorkflow) -> web.Response:

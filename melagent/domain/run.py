@@ -47,9 +47,6 @@ class StepStatus(StrEnum):
         self.final = value in {"completed", "failed", "skipped", "cancelled"}
 
 
-FINAL_STEP = frozenset(status for status in StepStatus if status.final)
-
-
 @dataclass(slots=True)
 class StepRecord:
     """One line of a run's journal: what became of one step.
