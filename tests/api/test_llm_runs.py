@@ -152,10 +152,14 @@ async def test_cancelled_run_closes_its_connection(stage, provider, working):
 
 
 async def test_watcher_who_does_not_read_holds_nobody_up(stage, provider):
-    provider.chunks = provider.says(*["word " * 2_000] * 300)
+    whole = provider.says(*["word " * 2_000] * 300)
+    provider.silent_after(*whole[:4])
+    provider.chunks = whole[4:]
     async with stage(embedded) as (client, start), asyncio.timeout(120):
         run_id = await start()
         async with client.get(f"/api/workflow-runs/{run_id}/events") as answer:
+            await answer.content.readuntil(b"\n\n")  # whoever has been told of the run watches it
+            provider.gate.set()
 
             async def ended():
                 run = await (await client.get(f"/api/workflow-runs/{run_id}")).json()
