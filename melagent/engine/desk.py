@@ -39,6 +39,7 @@ class Desk:
         self._lease_seconds = lease_seconds
         self._give_back = give_back
         self._asks: dict[Ask, None] = {}
+        self._of_worker: dict[str, dict[Ask, None]] = defaultdict(dict)
         self._waiting: set[str] = set()
         self._known: set[str] = set()
         self._unsure = True
@@ -51,14 +52,14 @@ class Desk:
     ) -> AsyncIterator[Ask]:
         """Offer places as long as the context lasts. What is granted and not taken by its end is given back."""
         ask = Ask(asker, limit, alive, once=once)
-        self._asks[ask] = None
+        self._asks[ask] = self._of_worker[ask.worker_id][ask] = None
         if self._unsure or ask.met_of(self._waiting):
             self.loop.wake()
         try:
             yield ask
         finally:
             ask.close()
-            del self._asks[ask]
+            self._forget(ask)
             await asyncio.shield(self._take_back(ask))
 
     async def ask(
@@ -98,10 +99,14 @@ class Desk:
         return requirement.met(offered, {ANY_WORKER, *self._known})
 
     def offer(self, required: str) -> Slots | None:
-        """A reserved place of somebody who waits and may run this, those in turn who wait."""
+        """A reserved place of a worker that waits and may run this, the workers in turn.
+
+        Of the asks of one worker the same one is filled until it is full: what starts together travels together.
+        """
         ask = next((ask for ask in self._asks if ask.meets(required) and ask.reserve(1)), None)
         if ask is not None:
-            self._asks[ask] = self._asks.pop(ask)  # the next run is somebody else's
+            for other in self._of_worker[ask.worker_id]:
+                self._asks[other] = self._asks.pop(other)  # the next run is some other worker's
         return ask
 
     async def one_pass(self) -> float | None:
@@ -157,6 +162,11 @@ class Desk:
             items = granted[ask]
             ask.run(items, held_from)
             ask.release(count - len(items))
+
+    def _forget(self, ask: Ask) -> None:
+        del self._asks[ask], self._of_worker[ask.worker_id][ask]
+        if not self._of_worker[ask.worker_id]:
+            del self._of_worker[ask.worker_id]
 
     async def _take_back(self, ask: Ask) -> None:
         """For a client that has gone: wait for what is under way, and give it back."""

@@ -1,7 +1,7 @@
 """Who waits for a run: callers for its end or answer, streams for any change.
 
-The fast path is a call in the same process or a hint from another; the safe path is one statement a second for all
-runs that somebody waits for.
+The fast path is a call in the same process, or a hint from another and a look at the runs it names; the safe path is
+one statement a second for all runs that somebody waits for.
 """
 
 from __future__ import annotations
@@ -41,8 +41,10 @@ class Waiters:
 
     def __init__(self, pool: Pool, answering: frozenset[str]) -> None:
         self.answering = answering
-        self.loop = Loop("waiters", self.poll, interval_seconds=POLL_SECONDS)
+        self.loop = Loop("waiters", self.one_pass, interval_seconds=POLL_SECONDS)
         self._pool = pool
+        self._polled_at = -POLL_SECONDS
+        self._hinted: set[UUID] = set()
         self._callers: dict[UUID, set[Caller]] = {}
         self._streams: dict[UUID, set[asyncio.Event]] = {}
 
@@ -85,20 +87,34 @@ class Waiters:
         """Another process says that these runs have changed."""
         run_ids = list(run_ids)
         self.changed(run_ids)
-        if any(run_id in self._callers for run_id in run_ids):
+        if awaited := [run_id for run_id in run_ids if run_id in self._callers]:
+            self._hinted.update(awaited)
             self.loop.wake()
 
-    async def poll(self) -> float | None:
-        """One pass: read the ends and answers of all awaited runs, and let the streams look again."""
+    async def one_pass(self) -> float | None:
+        """Read what hints name; once a second everything."""
+        clock = asyncio.get_running_loop().time
+        if self._hinted and clock() - self._polled_at < POLL_SECONDS:
+            hinted, self._hinted = self._hinted, set()
+            await self._read([run_id for run_id in hinted if run_id in self._callers])
+        else:
+            await self.poll()
+        return max(0.0, self._polled_at + POLL_SECONDS - clock())
+
+    async def poll(self) -> None:
+        """Read the ends and answers of all awaited runs, and let the streams look again."""
+        self._hinted.clear()
         self.changed(list(self._streams))
-        run_ids = list(self._callers)
+        await self._read(list(self._callers))
+        self._polled_at = asyncio.get_running_loop().time()
+
+    async def _read(self, run_ids: list[UUID]) -> None:
         if run_ids:
             answering = list(self.answering)
             for end in await persistently(
                 self._pool, lambda conn: ends(conn, run_ids, answering), seconds=POLL_LIMIT_SECONDS
             ):
                 self.ended(end)
-        return None
 
     def load(self) -> dict[str, int]:
         """How many callers and streams wait here."""

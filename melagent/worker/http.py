@@ -86,7 +86,7 @@ log = structlog.get_logger()
 class HttpSource:
     """A `WorkSource` over the worker protocol. `lease_seconds` is what the registration answered."""
 
-    claims = 3
+    claims = 2
     """Through a balancer they wait at several instances: a run that starts there goes straight to this worker."""
 
     def __init__(self, connection: Connection, lease_seconds: float) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
 
@@ -59,6 +59,20 @@ async def test_a_run_that_starts_goes_straight_to_whoever_waits_longest(engine, 
     workers = await pool.fetch("SELECT DISTINCT worker_id FROM work_items")
     assert {row["worker_id"] for row in workers} == {"first", "second"}
     assert all(item.granted_after >= 0 for item in got)
+
+
+async def test_runs_go_to_workers_in_turn_and_of_one_worker_to_the_same_ask_until_it_is_full(engine):
+    async with AsyncExitStack() as stack:
+        for worker_id in ("one", "one", "two", "two"):
+            await stack.enter_async_context(engine.desk.asking(Asker(worker_id), 2))
+        given = [engine.desk.offer("") for _ in range(8)]
+        assert [ask.worker_id for ask in given] == ["one", "two"] * 4
+        assert given[0] is given[2]
+        assert given[4] is given[6] is not given[0]
+        assert engine.desk.offer("") is None
+        for ask in given:
+            ask.release(1)
+    assert engine.desk._of_worker == {}
 
 
 async def test_few_runs_are_spread_over_many_workers(engine, pool):

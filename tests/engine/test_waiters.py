@@ -112,6 +112,22 @@ async def test_a_hint_makes_the_poll_due_at_once(pool, monkeypatch):
         await waiters.loop.stop()
 
 
+async def test_a_hint_leads_to_a_look_at_the_run_it_names_and_the_second_to_one_at_all(pool, waiters):
+    await waiters.one_pass()
+    named, other = await settled(pool, COMPLETED), await settled(pool, COMPLETED)
+    with (
+        waiters.expecting(named, until_answer=False) as first,
+        waiters.expecting(other, until_answer=False) as second,
+    ):
+        waiters.hinted([named])
+        due = await waiters.one_pass()
+        assert (first.done(), second.done()) == (True, False)
+        assert 0 < due <= waiters_module.POLL_SECONDS
+        waiters._polled_at -= waiters_module.POLL_SECONDS
+        await waiters.one_pass()
+        assert second.done()
+
+
 async def test_a_stream_is_woken_by_its_own_run_and_by_every_poll(waiters):
     run_id = uuid4()
     with waiters.changes(run_id) as event:
