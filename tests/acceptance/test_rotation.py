@@ -184,7 +184,7 @@ async def rotate_under_load(cluster, service, *order):
 
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(meanwhile.go_on())
-        load.begin(url, 4, sync=True)
+        load.begin(url, 4, sync=True, pause=0.05)
         await goes_on()
         for old, new in itertools.pairwise(order):
             await rotate(cluster, new, old)
@@ -192,7 +192,7 @@ async def rotate_under_load(cluster, service, *order):
         cluster.settings |= keys(order[-1])
         for name in ("api-1", "api-2"):
             await restart(cluster, name)
-            await goes_on()
+        await goes_on()
         meanwhile.ending = True
         await load.end()
     assert await under_keys(cluster) == {key_id(order[-1]): SEALED}
