@@ -259,8 +259,7 @@ def token_answer(data: bytes) -> bool:
         tokens = oauth2._read(status, rest)
     except MelError:
         return False
-    tokens.access_token.encode("ascii")
-    assert tokens.access_token.isprintable()
+    assert not set(tokens.access_token) & {*map(chr, range(32)), "\x7f"}
     assert isinstance(tokens.fresh, bool)
     return True
 
