@@ -54,6 +54,12 @@ async def is_still_in(request: web.Request) -> bool:
     return CREDENTIAL not in request or await request.app[KEYS].principal(request[CREDENTIAL]) is not None
 
 
+async def require_still_a_worker(request: web.Request) -> None:
+    """Refuse to go on when the token that a long call of a worker began with is good no more."""
+    if await request.app[KEYS].worker(request[CREDENTIAL]) is None:
+        raise Unauthenticated("This worker token has been revoked or has expired.")
+
+
 async def _by_key(request: web.Request, key: str) -> Principal:
     principal = await request.app[KEYS].principal(key)
     if principal is None:

@@ -66,7 +66,7 @@ class Services:
     keepalive_seconds: float = 130.0
     heartbeat_seconds: float = 5.0
     vault: Vault = field(default_factory=lambda: Vault(()))
-    renewals: Renewals = field(default_factory=Renewals)
+    renewals: Renewals | None = None
     http_allow: tuple[str, ...] = ()
     leases: Callable[[], int] = lambda: 0
     requests_per_second: float | None = None

@@ -30,23 +30,26 @@ MAX_PATH = 1_000
 async def once(request: web.Request, call: Callable[[], Awaitable[web.StreamResponse]]) -> web.StreamResponse:
     """The answer to a call; under a key that was used before, the first answer again.
 
-    What the route says is `unkept` is shown as it is now.
+    What the route says is `unkept` is shown as it is now. When it cannot be shown again, the call that made it still
+    shows it, also when another one under the same key was answered first: nobody else could.
     """
     key = sent_key(request)
     if key is None:
         return await call()
     pool, body, unkept = services_of(request).pool, await request.read(), request[ROUTE].unkept
     claim, kept = await idempotency.claim(pool, _scope(request), key, request.query_string.encode() + b"\n" + body)
+    fresh = None
     if kept is None:
         request[CLAIM] = claim
         response = await call()
         if not isinstance(response, web.Response) or not isinstance(response.body, bytes):
             raise TypeError("an answer that is sent bit by bit cannot be kept")
-        made = Kept(response.status, _without(unkept, response.body))
+        bare, fresh = _parted(unkept, response.body)
+        made = Kept(response.status, bare)
         kept = await idempotency.keep(pool, claim, made)
         if kept == made:
             return response
-    shown = kept.body if unkept is None else await _shown_again(request, unkept, claim.resource, kept.body)
+    shown = kept.body if unkept is None else await _shown_again(request, unkept, claim.resource, kept.body, fresh)
     return web.Response(body=shown, status=kept.status, content_type="application/json")
 
 
@@ -71,14 +74,17 @@ def sent_key(request: web.Request) -> str | None:
     return sent[0]
 
 
-def _without(unkept: Unkept | None, body: bytes) -> bytes:
+def _parted(unkept: Unkept | None, body: bytes) -> tuple[bytes, str | None]:
+    """An answer without the secret that is not kept, and that secret, if there is one."""
     if unkept is None:
-        return body
-    return encode({name: value for name, value in orjson.loads(body).items() if name != unkept.field})
+        return body, None
+    shown = orjson.loads(body)
+    secret = shown.pop(unkept.field, None)
+    return encode(shown), secret
 
 
-async def _shown_again(request: web.Request, unkept: Unkept, made: UUID, body: bytes) -> bytes:
-    secret = await unkept.again(request, made)
+async def _shown_again(request: web.Request, unkept: Unkept, made: UUID, body: bytes, fresh: str | None) -> bytes:
+    secret = await unkept.again(request, made) or fresh
     return body if secret is None else encode(orjson.loads(body) | {unkept.field: secret})
 
 

@@ -52,8 +52,8 @@ class FireBody(Body):
 class TriggerAnswer(Answer):
     """`webhook_url` is there only for those who may edit, and where there is an encryption key.
 
-    Without one it is in the answer to the call that made the trigger, and in no repetition of it. `last_fired_at` of
-    webhooks is not kept.
+    Without one it is in the answer to the call that made the trigger, and in no repetition of it: when that answer was
+    lost, renew the address. `last_fired_at` of webhooks is not kept.
     """
 
     id: UUID

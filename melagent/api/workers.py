@@ -11,6 +11,7 @@ from uuid import UUID
 from aiohttp import web
 from pydantic import Field
 
+from melagent.api.auth import require_still_a_worker
 from melagent.api.bodies import parsed
 from melagent.api.context import SECRETS, STREAM, WORKER, WORKERS, services_of, uuid_in_path
 from melagent.api.wire import UNBUFFERED, answer, answer_message
@@ -116,6 +117,8 @@ async def heartbeat(request: web.Request, body: Beat) -> web.Response:
 async def claim_work(request: web.Request, body: Claim) -> web.StreamResponse:
     """Wait for runs, and lease them: the first that come, none when there are none for a while.
 
+    Nothing is handed over to a worker whose token was revoked meanwhile: other workers get it at once.
+
     With `stream` each run is sent as soon as there is one, on a line of its own, until as many have come as were
     asked for or the wait is over.
     """
@@ -157,6 +160,7 @@ async def _given_back_on_failure(request: web.Request, items: Sequence[WorkItem]
 
 
 async def _items(request: web.Request, items: Iterable[WorkItem]) -> bytes:
+    await require_still_a_worker(request)
     engine = services_of(request).engine
     return encoded([item_message(await engine.linked(item)) for item in items])
 

@@ -22,13 +22,14 @@ from melagent.api.context import Services
 from melagent.broker.postgres import postgres_broker
 from melagent.cli import key_file
 from melagent.cli.garbage import calm_garbage_collection
-from melagent.cli.listening import begin_no_more, listen
+from melagent.cli.listening import LOOPBACK_OF, begin_no_more, listen
 from melagent.domain.requirement import capabilities
 from melagent.engine.context import World
 from melagent.engine.engine import Engine
 from melagent.engine.metrics import REGISTRY
 from melagent.errors import Conflict
 from melagent.maintenance.errands import Errands
+from melagent.maintenance.founder import Founder
 from melagent.maintenance.partitioner import Partitioner
 from melagent.maintenance.poolkeeper import PoolKeeper
 from melagent.maintenance.pruner import Pruner
@@ -41,7 +42,6 @@ from melagent.maintenance.unparker import Unparker
 from melagent.net import guarded_session
 from melagent.registry import Registry
 from melagent.schema import known_ids
-from melagent.services import first_run
 from melagent.services.oauth2 import OAuth, Renewals
 from melagent.services.oidc import OidcConfig
 from melagent.services.passwords import Hashing
@@ -130,7 +130,7 @@ async def open_server(settings: Settings, dsn: str, role: Role) -> Server:
         pool = await create_pool(dsn, limits)
         stack.push_async_callback(_close_pool, pool)
         log.info("Database connected", max_open=limits.max_open, max_idle=limits.max_idle)
-        await _make_first_administrator(settings, pool)
+        await _open_founder(settings, pool, stack)
         registry = Registry.installed()
         direct = settings.database.direct_url or dsn
         engine = await _open_engine(settings, pool, direct, registry, stack)
@@ -142,13 +142,13 @@ async def open_server(settings: Settings, dsn: str, role: Role) -> Server:
         port = listening.getsockname()[1]
         read_keys = _keys(settings, role)
         vault = Vault(read_keys())
-        shared = _Shared(vault, Renewals())
+        shared = _Shared(vault, Renewals(pool))
         worker = (
             await _open_worker(settings, engine, registry, port, stack, shared=shared) if role == "server" else None
         )
         services = _services(settings, pool, engine, registry, worker, shared=shared)
         registrar = await _open_registrar(services, role, worker, stack)
-        await _open_rekeyer(Rekeyer(pool, vault, read_keys), stack)
+        await _open_rekeyer(Rekeyer(pool, vault, read_keys, registrar.loop.wake), stack)
         if worker is not None:  # it seals renewed tokens, so it begins after and ends before what agrees on the key
             worker.start()
             stack.push_async_callback(worker.drain)
@@ -156,7 +156,7 @@ async def open_server(settings: Settings, dsn: str, role: Role) -> Server:
         sweeper = Sweeper(pool, vault, deliveries_days=keeping.deliveries_days, audit_days=keeping.audit_days)
         _start(sweeper.loop, stack)  # it seals what an earlier version left, so by now it must be clear under which key
         await _serve(settings, services, listening, stack)
-        server = Server(settings, services, f"http://{_reachable(settings.server.host)}:{port}", worker, registrar)
+        server = Server(settings, services, f"http://{_address(settings.server.host, port)}", worker, registrar)
         log.info("API server listening", url=server.url, role=role)
         server._stack = stack.pop_all()  # noqa: SLF001  # nothing failed: from now on the server owns what was opened
     calm_garbage_collection()
@@ -168,15 +168,17 @@ def _start(loop: Loop, stack: AsyncExitStack) -> None:
     stack.push_async_callback(loop.stop)
 
 
-async def _make_first_administrator(settings: Settings, pool: Pool) -> None:
+async def _open_founder(settings: Settings, pool: Pool, stack: AsyncExitStack) -> None:
+    """Make the first administrator, unless there is no schema yet: then later."""
     email, password = settings.security.admin_email, settings.security.admin_password
     if not (email and password):
         return
+    founder = Founder(pool, Hashing(), email, password)
     try:
-        if await first_run.from_settings(pool, Hashing(), email, password):
-            log.info("first administrator made", email=email)
+        await founder.one_pass()
     except MAY_PASS as error:
-        log.warning("first administrator not made; start again when there is a schema", error=str(error))
+        log.warning("first administrator not made yet", error=str(error))
+        _start(founder.loop, stack)
 
 
 async def _open_engine(settings: Settings, pool: Pool, dsn: str, registry: Registry, stack: AsyncExitStack) -> Engine:
@@ -208,16 +210,14 @@ async def _open_worker(
     settings: Settings, engine: Engine, registry: Registry, port: int, stack: AsyncExitStack, *, shared: _Shared
 ) -> Worker:
     """The embedded worker. Its nodes may call the demo endpoint of this very process, which the examples use."""
-    host = _reachable(settings.server.host)
-    session = guarded_session((*settings.security.http_allow, f"{host}:{port}"))
+    here = _address(settings.server.host, port)
+    session = guarded_session((*settings.security.http_allow, here))
     stack.push_async_callback(session.close)
 
     def http() -> aiohttp.ClientSession:
         return session
 
-    world = World(
-        clock=lambda: datetime.now(UTC), http=http, demo_url=f"http://{host}:{port}/demo", live=engine.live.publish
-    )
+    world = World(clock=lambda: datetime.now(UTC), http=http, demo_url=f"http://{here}/demo", live=engine.live.publish)
     options = WorkerOptions(
         worker_id=f"embedded-{uuid4().hex[:8]}",
         concurrency=settings.worker.embedded_concurrency,
@@ -361,8 +361,10 @@ def _limits(settings: Settings) -> PoolLimits:
     )
 
 
-def _reachable(host: str) -> str:
-    return "127.0.0.1" if host in {"0.0.0.0", "::", ""} else host  # noqa: S104  # compared, not bound
+def _address(host: str, port: int) -> str:
+    """Where this machine reaches what listens there, `host:port` as in a URL."""
+    reachable = LOOPBACK_OF.get(host, host)
+    return f"[{reachable}]:{port}" if ":" in reachable else f"{reachable}:{port}"
 
 
 async def _close_pool(pool: Pool) -> None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import typer
 
+from melagent.cli.listening import LOOPBACK_OF
 from melagent.cli.options import AsJson, Config, Host, Port, settings_of
 from melagent.cli.show import show_json
 
 TIMEOUT_SECONDS = 5
-ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # translated, not listened on
 
 
 def healthcheck(*, as_json: AsJson = False, port: Port = None, host: Host = None, config: Config = None) -> None:
@@ -16,7 +16,7 @@ def healthcheck(*, as_json: AsJson = False, port: Port = None, host: Host = None
     from melagent.errors import Unavailable
 
     settings = settings_of({"server.port": port, "server.host": host}, config)
-    addresses = [(ANY_ADDRESS.get(settings.server.host, settings.server.host), settings.server.port)]
+    addresses = [(LOOPBACK_OF.get(settings.server.host, settings.server.host), settings.server.port)]
     if settings.worker.health_port is not None:
         addresses.append(("127.0.0.1", settings.worker.health_port))
     problems = []

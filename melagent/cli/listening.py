@@ -8,6 +8,9 @@ import struct
 import sys
 from contextlib import suppress
 
+LOOPBACK_OF = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # translated, not bound
+"""By which address this machine reaches what listens on all of them. IPv6 does not take in IPv4."""
+
 ATTACH_FILTER = 26
 """SO_ATTACH_FILTER of Linux, which the `socket` module does not name."""
 

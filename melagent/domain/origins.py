@@ -37,7 +37,7 @@ class Origin:
 
 def origin_of(url: URL | str) -> Origin:
     """The origin of an http or https address. Raises ValueError."""
-    address = URL(url)
+    address = _read(url)
     if address.scheme not in ("http", "https") or not address.raw_host or address.port is None:
         raise ValueError("expected an address that begins with https:// or http://")
     return Origin(address.scheme, address.raw_host.lower().rstrip("."), address.port)
@@ -50,7 +50,7 @@ def allowed_origin(entry: str) -> Origin:
     """
     address = entry if "://" in entry else f"https://{entry}"
     try:
-        url = URL(address)
+        url = _read(address)
         origin = origin_of(url)
     except ValueError:
         raise ValueError(_expected(entry)) from None
@@ -64,6 +64,14 @@ def allowed_origin(entry: str) -> Origin:
 def covered(origin: Origin, allowed: list[Origin] | tuple[Origin, ...]) -> bool:
     """Whether one of the allowed origins covers this one."""
     return any(one.covers(origin) for one in allowed)
+
+
+def _read(url: URL | str) -> URL:
+    """Raises ValueError, where the library raises IndexError for `http://[::1]@`: aio-libs/yarl#1822."""
+    try:
+        return URL(url)
+    except IndexError as error:
+        raise ValueError("expected an address with a host") from error
 
 
 def _expected(entry: str) -> str:

@@ -21,12 +21,18 @@ log = structlog.get_logger()
 
 
 class Rekeyer:
-    """`read_keys` gives the keys anew for each pass: a file of keys may have got one more."""
+    """`read_keys` gives the keys anew for each pass: a file of keys may have got one more.
 
-    def __init__(self, pool: Pool, vault: Vault, read_keys: Callable[[], Sequence[bytes]]) -> None:
+    `changed` is called when another key is sealed with from now on: whoever ends a rotation has to know.
+    """
+
+    def __init__(
+        self, pool: Pool, vault: Vault, read_keys: Callable[[], Sequence[bytes]], changed: Callable[[], None]
+    ) -> None:
         self._pool = pool
         self._vault = vault
         self._read_keys = read_keys
+        self._changed = changed
         self.loop = Loop("rekeyer", self.one_pass, interval_seconds=INTERVAL_SECONDS)
 
     async def one_pass(self) -> float | None:
@@ -39,6 +45,9 @@ class Rekeyer:
 
     async def agree(self) -> None:
         """Settle which key to seal under."""
+        announced = self._vault.announced
         self._vault.use(self._read_keys())
         async with self._pool.acquire() as conn:
             await keyring.agree(conn, self._vault)
+        if self._vault.announced != announced:
+            self._changed()

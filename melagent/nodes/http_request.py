@@ -118,6 +118,8 @@ class HttpRequest(Node[HttpRequestParams]):
                 body = _decode(await _read(response), response, params.response)
         except TimeoutError as error:
             raise NodeError(f"No answer within {params.timeout:g} s.", code="timeout") from error
+        except IndexError as error:  # aio-libs/yarl#1822
+            raise _refusal("Cannot call the URL: it has no host.") from error
         except (ValueError, aiohttp.ClientError) as error:
             raise _failure(error) from error
         output = {

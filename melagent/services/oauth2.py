@@ -52,7 +52,7 @@ CALL_SECONDS = 15.0
 MAX_BYTES = 64 * 1024
 
 RENEWALS_AT_ONCE = 3
-"""Each holds a connection of the pool for up to `CALL_SECONDS`; the others are for everybody else."""
+"""At most, and no more than half of the pool: each holds a connection of it for up to `CALL_SECONDS`."""
 
 
 class NotAuthorized(Conflict):
@@ -77,11 +77,12 @@ class Tokens:
 class Renewals:
     """Who in a process may renew tokens now: at most three, and one for each connection.
 
-    Those who wait hold no connection of the pool. All the `OAuth` of a process share one.
+    Those who wait hold no connection of the pool, and of the smallest one (`PoolLimits`) one is left to everybody else.
+    All the `OAuth` of a process share one.
     """
 
-    def __init__(self) -> None:
-        self._slots = asyncio.Semaphore(RENEWALS_AT_ONCE)
+    def __init__(self, pool: Pool) -> None:
+        self._slots = asyncio.Semaphore(max(1, min(RENEWALS_AT_ONCE, pool.get_max_size() // 2)))
         self._of: dict[UUID, asyncio.Lock] = {}
 
     @asynccontextmanager
@@ -104,7 +105,7 @@ class OAuth:
         self._vault = vault
         self._http = http
         self._connections = Connections(pool, vault)
-        self._renewals = renewals or Renewals()
+        self._renewals = renewals or Renewals(pool)
 
     async def begin(self, connection_id: UUID, redirect_uri: str, actor: Actor, browser: str | None) -> str:
         """Where a person signs in, who then comes to `redirect_uri`. BadRequest for connections without that.

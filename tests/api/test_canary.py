@@ -14,8 +14,10 @@ import orjson
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
+from yarl import URL
 
 from melagent import log
+from melagent.api.context import AUDIT
 from melagent.domain.requirement import capabilities
 from melagent.engine.context import World
 from melagent.net import guarded_session
@@ -29,6 +31,7 @@ from melagent.worker.connection import Connection as WorkerConnection
 from melagent.worker.database import DatabaseSource
 from melagent.worker.http import HttpSource
 from melagent.worker.worker import Worker, WorkerOptions
+from tests.api.calling import github
 
 CANARY = 'canary-\u00e9/+ "q" 7f3a'
 WRITTEN = {
@@ -215,3 +218,136 @@ async def test_planted_secret_is_in_no_answer_log_line_event_or_row(  # noqa: PL
     assert found == set()
     assert "node crashed" in places["logs"]
     assert "it is •••" in places["rows"]
+
+
+class Tour:
+    """Calls of the API by somebody who may edit; every answer is heard."""
+
+    def __init__(self, client):
+        self.client = client
+        self.heard = []
+
+    async def call(self, method, path, expected=None, **options):
+        answer = await self.client.request(method, path, **options)
+        self.heard.append(f"{answer.status} {answer.headers} {await answer.text()}")
+        assert answer.status == (expected or answer.status), self.heard[-1]
+        return await answer.json() if answer.content_type == "application/json" else None
+
+    async def connect(self, name, credential_type, **config):
+        body = {"name": name, "credential_type": credential_type, "config": config}
+        return (await self.call("POST", "/api/connections", 201, json=body))["id"]
+
+    async def hook(self, **config):
+        """The id of a webhook that keeps all its deliveries, and its path."""
+        definition = {"nodes": [{"id": "hook", "type": "webhook", "config": {"deliveries": "all", **config}}]}
+        made = await self.call("POST", "/api/workflows", 201, json={"name": "hook", "definition": definition})
+        await self.call("POST", f"/api/workflows/{made['id']}/versions", 201, json={"name": "v"})
+        (new,) = (await self.call("POST", f"/api/workflows/{made['id']}/versions/1/deploy", 200))["new_webhooks"]
+        return new["trigger_id"], URL(new["webhook_url"]).path
+
+    async def run(self, url, connection_id, status):
+        """A run that calls an address with a connection, and all that is told of it."""
+        config = {"url": url, "connection": connection_id}
+        nodes = [{"id": "start", "type": "manual_trigger"},
+                 {"id": "n", "type": "http_request", "retry": {"max_attempts": 1}, "config": config}]  # fmt: skip
+        body = {"definition": {"nodes": nodes, "edges": [{"source": "start", "target": "n"}]}, "wait_seconds": 30}
+        run = await self.call("POST", "/api/workflow-runs", json=body)
+        assert run["status"] == status
+        for path in ("", "/steps", "/events"):
+            await self.call("GET", f"/api/workflow-runs/{run['id']}{path}", 200)
+
+    async def look_around(self):
+        await self.client.server.app[AUDIT].one_pass()
+        for path in ("connections", "triggers", "workflow-runs", "audit", "audit/export", "cluster"):
+            await self.call("GET", f"/api/{path}", 200)
+
+
+@pytest.fixture
+async def tour(serve, services, registry, logged):
+    async with serve(services) as client, embedded(services, registry, client, None):
+        yield Tour(client)
+
+
+async def leaks(tour, pool, logged, *secrets):
+    """Where any of these texts is found."""
+    places = {"answers": "\n".join(tour.heard), "logs": logged.getvalue(), "rows": await dump(pool)}
+    return {(place, secret) for place, text in places.items() for secret in secrets if secret in text}
+
+
+HOOK = "canary-of-a-webhook-7f3b"
+LOGIN = base64.b64encode(f"ada:{HOOK}".encode()).decode()
+
+
+@pytest.mark.parametrize(
+    ("config", "secret", "proof"),
+    [
+        ({"auth": "header", "authHeader": "X-Token"}, HOOK, {"X-Token": HOOK}),
+        ({"auth": "basic"}, f"ada:{HOOK}", {"Authorization": f"Basic {LOGIN}"}),
+        ({"auth": "hmac", "preset": "github"}, HOOK, github(HOOK, b"{}")),
+    ],
+    ids=["header", "basic", "hmac"],
+)
+async def test_the_secret_of_a_webhook_is_in_no_answer_log_line_event_or_row(  # noqa: PLR0917  # fixtures
+    tour, pool, logged, config, secret, proof
+):
+    """Neither of calls that pass, nor of those that are refused, tried, kept and replayed."""
+    connection = await tour.connect("c", "webhook_secret", secret=secret)
+    trigger, path = await tour.hook(**config, secret=connection)
+    trigger = f"/api/triggers/{trigger}"
+    sent = {"headers": {"Content-Type": "application/json", **proof}}
+    wrong = {"headers": {name: f"{value}x" for name, value in proof.items()}}
+    await tour.call("POST", path, 202, data=b"{}", **sent)
+    await tour.call("POST", path, data=b"{", **sent)
+    await tour.call("POST", path, 401, data=b"{}", **wrong)
+    trial = await tour.call("POST", f"{trigger}/test", 201)
+    await tour.call("POST", URL(trial["test_url"]).path, data=b"{}", **sent)
+    tried = await tour.call("GET", f"{trigger}/test/{trial['id']}?wait_seconds=5", 200)
+    kept = (await tour.call("GET", f"{trigger}/deliveries", 200))["deliveries"]
+    for delivery in kept:
+        await tour.call("GET", f"{trigger}/deliveries/{delivery['id']}", 200)
+        await tour.call("POST", f"{trigger}/deliveries/{delivery['id']}/replay")
+    await tour.look_around()
+    assert (len(kept), tried["call"]["input"]["body"]) == (3, {})
+    assert await leaks(tour, pool, logged, HOOK, LOGIN) == set()
+
+
+CLIENT_SECRET = "canary-of-a-client-7f3c"
+GIVEN = {"access_token": "canary-access-7f3d", "refresh_token": "canary-refresh-7f3e", "expires_in": 30}
+
+
+@pytest.fixture
+async def authorizing():
+    """An authorization server that gives tokens twice; then its errors say what it was told."""
+    told = []
+
+    async def token(request):
+        told.append({"headers": dict(request.headers), "form": dict(await request.post())})
+        if len(told) <= 2:
+            return web.json_response(GIVEN)
+        error = {"error": "invalid_client", "error_description": json.dumps(told)}
+        return web.json_response(error, status=401 if len(told) == 3 else 500)
+
+    app = web.Application()
+    app.router.add_post("/token", token)
+    async with TestServer(app, host="127.0.0.1") as server:
+        yield f"http://127.0.0.1:{server.port}"
+
+
+async def test_secrets_of_a_sign_in_are_in_no_answer_log_line_event_or_row(tour, pool, logged, elsewhere, authorizing):
+    client = {"client_id": "me", "client_secret": CLIENT_SECRET, "allowed_hosts": [elsewhere]}
+    addresses = {"authorization_url": f"{authorizing}/authorize", "token_url": f"{authorizing}/token"}
+    connection = await tour.connect("c", "oauth2", **client, **addresses)
+    begun = await tour.call("POST", f"/api/connections/{connection}/authorize", 200)
+    state = URL(begun["authorization_url"]).query["state"]
+    await tour.call("GET", f"/oauth2/callback?state={state}&code=c", 200)
+    for status in ("completed", "failed", "failed"):
+        await tour.run(f"{elsewhere}/echo", connection, status)
+    await tour.call("POST", f"/api/connections/{connection}/test")
+    await tour.call(
+        "PUT", f"/api/connections/{connection}", json={"config": {"token_url": "https://evil.example/token"}}
+    )
+    await tour.look_around()
+    assert "Bearer •••" in "".join(tour.heard), "the token would have been there"
+    both = base64.b64encode(f"me:{CLIENT_SECRET}".encode()).decode()
+    secrets = (CLIENT_SECRET, both, GIVEN["access_token"], GIVEN["refresh_token"])
+    assert await leaks(tour, pool, logged, *secrets) == set()

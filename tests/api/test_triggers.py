@@ -7,6 +7,7 @@ import pytest
 from yarl import URL
 
 from melagent.maintenance.scheduler import Scheduler
+from melagent.services import idempotency
 from melagent.services.access import Role
 from melagent.vault import Vault
 from tests.api.test_canary import dump
@@ -267,6 +268,30 @@ async def test_without_an_encryption_key_only_the_first_answer_shows_the_address
         made = await make_hook(client, workflow_id)
         assert made.pop("webhook_url").rpartition("/")[2] not in await dump(pool)
         assert await make_hook(client, workflow_id) == made
+
+
+async def test_without_an_encryption_key_of_two_calls_at_once_the_one_that_made_the_address_shows_it(
+    serve, services, deploy, make_hook, monkeypatch
+):
+    """The other one is answered first, after a change of the trigger: its answer is the one that is kept."""
+    workflow_id = await deploy({"nodes": [{"id": "start", "type": "manual_trigger"}]})
+    keep, others = idempotency.keep, []
+
+    async with serve(replace(services, vault=Vault(()))) as client:
+
+        async def keep_after_another(pool, claim, kept):
+            monkeypatch.setattr(idempotency, "keep", keep)
+            renamed = await client.put(f"/api/triggers/{claim.resource}", json={"name": "renamed"})
+            assert renamed.status == 200
+            others.append(await make_hook(client, workflow_id))
+            return await keep(pool, claim, kept)
+
+        monkeypatch.setattr(idempotency, "keep", keep_after_another)
+        made = await make_hook(client, workflow_id)
+        assert (await client.post(path_of(made))).status == 202
+        assert [made | {"webhook_url": None}] == [{**other, "webhook_url": None} for other in others]
+        assert made["name"] == "renamed"
+        assert "webhook_url" not in others[0]
 
 
 async def test_a_webhook_made_by_hand_waits_for_a_version(client, make_workflow, make_trigger):

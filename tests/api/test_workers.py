@@ -504,14 +504,42 @@ async def test_a_bound_token_allows_its_labels_only_and_its_workers_take_no_othe
         assert [item["run_id"] for item in await worker.claim(wait=2)] == [str(wanted.id)]
 
 
-async def test_a_revoked_token_is_refused(remote, pool, eventually):
-    (row,) = await tokens.list_all(pool, "worker")
-    await tokens.revoke(pool, row.id)
+@pytest.fixture
+def revoke(pool, remote, services, eventually):
+    """Revokes the token of the worker, and waits until it is noticed, which takes no longer than a heartbeat."""
 
-    async def is_refused():
-        return (await remote.call("POST", "/claim-work", {"max_items": 1}))[0] == 401
+    async def refused():
+        return (await remote.beat())[0] == 401
 
-    await eventually(is_refused)
+    async def revoke():
+        (row,) = await tokens.list_all(pool, "worker")
+        await tokens.revoke(pool, row.id)
+        await eventually(refused, seconds=services.heartbeat_seconds)
+
+    return revoke
+
+
+async def test_a_revoked_token_is_refused_within_a_heartbeat(remote, revoke):
+    await revoke()
+    assert (await remote.call("POST", "/claim-work", {"max_items": 1}))[0] == 401
+
+
+@pytest.mark.parametrize("stream", [True, False])
+async def test_a_claim_that_is_open_while_its_token_is_revoked_brings_nothing(  # noqa: PLR0917  # fixtures
+    remote, revoke, pool, stream, engine, eventually
+):
+    async def waits():
+        return engine.desk.waiting
+
+    body = {"session": remote.session, "max_items": 5, "wait_seconds": 20, "stream": stream}
+    claiming = asyncio.create_task(remote.call("POST", "/claim-work", body))
+    async with asyncio.timeout(30):
+        await eventually(waits)
+        await revoke()
+        run = await free_run(pool)
+        status, brought = await claiming
+    assert (status, brought) == (200, b"\n") if stream else status == 401
+    assert await place(pool, run.id) == ("pending", "free")
 
 
 async def test_a_worker_sees_only_what_it_holds(remote, pool):

@@ -59,6 +59,8 @@ def test_secret_goes_nowhere_else(entry, url):
         "ftp://a.com",
         "a b",
         "a..b",
+        "[::1]@",
+        "a[b]c@",
     ],
 )
 def test_entry_that_is_no_host_is_refused_and_named(entry):
@@ -66,7 +68,7 @@ def test_entry_that_is_no_host_is_refused_and_named(entry):
         allowed_origin(entry)
 
 
-@pytest.mark.parametrize("url", ["", "/x", "ftp://a.com", "https://", "mailto:a@b"])
+@pytest.mark.parametrize("url", ["", "/x", "ftp://a.com", "https://", "mailto:a@b", "http://[::1]@"])
 def test_address_without_an_origin_is_refused(url):
     with pytest.raises(ValueError, match="expected an address"):
         origin_of(url)

@@ -1,4 +1,4 @@
-"""Signatures of providers, checked against what their own documentation prints, and against those who tamper."""
+"""Signatures of providers, checked against vectors that they have published, and against those who tamper."""
 
 import base64
 import hashlib
@@ -37,6 +37,7 @@ class Signed:
 
 
 # https://docs.github.com/en/webhooks/using-webhooks/validating-webhook-deliveries#testing-the-webhook-payload-validation
+# prints these three values.
 GITHUB = Signed(
     GitHub(),
     "It's a Secret to Everybody",
@@ -46,7 +47,8 @@ GITHUB = Signed(
     "X-Hub-Signature-256",
 )
 
-# https://docs.slack.dev/authentication/verifying-requests-from-slack, the example of the step-by-step guide
+# https://docs.slack.dev/authentication/verifying-requests-from-slack, the example of the step-by-step guide; also in
+# the tests of slackapi/python-slack-sdk, tests/slack_sdk/signature/test_signature_verifier.py
 SLACK = Signed(
     Slack(),
     "8f742231b10e8888abcd99yyyzzz85a5",
@@ -63,7 +65,8 @@ SLACK = Signed(
     "X-Slack-Request-Timestamp",
 )
 
-# https://github.com/standard-webhooks/standard-webhooks, the vector of its libraries' tests (`test_sign_function`)
+# standard-webhooks/standard-webhooks, libraries/python/tests/test_webhooks.py, test_sign_function; the specification
+# itself (spec/standard-webhooks.md) prints a signature, but no secret.
 STANDARD = Signed(
     StandardWebhooks(),
     "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
@@ -79,21 +82,50 @@ STANDARD = Signed(
 )
 
 
-def stripe_header(secret, time, body, version="v1"):
-    """As https://docs.stripe.com/webhooks/signature#verify-manually describes it; its example has no secret."""
-    signed = hmac.new(secret.encode(), f"{time}.".encode() + body, hashlib.sha256).hexdigest()
-    return f"{version}={signed}"
-
-
-STRIPE_BODY = b'{\n  "id": "evt_1NG8Du2eZvKYlo2CUI79vXWy",\n  "object": "event"\n}'
+# stripe/stripe-dotnet, src/StripeTests/Services/Events/EventUtilityTest.cs, over Resources/event_test_signature.json;
+# https://docs.stripe.com/webhooks/signature#verify-manually describes the scheme and prints a signature, but no secret.
 STRIPE = Signed(
     Stripe(),
-    "whsec_test_secret",
-    STRIPE_BODY,
-    {"Stripe-Signature": f"t=1492774577,{stripe_header('whsec_test_secret', 1492774577, STRIPE_BODY)},v0=6ffbb59b"},
-    1492774577,
+    "webhook_secret",
+    b"""{
+  "id": "evt_123",
+  "object": "event",
+  "account": "acct_123",
+  "api_version": "2017-05-25",
+  "created": 1533204620,
+  "data": {
+    "object": {
+      "id": "cus_123",
+      "object": "customer",
+      "created": 123456789,
+      "email": "test@stripe.com",
+      "livemode": false,
+      "metadata": {}
+    }
+  },
+  "livemode": false,
+  "pending_webhooks": 1,
+  "request": {
+    "id": "req_123",
+    "idempotency_key": "idempotency-key-123"
+  },
+  "type": "customer.created"
+}
+""",
+    {
+        "Stripe-Signature": "t=1533204620,v1=2220f87ef101a04665f11cdf770523143f875572008577fa0f20882ddb9cc3c7"
+        ",v0=63f3a72374a733066c4be69ed7f8e5ac85c22c9f0a6a612ab9a025a9e4ee7eef"
+    },
+    1533204620,
     "Stripe-Signature",
 )
+
+
+def stripe_signature(secret, version="v1"):
+    """The signature of the body above under another secret, or as if it were of another version."""
+    signed = hmac.new(secret.encode(), b"1533204620." + STRIPE.body, hashlib.sha256).hexdigest()
+    return f"{version}={signed}"
+
 
 # RFC 4231, test case 2 (HMAC-SHA-256 and -512), and RFC 2202, test case 2 (HMAC-SHA-1)
 RFC_KEY, RFC_BODY = "Jefe", b"what do ya want for nothing?"
@@ -192,7 +224,7 @@ def test_a_time_that_is_no_number_of_seconds_proves_nothing(signed, time):
     headers = (
         {signed.time: time}
         if signed.time
-        else {signed.header: signed.headers[signed.header].replace("t=1492774577", f"t={time}")}
+        else {signed.header: signed.headers[signed.header].replace("t=1533204620", f"t={time}")}
     )
     with pytest.raises(Unproven):
         signed.prove(**headers)
@@ -204,7 +236,7 @@ def test_the_time_is_part_of_what_is_signed(signed):
     headers = (
         {signed.time: later}
         if signed.time
-        else {signed.header: signed.headers[signed.header].replace("1492774577", later)}
+        else {signed.header: signed.headers[signed.header].replace("1533204620", later)}
     )
     with pytest.raises(Unproven, match="fit"):
         signed.prove(**headers)
@@ -212,10 +244,9 @@ def test_the_time_is_part_of_what_is_signed(signed):
 
 def test_of_several_signatures_one_has_to_fit():
     """While keys are rotated both sign: Stripe repeats v1, Standard Webhooks puts a space between."""
-    good = stripe_header(STRIPE.secret, 1492774577, STRIPE_BODY)
-    other = stripe_header("old", 1492774577, STRIPE_BODY)
+    good, other = stripe_signature(STRIPE.secret), stripe_signature("old")
     for several in (f"{other},{good}", f"{good},{other}", f"v1=zz,{good}"):
-        STRIPE.prove(**{"Stripe-Signature": f"t=1492774577,{several}"})
+        STRIPE.prove(**{"Stripe-Signature": f"t=1533204620,{several}"})
     fits = STANDARD.headers["webhook-signature"]
     other = "v1," + base64.b64encode(b"x" * 32).decode()
     for several in (f"{other} {fits}", f"{fits} {other}", f"v1a,xyz {fits}", f"v1,! {fits}"):
@@ -225,9 +256,7 @@ def test_of_several_signatures_one_has_to_fit():
 def test_a_version_that_we_do_not_know_does_not_count():
     for version in ("v0", "v2"):
         with pytest.raises(Unproven):
-            STRIPE.prove(
-                **{"Stripe-Signature": f"t=1492774577,{stripe_header(STRIPE.secret, 1492774577, STRIPE_BODY, version)}"}
-            )
+            STRIPE.prove(**{"Stripe-Signature": f"t=1533204620,{stripe_signature(STRIPE.secret, version)}"})
     with pytest.raises(Unproven):
         STANDARD.prove(**{"webhook-signature": STANDARD.headers["webhook-signature"].replace("v1,", "v2,")})
     with pytest.raises(Unproven):
@@ -237,11 +266,9 @@ def test_a_version_that_we_do_not_know_does_not_count():
 
 
 def test_more_signatures_than_a_rotation_needs_are_not_looked_at():
-    many = ",".join([stripe_header("old", 1492774577, STRIPE_BODY)] * 20)
+    many = ",".join([stripe_signature("old")] * 20)
     with pytest.raises(Unproven, match="more than"):
-        STRIPE.prove(
-            **{"Stripe-Signature": f"t=1492774577,{many},{stripe_header(STRIPE.secret, 1492774577, STRIPE_BODY)}"}
-        )
+        STRIPE.prove(**{"Stripe-Signature": f"t=1533204620,{many},{stripe_signature(STRIPE.secret)}"})
 
 
 def test_the_id_of_a_standard_webhook_is_proven_with_it():

@@ -67,6 +67,17 @@ SEEDS = {
     "template": [text.encode() for text in TEMPLATES],
     "expression": [text.encode() for text in EXPRESSIONS],
     "signature": SIGNATURES,
+    "destination": [
+        b"api.example.com\nhttps://api.example.com/v1?a=b#c",
+        b"*.example.com:8443\nhttps://A.b.EXAMPLE.com.:8443/",
+        b"http://[::1]:8080\nhttp://user:word@[::1]:8080",
+        b"http://10.0.0.5\nhttp://10.0.0.5\\@evil.example/",
+    ],
+    "allow_entry": [b"internal.example:8080", b"10.0.0.0/8", b"[fd00::1]:80", b"169.254.169.254", b"fe80::1%eth0"],
+    "token_answer": [
+        b'\x00{"access_token": "a.b-c", "refresh_token": "r", "expires_in": 3600, "token_type": "Bearer"}',
+        b'\x03{"error": "invalid_grant", "error_description": "gone"}',
+    ],
 }
 
 _JSON_PIECES = [
@@ -85,6 +96,11 @@ _YAML_PIECES = [
     "\n", "  ", "- ", ": ", "&a ", "*a", "!!binary ", "!!set ", "? ", "|\n", ">-", "<<: *a", "{", "[", "---\n", "...",
     "%YAML", "~", "\t", "'", '"', "#", ".nan", "0o7", "2026-01-31", "\x85",
 ]  # fmt: skip
+_ADDRESS_PIECES = [
+    "\n", "http://", "https://", "*.", ".", ":", "/", "\\", "@", "?", "#", "[", "]", "%25", "%2e", "::ffff:", "0x7f",
+    "017700000001", "169.254.169.254", "fd00:ec2::254", "100.64.0.0/10", "/0", "xn--", "é", "\u3002", "\u212a", "\0",
+    "\t", "65536",
+]  # fmt: skip
 _SIGNATURE_PIECES = [
     "\n", "\n\n", "=", ",", " ", "v1", "v1=", "v0=", "t=", "sha256=", "1700000000", "٣", "²", "-1", "\udcff", "ab" * 32,
 ]  # fmt: skip
@@ -96,6 +112,8 @@ PIECES = {
     "template": _TEMPLATE_PIECES,
     "expression": _TEMPLATE_PIECES,
     "signature": _SIGNATURE_PIECES,
+    "destination": _ADDRESS_PIECES,
+    "allow_entry": _ADDRESS_PIECES,
 }
 
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 from aiohttp.test_utils import make_mocked_request
 from pydantic import ValidationError
+from yarl import URL
 
 from melagent.api.approvals import _form
 from melagent.api.call_input import call_input
@@ -23,11 +24,13 @@ from melagent.api.routes import ROUTES
 from melagent.api.wire import checked_body, checked_message, encode, parse_json
 from melagent.cli import workflow_file
 from melagent.domain.definition import Definition
+from melagent.domain.origins import allowed_origin, covered, origin_of
 from melagent.errors import BadRequest, MelError, Problem
+from melagent.net import METADATA, parse_allowed
 from melagent.protocol.messages import Message
 from melagent.registry import Registry
 from melagent.sandbox import expressions
-from melagent.services import definitions
+from melagent.services import definitions, oauth2
 from melagent.services.problems import problems
 
 if TYPE_CHECKING:
@@ -222,6 +225,45 @@ SIGNED = (
 )
 NOW = 1_700_000_000.0
 
+
+def destination(data: bytes) -> bool:
+    """Where a secret may go, and a URL that a node calls: two lines. It goes to no host but that, or one below it."""
+    entry, _, url = as_text(data).partition("\n")
+    try:
+        allowed, called = allowed_origin(entry), origin_of(url)
+    except ValueError:
+        return False
+    if covered(called, [allowed]):
+        host = str(URL(url).raw_host).lower().rstrip(".")
+        assert host == allowed.host or (allowed.host.startswith("*.") and host.endswith(allowed.host[1:]))
+        assert (URL(url).scheme, URL(url).port) == (allowed.scheme, allowed.port)
+    return True
+
+
+def allow_entry(data: bytes) -> bool:
+    """An entry of the allow list. It opens the metadata of a cloud only when it names nothing but these."""
+    try:
+        allowed = parse_allowed(as_text(data))
+    except ValueError:
+        return False
+    for kept in METADATA:
+        opened = allowed.matches(str(kept[0]), kept[0], allowed.port or 80)
+        assert not opened or (allowed.network is not None and kept.supernet_of(allowed.network))
+    return True
+
+
+def token_answer(data: bytes) -> bool:
+    """What a token endpoint answers. What is taken for a token can be sent in a header."""
+    status, rest = chosen(data, (200, 201, 302, 400, 401, 429, 500, 503))
+    try:
+        tokens = oauth2._read(status, rest)
+    except MelError:
+        return False
+    assert not set(tokens.access_token) & {*map(chr, range(32)), "\x7f"}
+    assert isinstance(tokens.fresh, bool)
+    return True
+
+
 TARGETS: Mapping[str, Callable[[bytes], bool]] = {
     "json_value": json_value,
     "body": body,
@@ -232,4 +274,7 @@ TARGETS: Mapping[str, Callable[[bytes], bool]] = {
     "workflow_json": workflow_json,
     "template": template,
     "expression": expression,
+    "destination": destination,
+    "allow_entry": allow_entry,
+    "token_answer": token_answer,
 } | ({"signature": signature} if importlib.util.find_spec("melagent.domain.signatures") else {})

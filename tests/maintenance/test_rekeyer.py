@@ -28,9 +28,9 @@ class Instance:
     def __init__(self, pool, name, keys):
         self.pool, self.keys = pool, keys
         self.vault = Vault(keys)
-        self.rekeyer = Rekeyer(pool, self.vault, lambda: self.keys)
         identity = Identity(name, "api-server", "1", "host", 1)
         self.registrar = Registrar(pool, identity, dict, lambda: False, lambda: self.vault.announced)
+        self.rekeyer = Rekeyer(pool, self.vault, lambda: self.keys, self.registrar.loop.wake)
         self.connections = Connections(pool, self.vault)
 
     async def one_pass(self):

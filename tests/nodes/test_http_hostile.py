@@ -138,6 +138,7 @@ async def test_the_last_of_several_redirects_is_checked_as_the_first(failure, se
         "http://",
         "http:///secret",
         "http://[::1/",
+        "http://[::1]@",
         "http://a b/",
     ],
 )

@@ -12,6 +12,7 @@ from melagent.services.audit import Actor
 from melagent.services.connections import Connections
 from melagent.services.oauth2 import RENEWALS_AT_ONCE, NotAuthorized, OAuth, Renewals
 from melagent.store.ids import new_id
+from melagent.store.pool import PoolLimits, create_pool
 from melagent.vault import Vault
 from tests.services.oauth_server import CLIENT, SECRET, authorization_server
 
@@ -251,7 +252,7 @@ async def test_instances_that_notice_at_once_renew_once(pool, http, oauth, autho
 async def test_slow_token_endpoints_take_few_connections_of_the_pool(pool, http, make, server):
     """Also when the API and the embedded worker, which share the renewals, both ask."""
     made = [await make(grant="client_credentials", authorization_url=None) for _ in range(12)]
-    renewals = Renewals()
+    renewals = Renewals(pool)
     both = [OAuth(pool, VAULT, lambda: http, renewals), OAuth(pool, VAULT, lambda: http, renewals)]
     server.gate.clear()
     async with asyncio.TaskGroup() as tasks:
@@ -266,6 +267,24 @@ async def test_slow_token_endpoints_take_few_connections_of_the_pool(pool, http,
                     pass
         assert len(server.calls) == RENEWALS_AT_ONCE
         server.gate.set()
+    assert len({task.result().fields["access_token"] for task in asked}) == len(made)
+
+
+async def test_slow_token_endpoints_leave_others_a_connection_of_the_smallest_pool(database_url, http, make, server):
+    made = [await make(grant="client_credentials", authorization_url=None) for _ in range(3)]
+    small = await create_pool(database_url, PoolLimits(max_open=3))
+    async with small:
+        oauth = OAuth(small, VAULT, lambda: http)
+        server.gate.clear()
+        async with asyncio.TaskGroup() as tasks, asyncio.timeout(30):
+            asked = [tasks.create_task(opened(oauth, one)) for one in made]
+            await server.called.wait()
+            for _ in range(20):  # long enough for any other to have come
+                await small.fetchval("SELECT 1")
+                async with http.get(f"{server.url}/nothing"):
+                    pass
+            assert len(server.calls) == 1
+            server.gate.set()
     assert len({task.result().fields["access_token"] for task in asked}) == len(made)
 
 
