@@ -8,7 +8,7 @@ from melagent.domain.definition import MAX_EDGES
 from melagent.domain.draft_fields import META_FIELDS, FieldError, field_of_definition, whole_definition, whole_edge
 from melagent.domain.editing import Kind, edge_added
 from melagent.domain.json_paths import MISSING, get, put
-from melagent.domain.json_values import fault_of
+from melagent.domain.json_values import MAX_DEPTH, fault_of
 from melagent.errors import Code
 
 if TYPE_CHECKING:
@@ -23,6 +23,9 @@ EDGE_ADD_MORE: Final = frozenset({"source_handle", "target_handle", "id"})
 EDGE_REMOVE: Final = frozenset({"op", "id"})
 META: Final = frozenset({"op", "path", "value"})
 REPLACE: Final = frozenset({"op", "definition"})
+
+ABOVE_NODE: Final = 2
+"""Levels of a definition above its nodes."""
 
 Checked: TypeAlias = "tuple[Operation, list[Operation]]"
 
@@ -55,7 +58,9 @@ def perform_edge_add(change: Change, op: Operation) -> None:
 def check_edge_remove(editing: Editing, op: Operation) -> Checked:
     editing.has(op, EDGE_REMOVE)
     edge_id, state = op["id"], editing.state
-    edge = state.edges.get(edge_id) if type(edge_id) is str else None
+    if type(edge_id) is not str:
+        raise editing.bad("id", "An id is text.")
+    edge = state.edges.get(edge_id)
     if edge is None:
         raise editing.absent("id", edge_id, "edge")
     led_somewhere = {edge["source"], edge["target"]} <= state.nodes.keys()
@@ -89,7 +94,7 @@ def perform_meta(change: Change, op: Operation) -> None:
 
 def check_replace(editing: Editing, op: Operation) -> Checked:
     editing.has(op, REPLACE)
-    if (fault := fault_of(op["definition"])) is not None:
+    if (fault := fault_of(op["definition"], MAX_DEPTH + ABOVE_NODE)) is not None:
         raise editing.bad("definition", fault)
     try:
         definition = whole_definition(op["definition"])

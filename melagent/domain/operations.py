@@ -66,7 +66,7 @@ def apply(
             editing.number = number
             kind = _kind_of(editing, op)
             told, back = kind.check(editing, op)
-            kind.perform(change, told)
+            KINDS[told["op"]].perform(change, told)  # an unset may have become a set
             completed.append(told)
             inverse[:0] = back
         ops_text = orjson.dumps(completed)
