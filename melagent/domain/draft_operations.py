@@ -76,7 +76,7 @@ def check_meta(editing: Editing, op: Operation) -> Checked:
     path = editing.path(op, META_FIELDS)
     value = editing.value(op, path)
     before = _meta(editing.state)
-    field, *inner = path
+    field, inner = str(path[0]), path[1:]
     raw = editing.put(before, path, value)[field]
     try:
         kept = field_of_definition(field, raw)

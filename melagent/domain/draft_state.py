@@ -79,7 +79,7 @@ class DraftState:
     """A draft after the edit `seq`.
 
     Nodes and edges are objects with all their fields, in order, by id; none of them is ever changed in place. The
-    definition is at most `bound` bytes long. What was touched since the edit `base` stands in `touched`, by id and path.
+    definition is at most `bound` bytes long. `touched` holds what was touched since the edit `base`, by id and path.
     """
 
     seq: int

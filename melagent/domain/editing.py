@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
-from melagent.domain.draft_fields import FieldError
 from melagent.domain.draft_state import Refused
 from melagent.domain.json_paths import PathError, put
 from melagent.domain.json_values import MAX_DEPTH, fault_of
@@ -13,6 +12,7 @@ from melagent.errors import Code, Problem
 
 if TYPE_CHECKING:
     from melagent.domain.draft_change import Change
+    from melagent.domain.draft_fields import FieldError
     from melagent.domain.draft_state import DraftState, JsonObject, Operation, Removal
     from melagent.domain.json_paths import Path
 
@@ -21,7 +21,7 @@ MAX_DEFINITION_BYTES: Final = 10 * 1024 * 1024
 """Of a definition as JSON text with every field written out."""
 
 Rewrites: TypeAlias = Callable[[Mapping[str, "JsonObject"], str, str], list["JsonObject"]]
-"""What becomes of the values that name a node, when it gets another id: `{id, path, value}`, by ids after the renaming."""
+"""What becomes of the values that name a node when it gets another id, as `{id, path, value}` with the new ids."""
 
 
 def no_rewrites(_nodes: Mapping[str, JsonObject], _node_id: str, _to: str) -> list[JsonObject]:

@@ -42,13 +42,8 @@ class Applied:
     change: Change
 
 
-def apply(
-    state: DraftState,
-    ops: Any,
-    seq: int,
-    by: Author,
-    at: datetime,
-    rewrites: Rewrites = no_rewrites,
+def apply(  # noqa: PLR0917  # in the order of a sentence, and called in one place of each door
+    state: DraftState, ops: Any, seq: int, by: Author, at: datetime, rewrites: Rewrites = no_rewrites
 ) -> Applied:
     """Complete, check and apply an edit, which gives the state the number `seq`.
 

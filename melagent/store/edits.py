@@ -42,7 +42,8 @@ class DraftEdits:
 
 COMMIT_EDITS = """
 WITH wanted AS (
-    SELECT workflow_id, base_seq, edits FROM unnest($1::uuid[], $2::bigint[], $3::int[]) AS w(workflow_id, base_seq, edits)
+    SELECT workflow_id, base_seq, edits
+      FROM unnest($1::uuid[], $2::bigint[], $3::int[]) AS w(workflow_id, base_seq, edits)
 ), held AS (
     SELECT d.workflow_id, w.base_seq, w.edits
       FROM wanted w JOIN drafts d ON d.workflow_id = w.workflow_id AND d.seq = w.base_seq
@@ -158,7 +159,8 @@ SELECT seq, client, client_edit_id, by_id, by_name, at, ops::text AS ops, invers
 async def removals(conn: Connection, workflow_id: UUID, lost: str, since: int, limit: int) -> list[HistoricEdit]:
     """Edits after `since` that may have taken away or renamed the node or edge `lost`, newest first.
 
-    What was taken away comes back with the inverse, so that is where it is looked for; ids hold nothing that JSON escapes.
+    What was taken away comes back with the inverse, so that is where it is looked for. An id that JSON would escape is
+    none.
     """
     texts = (f'"op":"node.add","id":"{lost}"', f'"op":"edge.add","id":"{lost}"', f'"to":"{lost}"', f'"id":"{lost}"')
     return [value_of(HistoricEdit, row) for row in await conn.fetch(REMOVALS, workflow_id, since, *texts, limit)]
@@ -173,6 +175,6 @@ DELETE FROM edits e USING (
 
 
 async def prune(conn: Connection, keep_seconds: float, limit: int) -> int:
-    """Forget edits that are older than this and that no reader of the draft needs; how many. Others wait for a snapshot."""
+    """Forget edits that are older than this; how many. Those that no snapshot holds yet stay."""
     status = await conn.execute(PRUNE_EDITS, keep_seconds, limit)
     return int(status.removeprefix("DELETE "))
