@@ -99,4 +99,9 @@ def _whole(model: type[BaseModel], fields: Any) -> dict[str, Any]:
 
 def _problems(error: ValidationError, *within: str) -> list[Problem]:
     faults = error.errors(include_url=False, include_input=False, include_context=False)[:MAX_PROBLEMS]
-    return [Problem(".".join(map(str, (*within, *fault["loc"]))), fault["msg"]) for fault in faults]
+    return [Problem(_written((*within, *fault["loc"])), fault["msg"]) for fault in faults]
+
+
+def _written(location: tuple[int | str, ...]) -> str:
+    parts = (f"[{part}]" if isinstance(part, int) else f".{part}" for part in location)
+    return "".join(parts).removeprefix(".")

@@ -114,7 +114,7 @@ def _refuse_repeated(editing: Editing, nodes: list[JsonObject]) -> None:
     for place, node in enumerate(nodes):
         if node["id"] in seen:
             problem = f"Another node has the id {node['id']!r}; each needs its own."
-            raise editing.bad(f"definition.nodes.{place}.id", problem)
+            raise editing.bad(f"definition.nodes[{place}].id", problem)
         seen.add(node["id"])
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from melagent.store.rows import Edit, HistoricEdit, value_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
     from uuid import UUID
 
@@ -103,16 +103,17 @@ async def after(conn: Connection, workflow_id: UUID, seq: int, limit: int) -> li
     return [value_of(Edit, row) for row in await conn.fetch(EDITS_AFTER, workflow_id, seq, limit)]
 
 
-EDITS_AFTER_SNAPSHOTS = """
+EDITS_AFTER_EACH = """
 SELECT e.workflow_id, e.seq, e.client, e.client_edit_id, e.by_id, e.by_name, e.at, e.ops::text AS ops
-  FROM drafts d JOIN edits e ON e.workflow_id = d.workflow_id AND e.seq > d.snapshot_seq AND e.seq <= d.seq
- WHERE d.workflow_id = ANY($1::uuid[]) ORDER BY e.workflow_id, e.seq
+  FROM unnest($1::uuid[], $2::bigint[]) AS w(workflow_id, seq)
+       JOIN edits e ON e.workflow_id = w.workflow_id AND e.seq > w.seq
+ ORDER BY e.workflow_id, e.seq
 """
 
 
-async def after_snapshots(conn: Connection, workflow_ids: Iterable[UUID]) -> list[Edit]:
-    """What lies between the snapshots of drafts and the drafts, in order."""
-    return [value_of(Edit, row) for row in await conn.fetch(EDITS_AFTER_SNAPSHOTS, list(workflow_ids))]
+async def after_each(conn: Connection, seqs: Mapping[UUID, int]) -> list[Edit]:
+    """All edits of these drafts that follow the number given for each, in order."""
+    return [value_of(Edit, row) for row in await conn.fetch(EDITS_AFTER_EACH, list(seqs), list(seqs.values()))]
 
 
 LAST_EDIT_ID = "SELECT max(client_edit_id) FROM edits WHERE workflow_id = $1 AND client = $2"
