@@ -40,7 +40,7 @@ class Workflow:
 
 @dataclass(frozen=True, slots=True)
 class StoredWorkflow:
-    """A workflow whose definition and `has_changes` are those of its draft's snapshot. Edits came after it if `is_behind`."""
+    """A workflow with the definition and `has_changes` of its draft's snapshot. If `is_behind`, edits came after it."""
 
     workflow: Workflow
     is_behind: bool
