@@ -67,7 +67,7 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True)
 class Edit:
-    """A committed edit of a draft; `ops` is the JSON text of its operations."""
+    """A committed edit of a draft; `ops` is the JSON text of its operations. `reverts` are edits that it undid."""
 
     workflow_id: UUID
     seq: int
@@ -77,21 +77,19 @@ class Edit:
     by_name: str
     at: datetime
     ops: bytes
+    reverts: list[int] | None
 
 
 @dataclass(frozen=True, slots=True)
-class HistoricEdit:
-    """An edit with what undoes it, and the edits that it undid itself."""
+class UndoableEdit:
+    """An edit with what undoes it, as JSON text, on the draft right after it."""
 
     seq: int
-    client: str
-    client_edit_id: int
     by_id: str | None
     by_name: str
     at: datetime
     ops: bytes
     inverse: bytes
-    reverts: list[int] | None
 
 
 @dataclass(frozen=True, slots=True)
