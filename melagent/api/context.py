@@ -16,9 +16,11 @@ from melagent.services.audit import Actor, AuditLog
 from melagent.services.connection_checks import Checker
 from melagent.services.connections import Connections
 from melagent.services.deliveries import Deliveries
+from melagent.services.drafts import Editor, author_of
 from melagent.services.oauth2 import OAuth, Renewals
 from melagent.services.oidc import Oidc, OidcConfig
 from melagent.services.rate_limits import RateLimits
+from melagent.services.renames import rewriter
 from melagent.services.secrets import Secrets
 from melagent.services.sessions import Session
 from melagent.services.sign_in import SignIn
@@ -117,6 +119,12 @@ STREAM = web.RequestKey("stream", web.StreamResponse)
 
 def services_of(request: web.Request) -> Services:
     return request.app[SERVICES]
+
+
+def editor_of(request: web.Request) -> Editor:
+    """As whom a call edits drafts."""
+    services = services_of(request)
+    return Editor(services.pool, services.engine.broker, author_of(request[PRINCIPAL]), rewriter(services.registry))
 
 
 def public_url(request: web.Request) -> str:

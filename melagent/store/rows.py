@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-JSON_TEXT = frozenset({"definition", "config", "ids"})
+JSON_TEXT = frozenset({"definition", "config", "ids", "ops", "inverse"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +39,57 @@ class Workflow:
 
 
 @dataclass(frozen=True, slots=True)
+class StoredWorkflow:
+    """A workflow with the definition and `has_changes` of its draft's snapshot. If `is_behind`, edits came after it."""
+
+    workflow: Workflow
+    is_behind: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Draft:
     workflow_id: UUID
     definition: bytes
     revision: int
     updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The row of a draft: its definition at `snapshot_seq`, from which the edits lead to `seq`."""
+
+    workflow_id: UUID
+    definition: bytes
+    snapshot_seq: int
+    seq: int
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """A committed edit of a draft; `ops` is the JSON text of its operations. `reverts` are edits that it undid."""
+
+    workflow_id: UUID
+    seq: int
+    client: str
+    client_edit_id: int
+    by_id: str | None
+    by_name: str
+    at: datetime
+    ops: bytes
+    reverts: list[int] | None
+
+
+@dataclass(frozen=True, slots=True)
+class UndoableEdit:
+    """An edit with what undoes it, as JSON text, on the draft right after it."""
+
+    seq: int
+    by_id: str | None
+    by_name: str
+    at: datetime
+    ops: bytes
+    inverse: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,6 +260,12 @@ class StoredStep:
 def value_of(kind: type[T], row: asyncpg.Record) -> T:
     """A row whose columns are named like the fields of `kind`."""
     return kind(**{name: value.encode() if name in JSON_TEXT else value for name, value in row.items()})
+
+
+def workflow_of(row: asyncpg.Record) -> StoredWorkflow:
+    values = dict(row)
+    is_behind = values.pop("is_behind")
+    return StoredWorkflow(Workflow(**values | {"definition": values["definition"].encode()}), is_behind)
 
 
 def run_of(row: asyncpg.Record) -> StoredRun:
