@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-JSON_TEXT = frozenset({"definition", "config", "ids"})
+JSON_TEXT = frozenset({"definition", "config", "ids", "ops", "inverse"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +44,46 @@ class Draft:
     definition: bytes
     revision: int
     updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The row of a draft: its definition at `snapshot_seq`, from which the edits lead to `seq`."""
+
+    workflow_id: UUID
+    definition: bytes
+    snapshot_seq: int
+    seq: int
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """A committed edit of a draft; `ops` is the JSON text of its operations."""
+
+    workflow_id: UUID
+    seq: int
+    client: str
+    client_edit_id: int
+    by_id: str | None
+    by_name: str
+    at: datetime
+    ops: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class HistoricEdit:
+    """An edit with what undoes it, and the edits that it undid itself."""
+
+    seq: int
+    client: str
+    client_edit_id: int
+    by_id: str | None
+    by_name: str
+    at: datetime
+    ops: bytes
+    inverse: bytes
+    reverts: list[int] | None
 
 
 @dataclass(frozen=True, slots=True)
