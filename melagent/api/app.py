@@ -48,6 +48,7 @@ from melagent.api.proxies import as_sent
 from melagent.api.routes import DEMO_ROUTES, REALTIME_ROUTES, ROUTES
 from melagent.api.sockets import in_socket
 from melagent.api.wire import MAX_BODY_BYTES, checked_body, checked_message, checked_query
+from melagent.domain.editing import no_rewrites
 from melagent.net import guarded_session
 from melagent.protocol.messages import Message
 from melagent.realtime.hub import Hub, Surroundings
@@ -57,6 +58,7 @@ from melagent.services.audit import AuditLog
 from melagent.services.connection_checks import Checker
 from melagent.services.connections import Connections
 from melagent.services.deliveries import Deliveries
+from melagent.services.draft_problems import draft_problems
 from melagent.services.oauth2 import OAuth
 from melagent.services.rate_limits import RateLimits
 from melagent.services.secrets import Secrets
@@ -173,7 +175,7 @@ async def _keep_books(app: web.Application) -> AsyncIterator[None]:
 
 def _hub(services: Services, standing: Standing) -> Hub:
     surroundings = Surroundings(
-        rewrites=partial(rewrites, services.registry),
+        rewrites=no_rewrites,
         find_problems=partial(draft_problems, services.pool, services.registry),
     )
     seats = services.seats or PostgresSeats(services.pool)
