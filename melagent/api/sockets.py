@@ -1,4 +1,4 @@
-"""The way in to live editing: the upgrade to WebSocket, and tickets for clients that can send neither cookie nor key."""
+"""The way in to live editing: the upgrade to WebSocket, and tickets for those who can send neither cookie nor key."""
 
 from __future__ import annotations
 

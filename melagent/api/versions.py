@@ -105,7 +105,7 @@ async def deploy_version(request: web.Request) -> web.Response:
     request.app[WEBHOOKS].forget()
     services.engine.triggers_changed()
     frame = {"type": "version_deployed", "version_number": deployed.version.version_number, "by": _caller(request)}
-    rooms.happened(services.engine.broker, deployed.version.workflow_id, frame)
+    rooms.happened(services.engine.broker, uuid_in_path(request), frame)
     new = [
         {"trigger_id": trigger_id, "node_id": node_id, "webhook_url": webhook_url(request, token)}
         for trigger_id, (node_id, token) in deployed.new_tokens.items()

@@ -2,8 +2,9 @@
 
 A task sends the hints that have gathered: the first at once, then at most every few milliseconds, many in one payload.
 Another sends the letters to rooms: what gathers while one sending is under way leaves with the next, so that an idle
-line waits for nothing and a busy one sends fuller. Every few seconds it sends a word to itself. When that does not come back, the subscription has gone deaf
-although the connection looks well (a half-open line, a proxy that forgot us): the line is opened anew.
+line waits for nothing and a busy one sends fuller. Every few seconds it sends a word to itself. When that does not come
+back, the subscription has gone deaf although the connection looks well (a half-open line, a proxy that forgot us): the
+line is opened anew.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ import contextlib
 import json
 import random
 from collections import defaultdict
-from secrets import token_hex
 from dataclasses import dataclass
+from secrets import token_hex
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 import structlog

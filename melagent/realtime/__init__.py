@@ -1,11 +1,11 @@
 """Live editing: rooms of peers, over any number of instances.
 
-A **room** is all who edit one workflow. Each instance has its part of it: the draft as it is confirmed, and the peers
-whose sockets are here. No room has an owner and no socket needs a particular instance.
+A **room** is all who edit one workflow. Each instance has its part of it: the draft as it is confirmed, and the
+peers whose sockets are here. No room has an owner and no socket needs a particular instance.
 
 **The way of an edit.** A peer's edit waits in its room. The **lane**, one for each instance, takes what has gathered in
-all rooms, checks and applies it to the drafts in memory, and commits it in one statement, which takes effect for a draft
-only if its `seq` is still the one that the edits were checked on. Only then they are shown: to the peers here, and as
+all rooms, checks and applies it to the drafts in memory, and commits it in one statement, which takes effect for a
+draft only if its `seq` is still the one that the edits were checked on. Only then they are shown: to the peers here, and as
 letters to the other instances that have the room open. A draft that another instance was faster with is taken back to
 where it was, catches up, and its edits are checked again on that. So no committed edit was ever checked against
 anything but its predecessor, and nothing is shown that is not durable.

@@ -90,4 +90,3 @@ class CatchingUp:
             return False
         room.outcome_known()
         return True
-

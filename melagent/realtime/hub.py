@@ -1,4 +1,4 @@
-"""This instance's rooms and peers, and everything that looks after them. One for each process that serves sockets."""
+"""The rooms and peers of one instance, and everything that looks after them."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ class Hub:
         return {"rooms": len(self.rooms), "peers": len(self.peers)}
 
     async def drain(self, seconds: float) -> None:
-        """Let nobody in any more, and send the peers away, spread over at most so many seconds: they come back elsewhere.
+        """Let nobody in any more, and send the peers away, spread over at most so many seconds: they go elsewhere.
 
         Whoever calls this again waits for the end of the first call.
         """

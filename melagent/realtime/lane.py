@@ -24,9 +24,7 @@ if TYPE_CHECKING:
 
 MAX_EDITS = 1_000
 CHECK_SECONDS = 0.02
-"""For so long edits of a pass are checked and applied; whatever is left comes with the next pass, after others had their
-turn.
-"""
+"""For so long edits of a pass are checked and applied; others have their turn before those that are left."""
 
 COMMIT_SECONDS = 5.0
 
@@ -72,7 +70,8 @@ class Lane:
             await self._commit(begun)
 
     def _begin(self) -> list[tuple[Room, DraftEdits]]:
-        begun, count, until = [], 0, time.monotonic() + CHECK_SECONDS
+        begun: list[tuple[Room, DraftEdits]] = []
+        count, until = 0, time.monotonic() + CHECK_SECONDS
         while self._ready and count < MAX_EDITS and (not begun or time.monotonic() < until):
             room = next(iter(self._ready))
             if room.alone and begun:

@@ -46,7 +46,7 @@ def person_of(seat: Seat) -> Person:
     return _person(seat.owner, seat.instance, seat.person_id, seat.name, seat.color)
 
 
-def _person(owner: str, instance: str, person_id: str, name: str, color: str) -> Person:  # noqa: PLR0917
+def _person(owner: str, instance: str, person_id: str, name: str, color: str) -> Person:
     head = orjson.dumps({"id": person_id, "name": name, "color": color})[:-1]
     return Person(owner, instance, head)
 

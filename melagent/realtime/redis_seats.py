@@ -1,13 +1,13 @@
 """Seats in Redis: those of a room in one hash, those of an instance in another, and when each instance was last seen.
 
-Each change is one script, so that nobody sees half of it, and goes by the clock of the server. A seat's text is the same
-in both hashes; the field is the peer in that of the room, and workflow and peer in that of the instance.
+Each change is one script, so that nobody sees half of it, and goes by the clock of the server. A seat's text is the
+same in both hashes; the field is the peer in that of the room, and workflow and peer in that of the instance.
 """
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import orjson
@@ -150,12 +150,13 @@ class RedisSeats:
         ]
 
     async def _by_instance(self) -> dict[str, list[Seat]]:
-        instances = await self._redis.zrange(HUBS, 0, -1)
+        found: list[Any] = await self._redis.zrange(HUBS, 0, -1)
+        instances = [name.decode() for name in found]
         pipeline = self._redis.pipeline(transaction=False)
         for instance in instances:
-            pipeline.hvals(INSTANCE + instance.decode())
+            pipeline.hvals(INSTANCE + instance)
         texts = await pipeline.execute() if instances else []
-        return {instance.decode(): _seats(found) for instance, found in zip(instances, texts, strict=True)}
+        return {instance: _seats(each) for instance, each in zip(instances, texts, strict=True)}
 
 
 def _text(seat: Seat) -> bytes:

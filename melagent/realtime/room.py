@@ -1,4 +1,4 @@
-"""This instance's part of a room: the draft as it is confirmed, the peers here, and the edits that wait.
+"""The part of a room that is on one instance: the draft as it is confirmed, the peers here, and the edits that wait.
 
 Everything here happens between two awaits of somebody else; nothing waits. While `busy`, edits of this room are being
 committed and the draft in memory is ahead of `seq`; what comes meanwhile is kept until that is settled.

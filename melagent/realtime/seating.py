@@ -175,7 +175,7 @@ class Seating:
             self._unwritten |= wanted
 
     def _written(self, given: list[Seat], taken: Mapping[str, datetime] | None) -> None:
-        """Remember when seats were taken: they are written again with that moment. Null: we were taken away meanwhile."""
+        """Remember when seats were taken: they are written again with that moment. Null: we are not known any more."""
         for seat in given:
             place = (seat.workflow_id, seat.peer)
             if taken is None:

@@ -66,7 +66,7 @@ async def serve(hub: Hub, socket: web.WebSocketResponse, transport: asyncio.Writ
         join = await _first(socket)
         room = await hub.enter(entry.workflow_id)
         await _join(hub, peer, room, join)
-        await _read(hub, peer, room, socket)
+        await _read(peer, room, socket)
     except Closing as closing:
         peer.close(closing.code, closing.reason)
     except MelError as error:
@@ -215,7 +215,7 @@ def _content(room: Room, since: int | None, missed: list[tuple[int, bytes]] | No
 # Reading
 
 
-async def _read(hub: Hub, peer: Peer, room: Room, socket: web.WebSocketResponse) -> None:
+async def _read(peer: Peer, room: Room, socket: web.WebSocketResponse) -> None:
     """Take in frames until the socket is closed, at the pace that the peer is allowed."""
     clock = asyncio.get_running_loop().time
     while (text := await _receive(socket)) is not None:

@@ -52,7 +52,10 @@ class Standing:
 
     async def find(self, credentials: Collection[Credential]) -> dict[Credential, Principal]:
         """Whom those of the credentials stand for that are good still."""
-        given = [c.digest for c in credentials if c.kind == "session"], [c.digest for c in credentials if c.kind == "key"]
+        given = (
+            [c.digest for c in credentials if c.kind == "session"],
+            [c.digest for c in credentials if c.kind == "key"],
+        )
         async with self._pool.acquire() as conn:
             people = await sessions.find_all(conn, given[0], IDLE_SECONDS) if given[0] else {}
             keys = await tokens.find_all_valid(conn, given[1]) if given[1] else {}

@@ -21,7 +21,11 @@ async def healthy(*brokers):
 
 
 async def test_a_letter_reaches_every_other_instance_that_has_the_topic_open(direct, listening):
-    async with listening(direct()) as (one, _, _), listening(direct()) as (two, _, _), listening(direct()) as (three, *_):
+    async with (
+        listening(direct()) as (one, _, _),
+        listening(direct()) as (two, _, _),
+        listening(direct()) as (three, *_),
+    ):
         await healthy(one, two, three)
         at_one, at_two = [], []
         await one.open("room", at_one.append)
@@ -43,7 +47,7 @@ async def test_whoever_has_opened_a_topic_misses_nothing_that_is_sent_afterwards
             received = []
             await two.open(f"room {number}", received.append)
             one.send(f"room {number}", b"%d" % number)
-            await eventually(lambda: received)
+            await eventually(lambda received=received: received)
 
 
 async def test_a_topic_that_was_closed_is_heard_no_more_and_can_be_opened_again(direct, listening):
