@@ -17,6 +17,7 @@ from melagent.services.audit import Actor, AuditLog
 from melagent.services.connection_checks import Checker
 from melagent.services.connections import Connections
 from melagent.services.deliveries import Deliveries
+from melagent.services.drafts import Editor, author_of
 from melagent.services.oauth2 import OAuth, Renewals
 from melagent.services.oidc import Oidc, OidcConfig
 from melagent.services.rate_limits import RateLimits
@@ -129,6 +130,12 @@ STREAM = web.RequestKey("stream", web.StreamResponse)
 
 def services_of(request: web.Request) -> Services:
     return request.app[SERVICES]
+
+
+def editor_of(request: web.Request) -> Editor:
+    """As whom a call edits drafts."""
+    services = services_of(request)
+    return Editor(services.pool, services.engine.broker, author_of(request[PRINCIPAL]))
 
 
 def public_url(request: web.Request) -> str:

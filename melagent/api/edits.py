@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from aiohttp import web
 from pydantic import BaseModel, Field
 
-from melagent.api.context import CLAIM, services_of, uuid_in_path
+from melagent.api.context import CLAIM, editor_of, services_of, uuid_in_path
 from melagent.api.wire import Answer, Body, Revision, answer
 from melagent.api.workflows import draft_answer
 from melagent.domain.definition import MAX_NODES, Edge, Node, NodeId, Position
@@ -77,8 +77,8 @@ async def list_nodes(request: web.Request, query: PartsQuery) -> web.Response:
 
 async def add_node(request: web.Request, body: NewNode) -> web.Response:
     """Add a node to the draft. An id that is taken is a conflict."""
-    pool, workflow_id = services_of(request).pool, uuid_in_path(request)
-    return answer(await edits.add_node(pool, workflow_id, body, request.get(CLAIM)), 201)
+    made = await edits.add_node(editor_of(request), uuid_in_path(request), body, request.get(CLAIM))
+    return answer(made, 201)
 
 
 async def get_node(request: web.Request) -> web.Response:
@@ -88,14 +88,14 @@ async def get_node(request: web.Request) -> web.Response:
 
 async def change_node(request: web.Request, body: NodeChange) -> web.Response:
     """Change the fields of a node that are given."""
-    pool, workflow_id, node_id = services_of(request).pool, uuid_in_path(request), request.match_info["node_id"]
+    workflow_id, node_id = uuid_in_path(request), request.match_info["node_id"]
     changes = body.model_dump(exclude_unset=True)
-    return answer(_written(await edits.change_node(pool, workflow_id, node_id, changes)))
+    return answer(_written(await edits.change_node(editor_of(request), workflow_id, node_id, changes)))
 
 
 async def remove_node(request: web.Request) -> web.Response:
     """Remove a node from the draft, and its edges with it."""
-    await edits.remove_node(services_of(request).pool, uuid_in_path(request), request.match_info["node_id"])
+    await edits.remove_node(editor_of(request), uuid_in_path(request), request.match_info["node_id"])
     return web.Response(status=204)
 
 
@@ -106,21 +106,20 @@ async def list_edges(request: web.Request, query: PartsQuery) -> web.Response:
 
 async def add_edge(request: web.Request, body: Edge) -> web.Response:
     """Add an edge to the draft. One that is there already is a conflict."""
-    pool, workflow_id = services_of(request).pool, uuid_in_path(request)
-    return answer(await edits.add_edge(pool, workflow_id, body, request.get(CLAIM)), 201)
+    made = await edits.add_edge(editor_of(request), uuid_in_path(request), body, request.get(CLAIM))
+    return answer(made, 201)
 
 
 async def remove_edge(request: web.Request) -> web.Response:
     """Remove an edge from the draft."""
-    await edits.remove_edge(services_of(request).pool, uuid_in_path(request), request.match_info["edge_id"])
+    await edits.remove_edge(editor_of(request), uuid_in_path(request), request.match_info["edge_id"])
     return web.Response(status=204)
 
 
 async def lay_out(request: web.Request, body: LayoutBody) -> web.Response:
     """Move nodes of the draft to the positions given, or all of them to computed ones."""
-    services, workflow_id = services_of(request), uuid_in_path(request)
-    draft = await edits.lay_out(services.pool, workflow_id, body.positions, body.min_revision)
-    return answer(await draft_answer(draft, services))
+    draft = await edits.lay_out(editor_of(request), uuid_in_path(request), body.positions, body.min_revision)
+    return answer(await draft_answer(draft, services_of(request)))
 
 
 async def _definition(request: web.Request) -> Definition:

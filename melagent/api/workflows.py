@@ -9,7 +9,7 @@ from uuid import UUID
 from aiohttp import web
 from pydantic import Field
 
-from melagent.api.context import WEBHOOKS, services_of, uuid_in_path
+from melagent.api.context import WEBHOOKS, editor_of, services_of, uuid_in_path
 from melagent.api.idempotency import fresh_id
 from melagent.api.wire import Answer, Body, Description, Name, Revision, answer, first_page
 from melagent.domain.definition import Definition
@@ -103,8 +103,8 @@ async def get_workflow(request: web.Request) -> web.Response:
 
 async def update_workflow(request: web.Request, body: WorkflowChange) -> web.Response:
     """Change a workflow. A definition replaces that of the draft."""
-    pool, workflow_id = services_of(request).pool, uuid_in_path(request)
-    return answer(await workflows.update(pool, workflow_id, body.name, body.description, body.definition))
+    editor, workflow_id = editor_of(request), uuid_in_path(request)
+    return answer(await workflows.update(editor, workflow_id, body.name, body.description, body.definition))
 
 
 async def delete_workflow(request: web.Request, query: DeleteQuery) -> web.Response:
@@ -124,9 +124,8 @@ async def get_draft(request: web.Request) -> web.Response:
 
 async def put_draft(request: web.Request, body: DraftBody) -> web.Response:
     """Replace the draft. A revision that is no longer the latest is a conflict."""
-    services, workflow_id = services_of(request), uuid_in_path(request)
-    draft = await workflows.put_draft(services.pool, workflow_id, body.definition, body.revision)
-    return answer(await draft_answer(draft, services))
+    draft = await workflows.put_draft(editor_of(request), uuid_in_path(request), body.definition, body.revision)
+    return answer(await draft_answer(draft, services_of(request)))
 
 
 async def draft_answer(draft: Draft, services: Services) -> dict[str, Any]:

@@ -151,4 +151,3 @@ def renamed_edge(edge: JsonObject, node_id: str, to: str) -> JsonObject:
     """The edge with another node at the end, or the ends, where this one is."""
     ends = {end: to if edge[end] == node_id else edge[end] for end in ("source", "target")}
     return Edge.model_validate({**edge, **ends}).model_dump()
-

@@ -69,17 +69,17 @@ def default_of_node(field: str) -> Any:
 
 
 def _is_place(value: Any) -> bool:
-    return (
-        type(value) is dict
-        and len(value) == 2
-        and all(type(number) in (float, int) and isfinite(number) for number in (value.get("x"), value.get("y")))
-    )
+    return type(value) is dict and value.keys() == {"x", "y"} and all(map(_is_number, value.values()))
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (float, int) and isfinite(value)
 
 
 @cache
 def _adapter(model: type[BaseModel], field: str) -> TypeAdapter[Any]:
     info = model.model_fields[field]
-    return TypeAdapter(Annotated[info.annotation, info])
+    return TypeAdapter(Annotated[info.annotation, info])  # type: ignore[arg-type]  # made at run time
 
 
 def _kept(model: type[BaseModel], field: str, value: Any) -> Any:
@@ -99,4 +99,9 @@ def _whole(model: type[BaseModel], fields: Any) -> dict[str, Any]:
 
 def _problems(error: ValidationError, *within: str) -> list[Problem]:
     faults = error.errors(include_url=False, include_input=False, include_context=False)[:MAX_PROBLEMS]
-    return [Problem(".".join(map(str, (*within, *fault["loc"]))), fault["msg"]) for fault in faults]
+    return [Problem(_written((*within, *fault["loc"])), fault["msg"]) for fault in faults]
+
+
+def _written(location: tuple[int | str, ...]) -> str:
+    parts = (f"[{part}]" if isinstance(part, int) else f".{part}" for part in location)
+    return "".join(parts).removeprefix(".")

@@ -8,7 +8,7 @@ from melagent.domain.definition import MAX_EDGES
 from melagent.domain.draft_fields import META_FIELDS, FieldError, field_of_definition, whole_definition, whole_edge
 from melagent.domain.editing import Kind, edge_added
 from melagent.domain.json_paths import MISSING, get, put
-from melagent.domain.json_values import fault_of
+from melagent.domain.json_values import MAX_DEPTH, fault_of
 from melagent.errors import Code
 
 if TYPE_CHECKING:
@@ -23,6 +23,9 @@ EDGE_ADD_MORE: Final = frozenset({"source_handle", "target_handle", "id"})
 EDGE_REMOVE: Final = frozenset({"op", "id"})
 META: Final = frozenset({"op", "path", "value"})
 REPLACE: Final = frozenset({"op", "definition"})
+
+ABOVE_NODE: Final = 2
+"""Levels of a definition above its nodes."""
 
 Checked: TypeAlias = "tuple[Operation, list[Operation]]"
 
@@ -55,7 +58,9 @@ def perform_edge_add(change: Change, op: Operation) -> None:
 def check_edge_remove(editing: Editing, op: Operation) -> Checked:
     editing.has(op, EDGE_REMOVE)
     edge_id, state = op["id"], editing.state
-    edge = state.edges.get(edge_id) if type(edge_id) is str else None
+    if type(edge_id) is not str:
+        raise editing.bad("id", "An id is text.")
+    edge = state.edges.get(edge_id)
     if edge is None:
         raise editing.absent("id", edge_id, "edge")
     led_somewhere = {edge["source"], edge["target"]} <= state.nodes.keys()
@@ -71,7 +76,7 @@ def check_meta(editing: Editing, op: Operation) -> Checked:
     path = editing.path(op, META_FIELDS)
     value = editing.value(op, path)
     before = _meta(editing.state)
-    field, *inner = path
+    field, inner = str(path[0]), path[1:]
     raw = editing.put(before, path, value)[field]
     try:
         kept = field_of_definition(field, raw)
@@ -89,7 +94,7 @@ def perform_meta(change: Change, op: Operation) -> None:
 
 def check_replace(editing: Editing, op: Operation) -> Checked:
     editing.has(op, REPLACE)
-    if (fault := fault_of(op["definition"])) is not None:
+    if (fault := fault_of(op["definition"], MAX_DEPTH + ABOVE_NODE)) is not None:
         raise editing.bad("definition", fault)
     try:
         definition = whole_definition(op["definition"])
@@ -109,7 +114,7 @@ def _refuse_repeated(editing: Editing, nodes: list[JsonObject]) -> None:
     for place, node in enumerate(nodes):
         if node["id"] in seen:
             problem = f"Another node has the id {node['id']!r}; each needs its own."
-            raise editing.bad(f"definition.nodes.{place}.id", problem)
+            raise editing.bad(f"definition.nodes[{place}].id", problem)
         seen.add(node["id"])
 
 

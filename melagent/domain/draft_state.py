@@ -79,7 +79,7 @@ class DraftState:
     """A draft after the edit `seq`.
 
     Nodes and edges are objects with all their fields, in order, by id; none of them is ever changed in place. The
-    definition is at most `bound` bytes long. What was touched since the edit `base` stands in `touched`, by id and path.
+    definition is at most `bound` bytes long. `touched` holds what was touched since the edit `base`, by id and path.
     """
 
     seq: int
@@ -88,10 +88,10 @@ class DraftState:
     settings: JsonObject
     notes: list[JsonObject]
     base: int = 0
-    bound: int = 0
+    bound: int = field(default=0, compare=False)
     touched: dict[str, dict[tuple[Step, ...], int]] = field(default_factory=dict)
     removed: dict[str, Removal] = field(default_factory=dict)
-    edges_of: dict[str, dict[str, None]] | None = None
+    edges_of: dict[str, dict[str, None]] | None = field(default=None, compare=False)
     """The ids of the edges at each node; null until somebody asks."""
 
     @classmethod
@@ -129,12 +129,8 @@ class DraftState:
         """The last edit that touched this place of a node, something in it or something that it lies in."""
         wanted = tuple(path)
         places = self.touched.get(node_id, {})
-        near = (
-            seq
-            for place, seq in places.items()
-            if place == wanted[: len(place)] or wanted == place[: len(wanted)]
-        )
-        return max(near, default=self.base) if places else self.base
+        near = (seq for place, seq in places.items() if is_near(place, wanted))
+        return max(near, default=self.base)
 
     def at_node(self, node_id: str) -> dict[str, None]:
         """The ids of the edges from and to a node."""
@@ -143,6 +139,12 @@ class DraftState:
             for edge in self.edges.values():
                 note_edge(self.edges_of, edge)
         return self.edges_of.get(node_id, {})
+
+
+def is_near(place: tuple[Step, ...], other: tuple[Step, ...]) -> bool:
+    """Whether one of two places lies in the other."""
+    common = min(len(place), len(other))
+    return place[:common] == other[:common]
 
 
 def note_edge(edges_of: dict[str, dict[str, None]], edge: JsonObject) -> None:

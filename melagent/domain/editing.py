@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
-from melagent.domain.draft_fields import FieldError
 from melagent.domain.draft_state import Refused
 from melagent.domain.json_paths import PathError, put
 from melagent.domain.json_values import MAX_DEPTH, fault_of
@@ -13,7 +12,8 @@ from melagent.errors import Code, Problem
 
 if TYPE_CHECKING:
     from melagent.domain.draft_change import Change
-    from melagent.domain.draft_state import DraftState, JsonObject, Operation
+    from melagent.domain.draft_fields import FieldError
+    from melagent.domain.draft_state import DraftState, JsonObject, Operation, Removal
     from melagent.domain.json_paths import Path
 
 MAX_OPERATIONS: Final = 5_000
@@ -21,7 +21,7 @@ MAX_DEFINITION_BYTES: Final = 10 * 1024 * 1024
 """Of a definition as JSON text with every field written out."""
 
 Rewrites: TypeAlias = Callable[[Mapping[str, "JsonObject"], str, str], list["JsonObject"]]
-"""What becomes of the values that name a node, when it gets another id: `{id, path, value}`, by ids after the renaming."""
+"""What becomes of the values that name a node when it gets another id, as `{id, path, value}` with the new ids."""
 
 
 def no_rewrites(_nodes: Mapping[str, JsonObject], _node_id: str, _to: str) -> list[JsonObject]:
@@ -51,7 +51,9 @@ class Editing:
     def node(self, op: Operation) -> JsonObject:
         """The node that an operation is about; Refused when there is none."""
         node_id = op["id"]
-        node = self.state.nodes.get(node_id) if type(node_id) is str else None
+        if type(node_id) is not str:
+            raise self.bad("id", "An id is text.")
+        node = self.state.nodes.get(node_id)
         if node is None:
             raise self.absent("id", node_id, "node")
         return node
@@ -73,7 +75,7 @@ class Editing:
     def value(self, op: Operation, path: Path) -> Any:
         """What an operation puts at a path. Refused when a draft cannot hold it there."""
         value = op["value"]
-        if (fault := fault_of(value, MAX_DEPTH - len(path))) is not None:
+        if (fault := fault_of(value, MAX_DEPTH - len(path))) is not None:  # it lies in a node, which is the first level
             raise self.bad("value", fault)
         return value
 
@@ -98,22 +100,25 @@ class Editing:
         return self.refused(Code.BAD_REQUEST, "The edit is not of the expected form.", field, problem)
 
     def wrong(self, error: FieldError, prefix: str = "") -> Refused:
-        details = [Problem(f"ops[{self.number}].{prefix}{one.field}", one.problem) for one in error.problems]
+        inside = f"ops[{self.number}].{prefix}"
+        details = [Problem(f"{inside}{one.field}".rstrip("."), one.problem) for one in error.problems]
         return Refused(Code.BAD_REQUEST, "A value does not fit.", details)
 
     def refused(self, code: Code, message: str, field: str, problem: str) -> Refused:
         return Refused(code, message, [Problem(f"ops[{self.number}].{field}", problem)])
 
-    def absent(self, field: str, lost: Any, what: str) -> Refused:
+    def absent(self, field: str, lost: str, what: str) -> Refused:
         """The refusal of an operation on something that is not there: `gone` when we know who took it away."""
-        removal = self.state.removed.get(lost) if type(lost) is str else None
-        details = [Problem(f"ops[{self.number}].{field}", f"There is no {what} {str(lost)[:100]!r}.")]
+        removal = self.state.removed.get(lost)
+        details = [Problem(f"ops[{self.number}].{field}", f"There is no {what} {lost[:100]!r}.")]
         if removal is None:
-            missing = lost if type(lost) is str else None
-            return Refused(Code.NOT_FOUND, f"There is no such {what}.", details, missing=missing)
-        done = "removed" if removal.to is None else f"renamed to {removal.to!r}"
-        message = f"This {what} was {done} by {removal.by.name or 'somebody'}."
-        return Refused(Code.GONE, message, details, missing=removal.id, gone=removal)
+            return Refused(Code.NOT_FOUND, f"There is no such {what}.", details, missing=lost)
+        return Refused(Code.GONE, words_for(removal), details, missing=lost, gone=removal)
+
+
+def words_for(removal: Removal) -> str:
+    done = "removed" if removal.to is None else f"renamed to {removal.to!r}"
+    return f"This was {done} by {removal.by.name or 'somebody'}."
 
 
 def edge_added(edge: JsonObject) -> Operation:

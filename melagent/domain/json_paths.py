@@ -45,8 +45,7 @@ def put(value: Any, path: Path, new: Any, at: int = 0) -> Any:
         return new
     step = path[at]
     if type(step) is str and type(value) is dict:
-        inner = value[step] if step in value else {}
-        return {**value, step: put(inner, path, new, at + 1)}
+        return {**value, step: put(value.get(step, {}), path, new, at + 1)}
     if type(step) is int and type(value) is list:
         if not 0 <= step <= len(value):
             raise PathError(at, f"The list has {len(value):,} elements; there is no place {step:,} in it.")
@@ -85,5 +84,5 @@ def made_by(value: Any, path: Path) -> int:
 
 
 def _no_way(value: Any, step: Step, at: int) -> PathError:
-    kind = {dict: "an object", list: "a list", str: "a text"}.get(type(value), "no object or list")
-    return PathError(at, f"{step!r} leads into what is {kind}.")
+    kinds = {"dict": "an object", "list": "a list", "str": "a text"}
+    return PathError(at, f"{step!r} leads into what is {kinds.get(type(value).__name__, 'no object or list')}.")

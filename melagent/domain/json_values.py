@@ -6,7 +6,7 @@ from math import isfinite
 from typing import Any
 
 MAX_DEPTH = 100
-"""Objects and lists within one another. Parsers of browsers and ours take more; nothing that is written by hand has it."""
+"""Objects and lists within one another. All parsers take so many."""
 
 INTEGERS = range(-(2**63), 2**64)
 """What is written as an integer and read back as the same one."""
@@ -18,22 +18,26 @@ def fault_of(value: Any, depth: int = MAX_DEPTH) -> str | None:
     if kind is str:
         return _fault_of_text(value)
     if kind is dict or kind is list:
-        if depth <= 0:
-            return f"Objects and lists may lie at most {MAX_DEPTH} deep within one another."
-        if kind is dict:
-            for key in value:
-                if (fault := _fault_of_text(key) if type(key) is str else "Keys are text.") is not None:
-                    return fault
-            value = value.values()
-        for part in value:
-            if (fault := fault_of(part, depth - 1)) is not None:
-                return fault
-        return None
+        return _fault_inside(value, depth)
     if kind is float:
         return None if isfinite(value) else "A number has to be finite."
     if kind is int:
         return None if value in INTEGERS else "An integer has at most 64 bits."
     return None if value is None or kind is bool else f"{kind.__name__} is no JSON value."
+
+
+def _fault_inside(value: Any, depth: int) -> str | None:
+    if depth <= 0:
+        return f"Objects and lists may lie at most {MAX_DEPTH} deep within one another."
+    if type(value) is dict:
+        for key in value:
+            if (fault := _fault_of_text(key) if type(key) is str else "Keys are text.") is not None:
+                return fault
+        value = value.values()
+    for part in value:
+        if (fault := fault_of(part, depth - 1)) is not None:
+            return fault
+    return None
 
 
 def _fault_of_text(text: str) -> str | None:

@@ -42,13 +42,8 @@ class Applied:
     change: Change
 
 
-def apply(
-    state: DraftState,
-    ops: Any,
-    seq: int,
-    by: Author,
-    at: datetime,
-    rewrites: Rewrites = no_rewrites,
+def apply(  # noqa: PLR0917  # in the order of a sentence, and called in one place of each door
+    state: DraftState, ops: Any, seq: int, by: Author, at: datetime, rewrites: Rewrites = no_rewrites
 ) -> Applied:
     """Complete, check and apply an edit, which gives the state the number `seq`.
 
@@ -66,7 +61,7 @@ def apply(
             editing.number = number
             kind = _kind_of(editing, op)
             told, back = kind.check(editing, op)
-            kind.perform(change, told)
+            KINDS[told["op"]].perform(change, told)  # an unset may have become a set
             completed.append(told)
             inverse[:0] = back
         ops_text = orjson.dumps(completed)

@@ -1,7 +1,7 @@
 """Changes of a text as CodeMirror's ChangeSet writes them in JSON.
 
-A list of sections: a number keeps so many units of the text, `[deleted, ...lines]` puts lines, joined by line breaks, in
-the place of so many. A unit is one of UTF-16, as in a browser: a character outside the basic plane has two.
+A list of sections: a number keeps so many units of the text, `[deleted, ...lines]` puts lines, joined by line breaks,
+in the place of so many. A unit is one of UTF-16, as in a browser: a character outside the basic plane has two.
 """
 
 from __future__ import annotations

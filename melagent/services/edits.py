@@ -1,7 +1,4 @@
-"""Edits of a draft, one function for each. Each edit is the draft's next revision.
-
-They go one after the other, under the lock of the draft's row: of two callers who edit at the same moment none loses
-anything.
+"""Edits of a draft that have a call of their own: its nodes, its edges, and where they stand on the canvas.
 
 A draft may be wrong and still be kept; what an edit refuses is what could not be undone by another one: an id that is
 taken, an edge that leads nowhere, more than a definition may hold.
@@ -10,125 +7,121 @@ taken, an edge that leads nowhere, more than a definition may hold.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
-from melagent.domain.definition import MAX_EDGES, MAX_NODES, Definition, Edge, Node
+import orjson
+
+from melagent.domain.definition import Definition, Edge, Node
+from melagent.domain.editing import edge_added
 from melagent.domain.layout import layout
-from melagent.errors import BadRequest, Conflict, NotFound, Problem, TooLarge, Unprocessable
-from melagent.services.definitions import decode, encode
+from melagent.errors import BadRequest, NotFound, Problem, Unprocessable
+from melagent.services.drafts import edit, edit_within, json_of, tell
 from melagent.services.workflows import found, not_behind
 from melagent.store import drafts, run_keys
 from melagent.store.pool import transaction
 from melagent.store.run_keys import Kept
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
+    from collections.abc import Collection, Mapping
     from uuid import UUID
 
-    from pydantic import BaseModel
-
     from melagent.domain.definition import Position
-    from melagent.store.pool import Connection, Pool
+    from melagent.domain.draft_state import DraftState, JsonObject, Operation
+    from melagent.services.drafts import Editor, Make
     from melagent.store.rows import Draft
     from melagent.store.run_keys import Claim
-
-MAX_DRAFT_BYTES = 16 * 1024 * 1024
-"""A definition that comes in one body of 10 MiB is smaller, with all that is written out in it."""
 
 LONGEST_PROPOSAL = 80
 CREATED = 201
 
-M = TypeVar("M", bound="BaseModel")
 
-
-async def add_node(pool: Pool, workflow_id: UUID, node: Node, claim: Claim | None = None) -> bytes:
+async def add_node(editor: Editor, workflow_id: UUID, node: Node, claim: Claim | None = None) -> bytes:
     """Append a node, which is answered as JSON text. With an empty id it gets a short one that tells its type.
 
     Raises Conflict when the id is taken. Under a claim the node is added once, however often that is repeated.
     """
 
-    def change(definition: Definition) -> tuple[Definition, Node]:
-        taken = {other.id for other in definition.nodes}
-        made = Node.model_validate(node.model_dump() | {"id": node.id or propose_id(node.type, taken)})
-        if made.id in taken:
-            raise Conflict(f"The draft has a node {made.id!r} already.")
-        if len(taken) >= MAX_NODES:
-            raise Unprocessable(f"A definition has at most {MAX_NODES:,} nodes.")
-        return definition.model_copy(update={"nodes": (*definition.nodes, made)}), made
+    def make(state: DraftState) -> list[Operation]:
+        named = {"id": node.id or propose_id(node.type, state.nodes)}
+        return [{"op": "node.add", **json_of(node), **named}]
 
-    return await _add(pool, workflow_id, change, claim)
+    return await _add(editor, workflow_id, make, Node, claim)
 
 
-async def change_node(pool: Pool, workflow_id: UUID, node_id: str, changes: Mapping[str, Any]) -> Node:
+async def change_node(editor: Editor, workflow_id: UUID, node_id: str, changes: Mapping[str, Any]) -> Node:
     """Give a node new values for the fields named; all others stay as they are. The id cannot be changed."""
     if changes.get("id", node_id) != node_id:
         raise BadRequest(details=[Problem("id", "The id of a node cannot be changed.")])
-    async with transaction(pool) as conn:
-        definition = decode(await _locked(conn, workflow_id))
-        node = _node(definition, node_id)
-        changed = Node.model_validate({**node.model_dump(), **changes})
-        nodes = tuple(changed if other is node else other for other in definition.nodes)
-        await _store(conn, workflow_id, definition.model_copy(update={"nodes": nodes}))
-    return changed
+
+    def make(state: DraftState) -> list[Operation]:
+        before = _node(state, node_id)
+        after = json_of(Node.model_validate({**before, **changes}))
+        if after["type"] != before["type"]:
+            return _made_anew(state, after)
+        return [
+            {"op": "node.set", "id": node_id, "path": [field], "value": after[field]}
+            for field in changes
+            if field not in ("id", "type") and not _is_same(after[field], before[field])
+        ]
+
+    edited = await edit(editor, workflow_id, make)
+    return Node.model_validate(edited.state.nodes[node_id])
 
 
-async def remove_node(pool: Pool, workflow_id: UUID, node_id: str) -> None:
+async def remove_node(editor: Editor, workflow_id: UUID, node_id: str) -> None:
     """Take out a node, and the edges that lead into it and out of it."""
-    async with transaction(pool) as conn:
-        definition = decode(await _locked(conn, workflow_id))
-        _node(definition, node_id)
-        nodes = tuple(node for node in definition.nodes if node.id != node_id)
-        edges = tuple(edge for edge in definition.edges if node_id not in (edge.source, edge.target))
-        await _store(conn, workflow_id, definition.model_copy(update={"nodes": nodes, "edges": edges}))
+
+    def make(state: DraftState) -> list[Operation]:
+        return [{"op": "node.remove", "id": _node(state, node_id)["id"]}]
+
+    await edit(editor, workflow_id, make)
 
 
-async def add_edge(pool: Pool, workflow_id: UUID, edge: Edge, claim: Claim | None = None) -> bytes:
+async def add_edge(editor: Editor, workflow_id: UUID, edge: Edge, claim: Claim | None = None) -> bytes:
     """Append an edge, which is answered as JSON text. Under a claim it is added once, however often that is repeated.
 
     Raises Conflict when the edge is there already, Unprocessable when one of its nodes is not.
     """
 
-    def change(definition: Definition) -> tuple[Definition, Edge]:
-        known = {node.id for node in definition.nodes}
+    def make(state: DraftState) -> list[Operation]:
         ends = {"source": edge.source, "target": edge.target}
-        if missing := [Problem(end, f"There is no node {name!r}.") for end, name in ends.items() if name not in known]:
+        missing = [Problem(end, f"There is no node {name!r}.") for end, name in ends.items() if name not in state.nodes]
+        if missing:
             raise Unprocessable("The edge leads nowhere.", missing)
-        if any(other.id == edge.id for other in definition.edges):
-            raise Conflict(f"The draft has this edge already; its id is {edge.id}.")
-        if len(definition.edges) >= MAX_EDGES:
-            raise Unprocessable(f"A definition has at most {MAX_EDGES:,} edges.")
-        return definition.model_copy(update={"edges": (*definition.edges, edge)}), edge
+        return [edge_added(json_of(edge))]
 
-    return await _add(pool, workflow_id, change, claim)
+    return await _add(editor, workflow_id, make, Edge, claim)
 
 
-async def remove_edge(pool: Pool, workflow_id: UUID, edge_id: str) -> None:
-    async with transaction(pool) as conn:
-        definition = decode(await _locked(conn, workflow_id))
-        edges = tuple(edge for edge in definition.edges if edge.id != edge_id)
-        if len(edges) == len(definition.edges):
+async def remove_edge(editor: Editor, workflow_id: UUID, edge_id: str) -> None:
+    def make(state: DraftState) -> list[Operation]:
+        if edge_id not in state.edges:
             raise NotFound("There is no such edge.")
-        await _store(conn, workflow_id, definition.model_copy(update={"edges": edges}))
+        return [{"op": "edge.remove", "id": edge_id}]
+
+    await edit(editor, workflow_id, make)
 
 
 async def lay_out(
-    pool: Pool, workflow_id: UUID, positions: Mapping[str, Position] | None, min_revision: int | None
+    editor: Editor, workflow_id: UUID, positions: Mapping[str, Position] | None, min_revision: int | None
 ) -> Draft:
     """Move nodes to the positions given, or all of them to computed ones.
 
     Raises Unprocessable for nodes that are not there, DraftBehind when the draft has not reached `min_revision`.
     """
-    async with transaction(pool) as conn:
-        draft = not_behind(found(await drafts.lock(conn, workflow_id), "workflow"), min_revision)
-        definition = decode(draft.definition)
-        places = layout(definition) if positions is None else positions
-        if missing := places.keys() - {node.id for node in definition.nodes}:
+
+    def make(state: DraftState) -> list[Operation]:
+        not_behind(state.seq, min_revision)
+        places = layout(Definition.model_validate(state.definition())) if positions is None else positions
+        if missing := places.keys() - state.nodes.keys():
             problems = [Problem(f"positions.{node_id}", "There is no such node.") for node_id in sorted(missing)]
             raise Unprocessable("Some of these nodes are not there.", problems)
-        nodes = tuple(
-            node.model_copy(update={"position": places.get(node.id, node.position)}) for node in definition.nodes
-        )
-        return await _store(conn, workflow_id, definition.model_copy(update={"nodes": nodes}))
+        return [
+            {"op": "node.set", "id": node_id, "path": ["position"], "value": json_of(place)}
+            for node_id, place in places.items()
+        ]
+
+    return (await edit(editor, workflow_id, make)).draft()
 
 
 def propose_id(node_type: str, taken: Collection[str]) -> str:
@@ -140,33 +133,31 @@ def propose_id(node_type: str, taken: Collection[str]) -> str:
     return proposed
 
 
-async def _add(
-    pool: Pool, workflow_id: UUID, change: Callable[[Definition], tuple[Definition, M]], claim: Claim | None
-) -> bytes:
+async def _add(editor: Editor, workflow_id: UUID, make: Make, kind: type[Node | Edge], claim: Claim | None) -> bytes:
     """Add a part to a draft; what was added, as JSON text, is kept under the claim in the same transaction."""
-    async with transaction(pool) as conn:
-        definition = decode(await _locked(conn, workflow_id))
+    async with transaction(editor.pool) as conn:
+        found(await drafts.lock(conn, workflow_id), "workflow")
         if claim is not None and (kept := await run_keys.find(conn, claim)) is not None:
             return kept.body
-        changed, made = change(definition)
-        await _store(conn, workflow_id, changed)
-        text = made.model_dump_json().encode()
+        edited = await edit_within(conn, editor.author, workflow_id, make)
+        made = {field: value for field, value in edited.ops[0].items() if field != "op"}
+        text = kind.model_validate(made).model_dump_json().encode()
         if claim is not None:
             await run_keys.keep(conn, claim, Kept(CREATED, text))
+    tell(editor.broker, edited)
     return text
 
 
-async def _locked(conn: Connection, workflow_id: UUID) -> bytes:
-    return found(await drafts.lock(conn, workflow_id), "workflow").definition
+def _made_anew(state: DraftState, node: JsonObject) -> list[Operation]:
+    """A node of another type in the place of the one with its id, with the same edges."""
+    edges = [edge_added(state.edges[edge_id]) for edge_id in state.at_node(node["id"])]
+    return [{"op": "node.remove", "id": node["id"]}, {"op": "node.add", **node}, *edges]
 
 
-async def _store(conn: Connection, workflow_id: UUID, definition: Definition) -> Draft:
-    """Store the draft that is held as its next revision."""
-    text = encode(definition)
-    if len(text) > MAX_DRAFT_BYTES:
-        raise TooLarge(f"A definition may have at most {MAX_DRAFT_BYTES:,} bytes.")
-    return found(await drafts.replace(conn, workflow_id, text, None), "workflow")
+def _is_same(value: Any, other: Any) -> bool:
+    """Whether two values are the same JSON: `1` is not `true`."""
+    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS) == orjson.dumps(other, option=orjson.OPT_SORT_KEYS)
 
 
-def _node(definition: Definition, node_id: str) -> Node:
-    return found(definition.node(node_id), "node")
+def _node(state: DraftState, node_id: str) -> JsonObject:
+    return found(state.nodes.get(node_id), "node")

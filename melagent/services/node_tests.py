@@ -11,12 +11,12 @@ import orjson
 from melagent.domain.definition import Definition, Edge, Node, OnError, Retry, WorkflowSettings
 from melagent.domain.run import RunStatus, StepStatus
 from melagent.errors import Conflict, NotFound
-from melagent.services import runs
+from melagent.services import drafts, runs
 from melagent.services.definitions import decode
 from melagent.services.entries import MANUAL
 from melagent.services.starts import Start
 from melagent.services.workflows import found, not_behind
-from melagent.store import drafts, pinned
+from melagent.store import pinned
 from melagent.store.ids import new_id
 
 if TYPE_CHECKING:
@@ -76,7 +76,8 @@ class Trial:
 
     async def _read(self, pool: Pool) -> tuple[Definition, Node, Any]:
         async with pool.acquire() as conn:
-            draft = not_behind(found(await drafts.find(conn, self.workflow_id), "workflow"), self.min_revision)
+            draft = await drafts.read(conn, self.workflow_id)
+            not_behind(draft.revision, self.min_revision)
             definition = decode(draft.definition)
             node = found(definition.node(self.node_id), "node")
             kept = await pinned.find(conn, self.workflow_id, node.id)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from melagent.errors import NotFound, TooLarge
+from melagent.services import drafts
 from melagent.services.definitions import decode
 from melagent.services.workflows import found
-from melagent.store import drafts, pinned, workflows
+from melagent.store import pinned, workflows
 from melagent.store.pool import transaction
 from melagent.store.rows import Pinned
 
@@ -45,6 +46,6 @@ async def put(pool: Pool, workflow_id: UUID, node_id: str, value: bytes) -> Pinn
 
 async def _draft_with(conn: Connection, workflow_id: UUID, node_id: str) -> Definition:
     """The draft; NotFound when it has no such node."""
-    definition = decode(found(await drafts.find(conn, workflow_id), "workflow").definition)
+    definition = decode((await drafts.read(conn, workflow_id)).definition)
     found(definition.node(node_id), "node")
     return definition

@@ -13,10 +13,11 @@ import orjson
 from melagent.domain.loops import ITEMS_SUFFIX
 from melagent.errors import TooLarge
 from melagent.sandbox import expressions
+from melagent.services import drafts
 from melagent.services.definitions import decode
 from melagent.services.surroundings import Output, Place
 from melagent.services.workflows import found
-from melagent.store import drafts, payloads, runs, steps
+from melagent.store import payloads, runs, steps, workflows
 from melagent.store.ids import FIRST_ID, LAST_ID
 from melagent.store.runs import RunFilter
 
@@ -64,7 +65,7 @@ async def preview(pool: Pool, workflow_id: UUID, source: Source, node_id: str | 
     Raises NotFound, and TooLarge when the run has recorded more than 16 MiB there.
     """
     async with pool.acquire() as conn:
-        definition = decode(found(await drafts.find(conn, workflow_id), "workflow").definition)
+        definition = decode((await drafts.read(conn, workflow_id)).definition)
         place = Place(definition, node_id)
         run = await _run(conn, workflow_id, run_id)
         known = await _recorded(conn, run, place.keys()) if run is not None else {}
@@ -76,7 +77,7 @@ async def preview(pool: Pool, workflow_id: UUID, source: Source, node_id: str | 
 async def preview_on(pool: Pool, workflow_id: UUID, source: Source, data: Mapping[str, Any]) -> Preview:
     """Try an expression of a workflow on data: a value for each name that the expression may see."""
     async with pool.acquire() as conn:
-        found(await drafts.find(conn, workflow_id), "workflow")
+        found(await workflows.find(conn, workflow_id), "workflow")
     return await _evaluated(source, orjson.dumps(data), None)
 
 

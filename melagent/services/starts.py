@@ -10,12 +10,13 @@ import orjson
 
 from melagent.domain.work import Limit, NewRun
 from melagent.errors import Conflict
+from melagent.services import drafts
 from melagent.services.definitions import decode
 from melagent.services.entries import entry_of
 from melagent.services.requirements import required_by
 from melagent.services.versions import checked, keep_unlisted, refuse_wrong_connections
 from melagent.services.workflows import found, not_behind
-from melagent.store import drafts, versions, workflows
+from melagent.store import versions, workflows
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -70,7 +71,8 @@ class Starts:
 
     async def _draft(self, workflow_id: UUID, caller: str, min_revision: int | None) -> tuple[UUID, Definition]:
         async with self.pool.acquire() as conn:
-            draft = not_behind(found(await drafts.find(conn, workflow_id), "workflow"), min_revision)
+            draft = await drafts.read(conn, workflow_id)
+        not_behind(draft.revision, min_revision)
         definition = await self._checked(decode(draft.definition))
         return await keep_unlisted(self.pool, f"draft {draft.revision}", definition, caller), definition
 

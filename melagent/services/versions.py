@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 import orjson
 
 from melagent.errors import NotFound, Unprocessable
-from melagent.services import connection_uses, webhook_tokens
+from melagent.services import connection_uses, drafts, webhook_tokens
 from melagent.services.definitions import decode, encode, fingerprint
 from melagent.services.entries import MANUAL, entry_by_hand
 from melagent.services.hooks import CALLED_TYPES
 from melagent.services.problems import problems
 from melagent.services.schedules import settle
 from melagent.services.workflows import found, not_behind
-from melagent.store import drafts, schedules, triggers, versions, workflows
+from melagent.store import schedules, triggers, versions, workflows
 from melagent.store.ids import new_id
 from melagent.store.pool import transaction
 from melagent.store.triggers import TriggerNode
@@ -63,8 +63,9 @@ async def create(
         if not await workflows.lock(conn, workflow_id):
             raise NotFound("There is no such workflow.")
         if definition is None:
-            draft = found(await drafts.find(conn, workflow_id), "workflow")
-            text = not_behind(draft, min_revision).definition
+            draft = await drafts.read(conn, workflow_id)
+            not_behind(draft.revision, min_revision)
+            text = draft.definition
         else:
             text = encode(definition)
         made = await versions.insert(

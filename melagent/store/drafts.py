@@ -1,51 +1,61 @@
-"""The drafts: one editable definition for each workflow, numbered by its revision."""
+"""The drafts: one for each workflow, as a snapshot of its definition and the number that its edits have reached."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from melagent.store.rows import Draft, value_of
+from melagent.store.rows import Snapshot, value_of
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from uuid import UUID
 
     from melagent.store.pool import Connection
 
-FIND_DRAFT = """
-SELECT d.workflow_id, d.definition::text, d.seq AS revision, d.updated_at
+FIND_DRAFTS = """
+SELECT d.workflow_id, d.definition::text, d.snapshot_seq, d.seq, d.updated_at
   FROM drafts d JOIN workflows w ON w.id = d.workflow_id
- WHERE d.workflow_id = $1 AND w.deleted_at IS NULL
+ WHERE d.workflow_id = ANY($1::uuid[]) AND w.deleted_at IS NULL
 """
 
 
-async def find(conn: Connection, workflow_id: UUID) -> Draft | None:
-    row = await conn.fetchrow(FIND_DRAFT, workflow_id)
-    return value_of(Draft, row) if row else None
+async def find(conn: Connection, workflow_ids: Collection[UUID]) -> list[Snapshot]:
+    """The drafts of these workflows, without those of deleted ones."""
+    return [value_of(Snapshot, row) for row in await conn.fetch(FIND_DRAFTS, list(workflow_ids))]
 
 
 LOCK_DRAFT = """
-SELECT d.workflow_id, d.definition::text, d.seq AS revision, d.updated_at
+SELECT d.workflow_id, d.definition::text, d.snapshot_seq, d.seq, d.updated_at
   FROM drafts d JOIN workflows w ON w.id = d.workflow_id
  WHERE d.workflow_id = $1 AND w.deleted_at IS NULL
    FOR UPDATE OF d
 """
 
 
-async def lock(conn: Connection, workflow_id: UUID) -> Draft | None:
-    """Hold a draft until the transaction ends: edits go one after the other, each on what the one before left."""
+async def lock(conn: Connection, workflow_id: UUID) -> Snapshot | None:
+    """Hold a draft until the transaction ends: nobody else can add an edit or write a snapshot meanwhile."""
     row = await conn.fetchrow(LOCK_DRAFT, workflow_id)
-    return value_of(Draft, row) if row else None
+    return value_of(Snapshot, row) if row else None
 
 
-REPLACE_DRAFT = """
-UPDATE drafts d SET definition = $2::text::json, seq = d.seq + 1, updated_at = now()
-  FROM workflows w
- WHERE d.workflow_id = $1 AND w.id = d.workflow_id AND w.deleted_at IS NULL AND ($3::bigint IS NULL OR d.seq = $3)
-RETURNING d.workflow_id, d.definition::text, d.seq AS revision, d.updated_at
+WRITE_SNAPSHOT = "UPDATE drafts SET definition = $2::text::json, snapshot_seq = seq WHERE workflow_id = $1 AND seq = $3"
+
+
+async def write_snapshot(conn: Connection, workflow_id: UUID, definition: bytes, seq: int) -> None:
+    """Keep the definition of a locked draft, which is at `seq`: readers need the edits up to there no longer."""
+    await conn.execute(WRITE_SNAPSHOT, workflow_id, definition.decode(), seq)
+
+
+DRAFTS_TO_COMPACT = """
+SELECT d.workflow_id FROM drafts d JOIN workflows w ON w.id = d.workflow_id
+ WHERE d.seq > d.snapshot_seq AND w.deleted_at IS NULL
+   AND (d.updated_at < now() - make_interval(secs => $1) OR d.seq - d.snapshot_seq > $2
+        OR (SELECT sum(octet_length(e.ops::text)) FROM edits e
+             WHERE e.workflow_id = d.workflow_id AND e.seq > d.snapshot_seq) > $3)
+ LIMIT $4
 """
 
 
-async def replace(conn: Connection, workflow_id: UUID, definition: bytes, revision: int | None) -> Draft | None:
-    """Store a new definition if the draft still is at `revision` (null: whatever it is at). Null when it is not."""
-    row = await conn.fetchrow(REPLACE_DRAFT, workflow_id, definition.decode(), revision)
-    return value_of(Draft, row) if row else None
+async def to_compact(conn: Connection, rest_seconds: float, edits: int, size: int, limit: int) -> list[UUID]:
+    """Drafts whose snapshot is behind and that rest since so many seconds, or behind by more than these."""
+    return [row["workflow_id"] for row in await conn.fetch(DRAFTS_TO_COMPACT, rest_seconds, edits, size, limit)]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from melagent.store.rows import Edit, HistoricEdit, value_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
     from uuid import UUID
 
@@ -42,7 +42,8 @@ class DraftEdits:
 
 COMMIT_EDITS = """
 WITH wanted AS (
-    SELECT workflow_id, base_seq, edits FROM unnest($1::uuid[], $2::bigint[], $3::int[]) AS w(workflow_id, base_seq, edits)
+    SELECT workflow_id, base_seq, edits
+      FROM unnest($1::uuid[], $2::bigint[], $3::int[]) AS w(workflow_id, base_seq, edits)
 ), held AS (
     SELECT d.workflow_id, w.base_seq, w.edits
       FROM wanted w JOIN drafts d ON d.workflow_id = w.workflow_id AND d.seq = w.base_seq
@@ -102,16 +103,17 @@ async def after(conn: Connection, workflow_id: UUID, seq: int, limit: int) -> li
     return [value_of(Edit, row) for row in await conn.fetch(EDITS_AFTER, workflow_id, seq, limit)]
 
 
-EDITS_AFTER_SNAPSHOTS = """
+EDITS_AFTER_EACH = """
 SELECT e.workflow_id, e.seq, e.client, e.client_edit_id, e.by_id, e.by_name, e.at, e.ops::text AS ops
-  FROM drafts d JOIN edits e ON e.workflow_id = d.workflow_id AND e.seq > d.snapshot_seq AND e.seq <= d.seq
- WHERE d.workflow_id = ANY($1::uuid[]) ORDER BY e.workflow_id, e.seq
+  FROM unnest($1::uuid[], $2::bigint[]) AS w(workflow_id, seq)
+       JOIN edits e ON e.workflow_id = w.workflow_id AND e.seq > w.seq
+ ORDER BY e.workflow_id, e.seq
 """
 
 
-async def after_snapshots(conn: Connection, workflow_ids: Iterable[UUID]) -> list[Edit]:
-    """What lies between the snapshots of drafts and the drafts, in order."""
-    return [value_of(Edit, row) for row in await conn.fetch(EDITS_AFTER_SNAPSHOTS, list(workflow_ids))]
+async def after_each(conn: Connection, seqs: Mapping[UUID, int]) -> list[Edit]:
+    """All edits of these drafts that follow the number given for each, in order."""
+    return [value_of(Edit, row) for row in await conn.fetch(EDITS_AFTER_EACH, list(seqs), list(seqs.values()))]
 
 
 LAST_EDIT_ID = "SELECT max(client_edit_id) FROM edits WHERE workflow_id = $1 AND client = $2"
@@ -158,7 +160,8 @@ SELECT seq, client, client_edit_id, by_id, by_name, at, ops::text AS ops, invers
 async def removals(conn: Connection, workflow_id: UUID, lost: str, since: int, limit: int) -> list[HistoricEdit]:
     """Edits after `since` that may have taken away or renamed the node or edge `lost`, newest first.
 
-    What was taken away comes back with the inverse, so that is where it is looked for; ids hold nothing that JSON escapes.
+    What was taken away comes back with the inverse, so that is where it is looked for. An id that JSON would escape is
+    none.
     """
     texts = (f'"op":"node.add","id":"{lost}"', f'"op":"edge.add","id":"{lost}"', f'"to":"{lost}"', f'"id":"{lost}"')
     return [value_of(HistoricEdit, row) for row in await conn.fetch(REMOVALS, workflow_id, since, *texts, limit)]
@@ -173,6 +176,6 @@ DELETE FROM edits e USING (
 
 
 async def prune(conn: Connection, keep_seconds: float, limit: int) -> int:
-    """Forget edits that are older than this and that no reader of the draft needs; how many. Others wait for a snapshot."""
+    """Forget edits that are older than this; how many. Those that no snapshot holds yet stay."""
     status = await conn.execute(PRUNE_EDITS, keep_seconds, limit)
     return int(status.removeprefix("DELETE "))

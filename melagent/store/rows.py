@@ -39,6 +39,14 @@ class Workflow:
 
 
 @dataclass(frozen=True, slots=True)
+class StoredWorkflow:
+    """A workflow whose definition and `has_changes` are those of its draft's snapshot. Edits came after it if `is_behind`."""
+
+    workflow: Workflow
+    is_behind: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Draft:
     workflow_id: UUID
     definition: bytes
@@ -254,6 +262,12 @@ class StoredStep:
 def value_of(kind: type[T], row: asyncpg.Record) -> T:
     """A row whose columns are named like the fields of `kind`."""
     return kind(**{name: value.encode() if name in JSON_TEXT else value for name, value in row.items()})
+
+
+def workflow_of(row: asyncpg.Record) -> StoredWorkflow:
+    values = dict(row)
+    is_behind = values.pop("is_behind")
+    return StoredWorkflow(Workflow(**values | {"definition": values["definition"].encode()}), is_behind)
 
 
 def run_of(row: asyncpg.Record) -> StoredRun:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from melagent.store.rows import Version, value_of
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from uuid import UUID
 
     from melagent.store.pool import Connection
@@ -107,6 +108,19 @@ SELECT v.id, v.workflow_id, v.version_number, v.name, v.description, v.definitio
 async def find_current(conn: Connection, workflow_id: UUID) -> Version | None:
     row = await conn.fetchrow(FIND_CURRENT_VERSION, workflow_id)
     return value_of(Version, row) if row else None
+
+
+CURRENT_DEFINITIONS = """
+SELECT w.id, v.definition::text FROM workflows w
+  JOIN versions v ON v.workflow_id = w.id AND v.version_number = w.current_version
+ WHERE w.id = ANY($1::uuid[])
+"""
+
+
+async def current_definitions(conn: Connection, workflow_ids: Collection[UUID]) -> dict[UUID, bytes]:
+    """What is deployed of these workflows."""
+    rows = await conn.fetch(CURRENT_DEFINITIONS, list(workflow_ids))
+    return {row["id"]: row["definition"].encode() for row in rows}
 
 
 LIST_VERSIONS = """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from melagent.store.rows import Workflow, value_of
+from melagent.store.rows import StoredWorkflow, Workflow, value_of, workflow_of
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -34,7 +34,8 @@ async def insert(
 
 FIND_WORKFLOW = """
 SELECT w.id, w.name, w.description, d.definition::text, w.current_version,
-       d.definition::text IS DISTINCT FROM v.definition::text AS has_changes, w.created_at, w.updated_at
+       d.definition::text IS DISTINCT FROM v.definition::text AS has_changes, w.created_at, w.updated_at,
+       d.seq > d.snapshot_seq AS is_behind
   FROM workflows w
   JOIN drafts d ON d.workflow_id = w.id
   LEFT JOIN versions v ON v.workflow_id = w.id AND v.version_number = w.current_version
@@ -42,9 +43,9 @@ SELECT w.id, w.name, w.description, d.definition::text, w.current_version,
 """
 
 
-async def find(conn: Connection, workflow_id: UUID) -> Workflow | None:
+async def find(conn: Connection, workflow_id: UUID) -> StoredWorkflow | None:
     row = await conn.fetchrow(FIND_WORKFLOW, workflow_id)
-    return value_of(Workflow, row) if row else None
+    return workflow_of(row) if row else None
 
 
 NAMED_WORKFLOWS = "SELECT id FROM workflows WHERE name = $1 AND deleted_at IS NULL ORDER BY id LIMIT 10"
@@ -57,7 +58,8 @@ async def named(conn: Connection, name: str) -> list[UUID]:
 
 LIST_WORKFLOWS = """
 SELECT w.id, w.name, w.description, d.definition::text, w.current_version,
-       d.definition::text IS DISTINCT FROM v.definition::text AS has_changes, w.created_at, w.updated_at
+       d.definition::text IS DISTINCT FROM v.definition::text AS has_changes, w.created_at, w.updated_at,
+       d.seq > d.snapshot_seq AS is_behind
   FROM workflows w
   JOIN drafts d ON d.workflow_id = w.id
   LEFT JOIN versions v ON v.workflow_id = w.id AND v.version_number = w.current_version
@@ -66,9 +68,9 @@ SELECT w.id, w.name, w.description, d.definition::text, w.current_version,
 """
 
 
-async def page(conn: Connection, before: UUID, limit: int) -> list[Workflow]:
+async def page(conn: Connection, before: UUID, limit: int) -> list[StoredWorkflow]:
     """The newest workflows older than `before`, newest first."""
-    return [value_of(Workflow, row) for row in await conn.fetch(LIST_WORKFLOWS, before, limit)]
+    return [workflow_of(row) for row in await conn.fetch(LIST_WORKFLOWS, before, limit)]
 
 
 COUNT_WORKFLOWS = "SELECT count(*) FROM workflows WHERE deleted_at IS NULL"
