@@ -72,17 +72,20 @@ class CatchingUp:
                 return
 
     async def one_pass(self, room: Room) -> bool:
-        """Read a page of what is missing. True when nothing is any more."""
+        """Read a page of what is missing. True when nothing is any more.
+
+        Edits that are not in the table any more, or never were (a program of before edits wrote the draft), leave a
+        hole: then the draft is loaded anew.
+        """
         metrics.CATCH_UPS.inc()
+        since = room.seq
         async with self._pool.acquire() as conn:
-            found = await edits.after(conn, room.workflow_id, room.seq, PAGE)
-            if found and found[0].seq > room.seq + 1:  # the history before it was deleted
-                room.load(await drafts.load(conn, room.workflow_id))
+            head = (await rooms.heads(conn, [room.workflow_id])).get(room.workflow_id)
+            found = await edits.after(conn, room.workflow_id, since, PAGE)  # all up to that head, if they are there
+            if head is not None and (found[0].seq > since + 1 if found else head > since):
+                room.begin_anew(await drafts.load(conn, room.workflow_id))
                 return False
-            head = (await rooms.heads(conn, [room.workflow_id])).get(room.workflow_id) if len(found) < PAGE else None
         room.arrived(map(Committed.stored, found))
-        if len(found) == PAGE:
-            return False
         if head is None:
             self._on_deleted(room)
             return True

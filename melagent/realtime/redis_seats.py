@@ -67,25 +67,27 @@ for i = 1, #ARGV do
 end
 """
 
-LEAVE = f"""
+TAKE_AWAY = f"""
 local gone = {{}}
-for i = 1, #ARGV do
-    local seats = redis.call('HVALS', '{INSTANCE}' .. ARGV[i])
+for _, instance in ipairs(instances) do
+    local seats = redis.call('HVALS', '{INSTANCE}' .. instance)
     for _, text in ipairs(seats) do
         local seat = cjson.decode(text)
         redis.call('HDEL', '{ROOM}' .. seat.workflow_id, seat.peer)
         gone[#gone + 1] = text
     end
-    redis.call('DEL', '{INSTANCE}' .. ARGV[i])
-    redis.call('ZREM', KEYS[1], ARGV[i])
+    redis.call('DEL', '{INSTANCE}' .. instance)
+    redis.call('ZREM', KEYS[1], instance)
 end
 return gone
 """
 
+LEAVE = "local instances = ARGV" + TAKE_AWAY
+
 SWEEP = f"""{NOW}
-local dead = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', '(' .. string.format('%.0f', now - ARGV[1] * 1000000))
-ARGV = dead
-{LEAVE}
+local before = string.format('(%.0f', now - ARGV[1] * 1000000)
+local instances = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', before)
+{TAKE_AWAY}
 """
 
 

@@ -22,6 +22,7 @@ from melagent.domain.operations import apply, replay, undo
 from melagent.errors import Code
 from melagent.realtime import frames, metrics
 from melagent.realtime.presence import Presence
+from melagent.services.drafts import author_of
 from melagent.services.rooms import DELETED, FRAME, HEAD, topic_of
 from melagent.store.edits import DraftEdits, NewEdit
 
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
     from melagent.domain.operations import Applied
     from melagent.domain.seats import Seat
     from melagent.realtime.peer import Peer
-    from melagent.services.access import Principal
     from melagent.store.rows import Edit
 
 EDIT, PRESENCE, QUESTION = b"e", b"p", b"q"
@@ -193,6 +193,12 @@ class Room:
         self._definition = None
         self.log.clear()
         self._advance()
+
+    def begin_anew(self, state: DraftState) -> None:
+        """Go on with the draft as it was read, over a hole in its edits. Peers hear that they are behind."""
+        if state.seq > self.seq and not self.busy:
+            self.load(state)
+            self.show([frames.tick(self.seq)])
 
     def receive(self, letter: bytes) -> None:
         """Take in a letter of another instance, or of another part of this one."""
@@ -497,11 +503,6 @@ def _new(attempt: Attempt) -> NewEdit:
         ops=attempt.applied.ops_text,
         inverse=attempt.applied.inverse_text,
     )
-
-
-def author_of(principal: Principal) -> Author:
-    """As whom somebody edits. The key of the settings is nobody in particular."""
-    return Author(None if principal.kind == "settings" else principal.id, principal.name)
 
 
 def frame_of(edit: Edit) -> bytes:

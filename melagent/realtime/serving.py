@@ -19,7 +19,8 @@ from melagent.realtime import frames
 from melagent.realtime.frames import CLOSE_OF, Close, Closing, Join, Ping, SentEdit, State, Wrong
 from melagent.realtime.outbox import Outbox
 from melagent.realtime.peer import BYTES_OF_ONE, LIGHT, OPERATIONS_OF_ONE, Peer
-from melagent.realtime.room import Waiting, author_of, frame_of
+from melagent.realtime.room import Waiting, frame_of
+from melagent.services.drafts import author_of
 from melagent.store import edits, rooms
 from melagent.store.pool import MAY_PASS
 
@@ -113,7 +114,7 @@ async def _receive(socket: web.WebSocketResponse) -> bytes | None:
 
 async def _join(hub: Hub, peer: Peer, room: Room, join: Join) -> None:
     """Make the peer part of the room and tell it where it is, at one moment."""
-    principal = peer.principal
+    principal = await _still(hub, peer)
     name = peer_of(principal.id, join.client)
     if name not in room.presence.people and len(room.presence.people) >= MAX_PEERS:
         raise Closing(Close.FULL, "The room is full.")
@@ -150,6 +151,15 @@ async def _join(hub: Hub, peer: Peer, room: Room, join: Join) -> None:
     hub.seating.take(seat)
 
 
+async def _still(hub: Hub, peer: Peer) -> Principal:
+    """Who the peer is at this moment: the check before the upgrade may have remembered what is no longer true."""
+    found = (await hub.standing.find([peer.credential])).get(peer.credential)
+    if found is None:
+        raise Closing(Close.UNAUTHENTICATED, "Your session has ended, or your key was revoked.")
+    peer.principal = found
+    return found
+
+
 async def _known(hub: Hub, room: Room, principal: Principal, client: str) -> tuple[int, int]:
     """The last id that a client has committed, and how far the draft is. Nobody goes on with the client of another."""
     async with hub.pool.acquire() as conn:
@@ -181,8 +191,9 @@ async def _missed(hub: Hub, room: Room, since: int | None) -> list[tuple[int, by
         return None
     async with hub.pool.acquire() as conn:
         found = await edits.after(conn, room.workflow_id, since, MAX_MISSED)
-    whole = found and found[0].seq == since + 1
-    return [(edit.seq, frame_of(edit)) for edit in found] if whole else None
+    if not found or found[-1].seq != since + len(found):  # there is a hole
+        return None
+    return [(edit.seq, frame_of(edit)) for edit in found]
 
 
 def _joined(peer: Peer, room: Room, seat: Seat, join: Join, missed: list[tuple[int, bytes]] | None) -> bytes:
