@@ -71,7 +71,9 @@ async def test_an_edit_waits_only_so_long_for_the_database(far, line, make_workf
     assert state.nodes["done"]["name"] == "Perhaps"
 
 
-async def test_an_edit_whose_acknowledgement_was_lost_is_there_once(far, line, make_workflow, connect, stored, converged):
+async def test_an_edit_whose_acknowledgement_was_lost_is_there_once(
+    far, line, make_workflow, connect, stored, converged
+):
     workflow_id = await make_workflow(far)
     ada, ben = await connect(far, workflow_id), await connect(far, workflow_id)
     line.lose_answer("SELECT 1")  # that of the next statement, which is the commit

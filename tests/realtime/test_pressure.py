@@ -30,7 +30,7 @@ class Stalled:
     async def join(self):
         line = sockets.socket()
         line.setsockopt(sockets.SOL_SOCKET, sockets.SO_RCVBUF, 4096)
-        line.setblocking(False)
+        line.setblocking(False)  # noqa: FBT003  # as its author named it
         await asyncio.get_running_loop().sock_connect(line, ("127.0.0.1", self.instance.server.port))
         self.reader, self.writer = await asyncio.open_connection(sock=line, limit=2**12)
         key = base64.b64encode(os.urandom(16)).decode()
