@@ -19,6 +19,7 @@ from melagent.api.context import (
     CONNECTIONS,
     DELIVERIES,
     GATE,
+    HUB,
     KEYS,
     LIMITS,
     OAUTH,
@@ -27,6 +28,7 @@ from melagent.api.context import (
     SECRETS,
     SERVICES,
     SIGN_IN,
+    STANDING,
     STARTED,
     STARTED_AT,
     STREAM,
@@ -43,26 +45,32 @@ from melagent.api.oidc import open_oidc
 from melagent.api.openapi import DOCUMENT, document
 from melagent.api.patience import in_time
 from melagent.api.proxies import as_sent
-from melagent.api.routes import DEMO_ROUTES, ROUTES
+from melagent.api.routes import DEMO_ROUTES, REALTIME_ROUTES, ROUTES
+from melagent.api.sockets import in_socket
 from melagent.api.wire import MAX_BODY_BYTES, checked_body, checked_message, checked_query
 from melagent.net import guarded_session
 from melagent.protocol.messages import Message
+from melagent.realtime.hub import Hub, Surroundings
+from melagent.realtime.seats import PostgresSeats
 from melagent.services.access import Keys, Role
 from melagent.services.audit import AuditLog
 from melagent.services.connection_checks import Checker
 from melagent.services.connections import Connections
 from melagent.services.deliveries import Deliveries
+from melagent.services.draft_problems import draft_problems
 from melagent.services.oauth2 import OAuth
 from melagent.services.rate_limits import RateLimits
+from melagent.services.renames import rewriter
 from melagent.services.secrets import Secrets
 from melagent.services.sign_in import SignIn
+from melagent.services.standing import Standing
 from melagent.services.webhook_gate import Gate
 from melagent.services.webhook_tests import WebhookTests
 from melagent.services.webhooks import Webhooks
 from melagent.services.workers import Workers
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Sequence
 
     from aiohttp.typedefs import Handler
 
@@ -76,38 +84,52 @@ def build_app(services: Services) -> web.Application:
 
     Metrics that have a port of their own (see `build_metrics_app`) are not part of it.
     """
+    app = _surrounded(services, (*ROUTES, *DEMO_ROUTES) if services.demo else ROUTES)
+    app[WORKERS] = Workers(services.pool, services.engine, services.registry, services.instance)
+    app[WEBHOOKS] = Webhooks(services.pool, services.registry, services.webhook_per_second)
+    app[CONNECTIONS] = Connections(services.pool, services.vault)
+    app[OAUTH] = OAuth(services.pool, services.vault, lambda: app[CHECKER].http, services.renewals)
+    app[SECRETS] = Secrets(services.pool, services.vault, services.registry, app[OAUTH])
+    app[GATE] = Gate(services.pool, app[SECRETS], app[LIMITS])
+    app[DELIVERIES] = Deliveries(services.pool)
+    app[WEBHOOK_TESTS] = WebhookTests(services.pool, services.engine.broker)
+    app.cleanup_ctx.append(_note_contacts)
+    app.cleanup_ctx.append(open_oidc)
+    app.cleanup_ctx.append(_write_deliveries)
+    app.cleanup_ctx.append(_reach_out)
+    return app
+
+
+def build_realtime_app(services: Services) -> web.Application:
+    """Live editing alone, for a process that does nothing else."""
+    return _surrounded(services, REALTIME_ROUTES)
+
+
+def _surrounded(services: Services, routes: Sequence[Route]) -> web.Application:
+    """An application with these routes, and what every one of them may need."""
     app = web.Application(
         middlewares=[_answer_errors, in_time],
         client_max_size=MAX_BODY_BYTES,
         handler_args={"auto_decompress": False, "keepalive_timeout": services.keepalive_seconds},
     )
-    routes = (*ROUTES, *DEMO_ROUTES) if services.demo else ROUTES
     if services.metrics_access == "port":
         routes = tuple(route for route in routes if route.handler is not scrape)
     app[SERVICES] = services
     app[KEYS] = Keys(services.pool, services.bootstrap_key, services.worker_token)
     app[SIGN_IN] = SignIn(services.pool)
     app[AUDIT] = AuditLog(services.pool)
-    app[WORKERS] = Workers(services.pool, services.engine, services.registry, services.instance)
-    app[WEBHOOKS] = Webhooks(services.pool, services.registry, services.webhook_per_second)
-    app[CONNECTIONS] = Connections(services.pool, services.vault)
-    app[OAUTH] = OAuth(services.pool, services.vault, lambda: app[CHECKER].http, services.renewals)
-    app[SECRETS] = Secrets(services.pool, services.vault, services.registry, app[OAUTH])
     app[LIMITS] = RateLimits(services.pool)
-    app[GATE] = Gate(services.pool, app[SECRETS], app[LIMITS])
-    app[DELIVERIES] = Deliveries(services.pool)
-    app[WEBHOOK_TESTS] = WebhookTests(services.pool, services.engine.broker)
+    app[STANDING] = Standing(services.pool, app[KEYS])
+    app[HUB] = _hub(services, app[STANDING])
     app[STARTED_AT] = time.monotonic()
     app[GAUGES] = Gauges(services.pool)
     app[PARSER] = asyncio.Lock()
     app[DOCUMENT] = document(routes, services.version)
     app.on_response_prepare.append(_mark)
     app.cleanup_ctx.append(watch_loop)
-    app.cleanup_ctx.append(_note_contacts)
-    app.cleanup_ctx.append(open_oidc)
-    app.cleanup_ctx.append(_write_deliveries)
-    app.cleanup_ctx.append(_reach_out)
     app.cleanup_ctx.append(_keep_books)
+    app.cleanup_ctx.append(_keep_rooms)
+    app.on_shutdown.append(_send_away)
     for route in routes:
         _add(app, route)
     return app
@@ -151,6 +173,36 @@ async def _keep_books(app: web.Application) -> AsyncIterator[None]:
     await app[AUDIT].close()
 
 
+def _hub(services: Services, standing: Standing) -> Hub:
+    surroundings = Surroundings(
+        rewrites=rewriter(services.registry),
+        find_problems=partial(draft_problems, services.pool, services.registry),
+    )
+    seats = services.seats or PostgresSeats(services.pool)
+    return Hub(services.pool, services.engine.broker, services.instance, seats, standing, surroundings)
+
+
+async def _keep_rooms(app: web.Application) -> AsyncIterator[None]:
+    """Serve rooms, and send their peers away as soon as this instance begins to drain."""
+    await app[HUB].open()
+    draining = asyncio.create_task(_drain_rooms(app), name="draining of rooms")
+    yield
+    draining.cancel()
+    await asyncio.wait([draining])
+    await app[HUB].close()
+
+
+async def _drain_rooms(app: web.Application) -> None:
+    services = app[SERVICES]
+    await services.draining.wait()
+    await app[HUB].drain(services.farewell_seconds)
+
+
+async def _send_away(app: web.Application) -> None:
+    """Wait until the peers have been sent away: the server would wait for their sockets."""
+    await app[HUB].drain(0.0)
+
+
 def _add(app: web.Application, route: Route) -> None:
     """Open GET routes also answer HEAD, which load balancers and health checks like to send."""
     handler = _guarded(route)
@@ -164,6 +216,11 @@ def _guarded(route: Route) -> Handler:
 
     async def handle(request: web.Request) -> web.StreamResponse:
         request[ROUTE] = route
+        if route.socket:
+            return await in_socket(request, partial(let_in, request))
+        return await let_in(request)
+
+    async def let_in(request: web.Request) -> web.StreamResponse:
         await admit(request, route)
         given = []
         if route.query is not None:

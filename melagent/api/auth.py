@@ -3,7 +3,8 @@
 A key counts before a cookie. It is sent on purpose by whoever knows it, so a call with one needs nothing else. A cookie
 is sent by the browser also for pages of others. So a call that changes something and comes with a cookie needs the
 token of the session in a header, which only pages that can read our answers know; and whatever comes with a cookie is
-refused when the browser says that a page of another origin makes it.
+refused when the browser says that a page of another origin makes it. A socket may be opened with a ticket, for clients
+that can send neither.
 """
 
 from __future__ import annotations
@@ -11,18 +12,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from melagent.api import scopes
-from melagent.api.context import CREDENTIAL, KEYS, PRINCIPAL, SESSION, SIGN_IN, WORKER
+from melagent.api.context import CREDENTIAL, KEYS, PRINCIPAL, SESSION, SIGN_IN, STANDING, STANDS_FOR, WORKER
 from melagent.api.cookies import SESSION as SESSION_COOKIE
 from melagent.api.cookies import get_cookie
 from melagent.api.origins import refuse_foreign
 from melagent.errors import Forbidden, Unauthenticated
 from melagent.services.access import Role
+from melagent.services.standing import of_key, of_session
 
 if TYPE_CHECKING:
     from aiohttp import web
 
     from melagent.api.route import Route
     from melagent.services.access import Principal
+    from melagent.services.standing import Credential
 
 CSRF_HEADER = "X-CSRF-Token"
 READING = frozenset({"GET", "HEAD"})
@@ -39,7 +42,11 @@ async def require(request: web.Request, route: Route) -> None:
             raise Unauthenticated("A valid worker token is needed.")
         request[WORKER] = worker
         return
-    principal = await (_by_session(request) if key is None else _by_key(request, key))
+    ticket = request.query.get("ticket") if route.socket else None
+    if key is not None:
+        principal = await _by_key(request, key)
+    else:
+        principal = await (_by_session(request) if ticket is None else _by_ticket(request, ticket))
     request[PRINCIPAL] = principal
     if principal.role < route.role:
         raise Forbidden(f"This needs the role {route.role.name.lower()}; yours is {principal.role.name.lower()}.")
@@ -58,6 +65,21 @@ async def require_still_a_worker(request: web.Request) -> None:
     """Refuse to go on when the token that a long call of a worker began with is good no more."""
     if await request.app[KEYS].worker(request[CREDENTIAL]) is None:
         raise Unauthenticated("This worker token has been revoked or has expired.")
+
+
+def credential_of(request: web.Request) -> Credential:
+    """What a caller who was let in came with, for asking later whether it is good still."""
+    if STANDS_FOR in request:
+        return request[STANDS_FOR]
+    return of_session(request[SESSION]) if SESSION in request else of_key(request[CREDENTIAL])
+
+
+async def _by_ticket(request: web.Request, ticket: str) -> Principal:
+    used = await request.app[STANDING].use_ticket(ticket)
+    if used is None:
+        raise Unauthenticated("The ticket is unknown, used or too old; get another one.")
+    request[STANDS_FOR], principal = used
+    return principal
 
 
 async def _by_key(request: web.Request, key: str) -> Principal:

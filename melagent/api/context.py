@@ -11,6 +11,7 @@ from aiohttp import web
 
 from melagent.api.route import Route
 from melagent.errors import NotFound
+from melagent.realtime.hub import Hub
 from melagent.services.access import Keys, Principal, WorkerPrincipal
 from melagent.services.audit import Actor, AuditLog
 from melagent.services.connection_checks import Checker
@@ -24,6 +25,7 @@ from melagent.services.renames import rewriter
 from melagent.services.secrets import Secrets
 from melagent.services.sessions import Session
 from melagent.services.sign_in import SignIn
+from melagent.services.standing import Credential, Standing
 from melagent.services.webhook_gate import Gate
 from melagent.services.webhook_tests import WebhookTests
 from melagent.services.webhooks import Webhooks
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
 
     from melagent.api.proxies import Networks
     from melagent.engine.engine import Engine
+    from melagent.realtime.seats import SeatStore
     from melagent.registry import Registry
     from melagent.store.pool import Pool
 
@@ -50,6 +53,8 @@ class Services:
     it from the request, as a proxy among `trusted_proxies` tells it. Setting `draining` turns /ready to 503 and ends
     streams with a hint to reconnect. `leases` counts the runs that this very process has leased. No webhook lets
     more than `webhook_per_second` calls pass. `http_allow` are private addresses at which connections may be tried.
+    `seats` is where the people in rooms are kept, in PostgreSQL when it is null; an instance that drains sends its
+    sockets away within `farewell_seconds`. One that opens no secrets is ready without their keys.
     """
 
     pool: Pool
@@ -74,6 +79,9 @@ class Services:
     requests_per_second: float | None = None
     oidc: OidcConfig | None = None
     webhook_per_second: float | None = None
+    seats: SeatStore | None = None
+    farewell_seconds: float = 5.0
+    opens_secrets: bool = True
     draining: asyncio.Event = field(default_factory=asyncio.Event)
 
 
@@ -81,6 +89,8 @@ SERVICES = web.AppKey("services", Services)
 AUDIT = web.AppKey("audit", AuditLog)
 KEYS = web.AppKey("keys", Keys)
 SIGN_IN = web.AppKey("sign_in", SignIn)
+STANDING = web.AppKey("standing", Standing)
+HUB = web.AppKey("hub", Hub)
 LIMITS = web.AppKey("limits", RateLimits)
 OIDC = web.AppKey("oidc", Oidc)
 """Only where a provider is set up."""
@@ -104,6 +114,8 @@ SESSION = web.RequestKey("session", Session)
 """Set for a call that came with the cookie of a session, and for one that began a session."""
 CREDENTIAL = web.RequestKey("credential", str)
 """The key that was sent, good or not."""
+STANDS_FOR = web.RequestKey("stands_for", Credential)
+"""Set for a call that came with the ticket of a credential."""
 ACTOR = web.RequestKey("actor", Actor)
 """Whom a refused sign-in was about; for the audit log."""
 MADE = web.RequestKey("made", UUID)

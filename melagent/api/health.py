@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import structlog
 
-from melagent.api.context import STARTED_AT, services_of
+from melagent.api.context import HUB, STARTED_AT, services_of
 from melagent.api.wire import Answer, answer
 from melagent.store.errors import UNREACHABLE
 from melagent.store.health import applied_migrations, pool_numbers
@@ -53,6 +53,7 @@ async def health(request: web.Request) -> web.Response:
             "uptime_seconds": uptime,
             "pool": pool_numbers(services.pool),
             "leases": services.leases(),
+            **request.app[HUB].load(),
         }
     return answer(body)
 
@@ -95,6 +96,8 @@ async def _database(services: Services) -> tuple[dict[str, Any], dict[str, Any]]
 
 async def _encryption(services: Services) -> dict[str, Any]:
     """Whether all that is stored can be opened here. Without a key that is fine as long as nothing is stored."""
+    if not services.opens_secrets:
+        return {"status": "off"}
     try:
         async with services.pool.acquire(timeout=CHECK_SECONDS) as conn:
             stored = await count_by_key(conn)

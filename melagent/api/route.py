@@ -40,6 +40,9 @@ class Route:
     A `keyed` route takes an Idempotency-Key: every POST that starts or creates is one, unless its answer shows a secret
     once; `unkept` is one that can be shown again. What it makes gets the id `fresh_id(request)`, and making it again
     with that id must make nothing.
+
+    A `socket` route answers an upgrade to WebSocket, lets in whoever has a ticket, and tells refusals with close codes,
+    as a page in a browser learns nothing else.
     """
 
     method: str
@@ -53,3 +56,4 @@ class Route:
     also: tuple[int, ...] = ()
     keyed: bool = False
     unkept: Unkept | None = None
+    socket: bool = False

@@ -20,10 +20,12 @@ from melagent.api import (
     oidc,
     openapi,
     pinned,
+    presence,
     previews,
     run_actions,
     runs,
     sign_in,
+    sockets,
     tokens,
     triggers,
     users,
@@ -90,6 +92,7 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/api/auth/oidc/login", oidc.log_in, OPEN, query=oidc.LoginQuery, status=303),
     Route("GET", "/api/auth/oidc/callback", oidc.come_back, OPEN, query=oidc.CallbackQuery, status=303),
     Route("GET", "/api/auth/me", sign_in.me, VIEWER, answer=sign_in.MeAnswer),
+    Route("POST", "/api/auth/ws-ticket", sockets.give_ticket, VIEWER, answer=sockets.TicketAnswer),
 
     Route("GET", "/api/workflows", workflows.list_workflows, VIEWER, query=workflows.PageQuery,
           answer=workflows.WorkflowsAnswer),
@@ -126,6 +129,11 @@ ROUTES: tuple[Route, ...] = (
           keyed=True),
     Route("DELETE", f"{_WORKFLOW}/edges/{{edge_id}}", edits.remove_edge, EDITOR, status=204),
     Route("POST", f"{_WORKFLOW}/layout", edits.lay_out, EDITOR, body=edits.LayoutBody, answer=workflows.DraftAnswer),
+
+    Route("GET", "/api/ws/workflows/{id}", sockets.connect, VIEWER, status=101, socket=True),
+    Route("GET", f"{_WORKFLOW}/presence", presence.list_people, VIEWER, answer=presence.PeopleAnswer),
+    Route("GET", "/api/realtime/connections", presence.list_connections, VIEWER, query=presence.ConnectionsQuery,
+          answer=presence.ConnectionsAnswer),
 
     Route("GET", f"{_WORKFLOW}/versions", versions.list_versions, VIEWER, query=versions.VersionsQuery,
           answer=versions.VersionsAnswer),
@@ -266,3 +274,19 @@ DEMO_ROUTES: tuple[Route, ...] = (
     ),
 )
 # fmt: on
+
+REALTIME_PATHS = frozenset(
+    {
+        "/health",
+        "/api/health",
+        "/ready",
+        "/metrics",
+        "/api/auth/ws-ticket",
+        "/api/ws/workflows/{id}",
+        "/api/workflows/{id}/presence",
+        "/api/realtime/connections",
+    }
+)
+
+REALTIME_ROUTES: tuple[Route, ...] = tuple(route for route in ROUTES if route.path in REALTIME_PATHS)
+"""What `server realtime` serves."""

@@ -14,7 +14,7 @@ from melagent.api.idempotency import fresh_id
 from melagent.api.wire import Answer, Body, Name, Revision, answer, first_page
 from melagent.domain.definition import Definition, Label
 from melagent.domain.run import Purge, RunStatus, StepStatus
-from melagent.services import runs
+from melagent.services import rooms, runs
 from melagent.services.access import Role
 from melagent.services.starts import Start, Starts
 from melagent.store.ids import FIRST_ID, LAST_ID, first_id_at
@@ -182,7 +182,10 @@ async def execute(request: web.Request, body: ExecuteBody) -> web.Response:
     services, workflow_id, caller = services_of(request), uuid_in_path(request), request[PRINCIPAL].name
     start = body.start(fresh_id(request))
     run_id = await _starts(services).workflow(workflow_id, body.version, start, caller, body.min_revision)
-    return await started(request, run_id)
+    run = await runs.get(services.pool, run_id)
+    frame = {"type": "run_started", "run_id": run_id, "status": run.status}
+    rooms.happened(services.engine.broker, workflow_id, frame)
+    return await _start_answer(request, run)
 
 
 async def start_unlisted(request: web.Request, body: UnlistedRunBody) -> web.Response:
@@ -198,7 +201,10 @@ def _starts(services: Services) -> Starts:
 
 async def started(request: web.Request, run_id: UUID) -> web.Response:
     """The answer to a start: 200 when the run has ended, else 202."""
-    run = await runs.get(services_of(request).pool, run_id)
+    return await _start_answer(request, await runs.get(services_of(request).pool, run_id))
+
+
+async def _start_answer(request: web.Request, run: Run) -> web.Response:
     return answer(await with_links(request, run), 200 if run.status.final else 202)
 
 

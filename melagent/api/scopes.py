@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from melagent.services.access import Scopes
 
 _WORKFLOW = "/api/workflows/{id}"
+_SOCKET = "/api/ws/workflows/{id}"
 _RUN = "/api/workflow-runs/{id}"
 
 EXECUTE_ROUTES = frozenset(
@@ -38,7 +39,8 @@ EXECUTE_ROUTES = frozenset(
 )
 """What the scope `execute` is: workflows are run as they are, and nothing is changed or brought in."""
 
-PERSONAL = frozenset({("GET", "/api/auth/me")})
+PERSONAL = frozenset({("GET", "/api/auth/me"), ("POST", "/api/auth/ws-ticket")})
+"""About oneself. A ticket opens no more than the key that it was given for."""
 
 
 async def check(request: web.Request, route: Route, scopes: Scopes) -> None:
@@ -54,7 +56,7 @@ async def check(request: web.Request, route: Route, scopes: Scopes) -> None:
 
 async def _workflow(request: web.Request, route: Route) -> UUID | None:
     """The workflow that a call is about; null when it is about none, or about several."""
-    if _is_within(route.path, _WORKFLOW):
+    if _is_within(route.path, _WORKFLOW) or route.path == _SOCKET:
         return uuid_in_path(request)
     if _is_within(route.path, _RUN):
         async with services_of(request).pool.acquire() as conn:

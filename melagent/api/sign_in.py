@@ -9,13 +9,14 @@ from typing import Annotated, Any, Literal
 from aiohttp import web
 from pydantic import Field
 
-from melagent.api.context import ACTOR, PRINCIPAL, SESSION, SIGN_IN
+from melagent.api.context import ACTOR, PRINCIPAL, SESSION, SIGN_IN, services_of
 from melagent.api.cookies import DEVICE, drop_cookie, get_cookie, keep_signed_in
 from melagent.api.cookies import SESSION as SESSION_COOKIE
 from melagent.api.origins import refuse_foreign
 from melagent.api.wire import Answer, Body, answer
 from melagent.errors import Conflict
 from melagent.services.audit import Actor
+from melagent.services.rooms import access_changed
 from melagent.services.sign_in import SignedIn, WrongPassword
 
 UNCACHED = {"Cache-Control": "no-store"}
@@ -91,6 +92,7 @@ async def log_out(request: web.Request) -> web.Response:
     response = web.Response(status=204)
     if SESSION in request:
         await request.app[SIGN_IN].sessions.end(request[SESSION].token)
+        access_changed(services_of(request).engine.broker)
         drop_cookie(request, response, SESSION_COOKIE)
     return response
 
@@ -105,6 +107,7 @@ async def change_password(request: web.Request, body: PasswordChange) -> web.Res
     if SESSION not in request:
         raise Conflict("A key has no password; sign in to change yours.")
     signed_in = await request.app[SIGN_IN].change_password(request[SESSION], body.old_password, body.new_password)
+    access_changed(services_of(request).engine.broker)
     return await _welcome(request, signed_in, 200)
 
 

@@ -15,6 +15,7 @@ from melagent.api.workflows import PageQuery
 from melagent.domain.definition import Label
 from melagent.errors import NotFound
 from melagent.services.access import Role, create_key, create_worker_token, scopes_of
+from melagent.services.rooms import access_changed
 from melagent.store import tokens
 
 if TYPE_CHECKING:
@@ -123,4 +124,5 @@ async def revoke_token(request: web.Request) -> web.Response:
     async with services_of(request).pool.acquire() as conn:
         if not await tokens.revoke(conn, uuid_in_path(request)):
             raise NotFound("There is no such token that is not revoked already.")
+    access_changed(services_of(request).engine.broker)
     return web.Response(status=204)

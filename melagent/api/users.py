@@ -14,6 +14,7 @@ from melagent.api.sign_in import Email, Password
 from melagent.api.wire import Answer, Body, answer, first_page
 from melagent.services import users as user_service
 from melagent.services.access import Role
+from melagent.services.rooms import access_changed
 from melagent.services.users import Change
 from melagent.services.workflows import found
 from melagent.store import users
@@ -89,10 +90,13 @@ async def change_user(request: web.Request, body: UserChange) -> web.Response:
     user_id = uuid_in_path(request)
     password_hash = await request.app[SIGN_IN].hashing.hashed(body.password) if body.password is not None else None
     wanted = Change(body.name, Role[body.role.upper()] if body.role else None, password_hash, body.disabled)
-    return answer(await user_service.change(services_of(request).pool, user_id, wanted))
+    changed = await user_service.change(services_of(request).pool, user_id, wanted)
+    access_changed(services_of(request).engine.broker)
+    return answer(changed)
 
 
 async def remove_user(request: web.Request) -> web.Response:
     """Delete a user for good; all sessions end. What the user made stays. The last administrator stays."""
     await user_service.remove(services_of(request).pool, uuid_in_path(request))
+    access_changed(services_of(request).engine.broker)
     return web.Response(status=204)

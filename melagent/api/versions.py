@@ -15,7 +15,7 @@ from melagent.api.triggers import AddressAnswer
 from melagent.api.wire import Answer, Body, Description, Name, Revision, answer
 from melagent.domain.definition import Definition
 from melagent.errors import NotFound
-from melagent.services import versions
+from melagent.services import rooms, versions
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -104,11 +104,17 @@ async def deploy_version(request: web.Request) -> web.Response:
     deployed = await versions.deploy(services.pool, services.registry, services.vault, uuid_in_path(request), named)
     request.app[WEBHOOKS].forget()
     services.engine.triggers_changed()
+    frame = {"type": "version_deployed", "version_number": deployed.version.version_number, "by": _caller(request)}
+    rooms.happened(services.engine.broker, uuid_in_path(request), frame)
     new = [
         {"trigger_id": trigger_id, "node_id": node_id, "webhook_url": webhook_url(request, token)}
         for trigger_id, (node_id, token) in deployed.new_tokens.items()
     ]
     return answer(asdict(deployed.version) | {"new_webhooks": new})
+
+
+def _caller(request: web.Request) -> dict[str, str]:
+    return {"id": request[PRINCIPAL].id, "name": request[PRINCIPAL].name}
 
 
 async def _named_version(request: web.Request) -> Version:

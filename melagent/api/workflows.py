@@ -13,7 +13,7 @@ from melagent.api.context import WEBHOOKS, editor_of, services_of, uuid_in_path
 from melagent.api.idempotency import fresh_id
 from melagent.api.wire import Answer, Body, Description, Name, Revision, answer, first_page
 from melagent.domain.definition import Definition
-from melagent.services import workflows
+from melagent.services import rooms, workflows
 from melagent.services.connection_uses import wrong_connections
 from melagent.services.definitions import decode
 from melagent.services.problems import problems
@@ -112,6 +112,7 @@ async def delete_workflow(request: web.Request, query: DeleteQuery) -> web.Respo
     services = services_of(request)
     await workflows.delete(services.pool, services.engine, uuid_in_path(request), cancel_runs=query.cancel_runs)
     request.app[WEBHOOKS].forget()
+    rooms.deleted(services.engine.broker, uuid_in_path(request))
     return web.Response(status=204)
 
 

@@ -1,4 +1,6 @@
-"""Hints over Redis pub/sub: one connection that subscribes, one that publishes.
+"""Hints over Redis pub/sub: one connection that subscribes, one or two that publish.
+
+A room has a channel of its own, so that an instance gets letters to those rooms only that are open there.
 
 Redis holds nothing that would be missed: when it is away, polls take the place of hints.
 """
@@ -13,22 +15,25 @@ from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from melagent.broker.exchange import CHANNEL, Exchange
+from melagent.broker.exchange import CHANNEL, RECORD, ROOMS, Exchange, Post
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Collection, Sequence
 
     from redis.asyncio.client import PubSub
 
     from melagent.broker import Broker
+    from melagent.broker.exchange import Letter
 
 MAX_PAYLOAD_BYTES = 64 * 1024
+MAX_LETTER_BYTES = 4 * 1024 * 1024
+ROOM = f"{ROOMS}:".encode()
 SEND_SECONDS = 5.0
 
 
 def redis_broker(url: str) -> Broker:
     """A broker over the Redis (or Valkey) server of this URL."""
-    return Exchange("redis", partial(_line, url), MAX_PAYLOAD_BYTES)
+    return Exchange("redis", partial(_line, url), MAX_PAYLOAD_BYTES, MAX_LETTER_BYTES)
 
 
 class _Line:
@@ -39,10 +44,37 @@ class _Line:
     async def send(self, payload: str) -> None:
         await self._publisher.publish(CHANNEL, payload)
 
-    async def heard(self) -> AsyncIterator[str]:
-        async for message in self._subscription.listen():
-            if message["type"] == "message":
-                yield message["data"]
+    async def deliver(self, sender: str, letters: Sequence[Letter]) -> None:
+        by_topic: dict[str, list[bytes]] = {}
+        for topic, data in letters:
+            by_topic.setdefault(topic, [sender.encode()]).append(data)
+        pipeline = self._publisher.pipeline(transaction=False)
+        for topic, parts in by_topic.items():
+            pipeline.publish(ROOM + topic.encode(), RECORD.join(parts))
+        await pipeline.execute()
+
+    async def tune(self, opened: Collection[str], closed: Collection[str]) -> None:
+        if opened:
+            await self._subscription.subscribe(*(ROOM + topic.encode() for topic in opened))
+        if closed:
+            await self._subscription.unsubscribe(*(ROOM + topic.encode() for topic in closed))
+
+    async def heard(self) -> AsyncIterator[str | Post]:
+        while True:
+            kind, channel, data = await self._subscription.parse_response()
+            if kind == b"message":
+                yield data.decode() if channel == CHANNEL.encode() else _post(channel, data)
+            else:
+                await self._subscription.handle_message(  # type: ignore[no-untyped-call]
+                    [kind, channel, data]  # it keeps count of what is open
+                )
+                if kind == b"subscribe" and channel.startswith(ROOM):
+                    yield Post(channel.removeprefix(ROOM).decode())
+
+
+def _post(channel: bytes, payload: bytes) -> Post:
+    sender, *letters = payload.split(RECORD)
+    return Post(channel.removeprefix(ROOM).decode(), sender.decode(), letters)
 
 
 @asynccontextmanager
@@ -50,7 +82,6 @@ async def _line(url: str) -> AsyncIterator[_Line]:
     # Without a retry of the library's own: a lost line shall be noticed here, because hints were missed then.
     client = Redis.from_url(
         url,
-        decode_responses=True,
         socket_timeout=SEND_SECONDS,
         socket_connect_timeout=SEND_SECONDS,
         socket_keepalive=True,

@@ -6,7 +6,7 @@ import asyncio
 import os
 import socket
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from ipaddress import ip_network
@@ -17,7 +17,7 @@ import structlog
 from aiohttp import web
 
 from melagent import __version__
-from melagent.api.app import build_app, build_metrics_app
+from melagent.api.app import build_app, build_metrics_app, build_realtime_app
 from melagent.api.context import Services
 from melagent.broker.postgres import postgres_broker
 from melagent.cli import key_file
@@ -61,9 +61,10 @@ if TYPE_CHECKING:
 
     from melagent.broker import Broker
     from melagent.loop import Loop
+    from melagent.realtime.seats import SeatStore
     from melagent.settings import Security, Settings
 
-Role = Literal["server", "api-server"]
+Role = Literal["server", "api-server", "realtime"]
 
 LEAVE_TAKING_SECONDS = 1.0
 """How long an instance that drains still takes requests, not ready and closing each connection with its answer: a load
@@ -73,6 +74,9 @@ LAST_CONNECTION_SECONDS = 0.05
 """How long connections that have begun may take to be there: a round trip to the load balancer."""
 
 LAST_REQUEST_SECONDS = 0.2
+
+SOCKETS_SHARE_OF_GRACE = 0.25
+"""Of the grace time, within which the sockets of live editing are sent away, from the moment of the signal on."""
 
 CALLERS_SHARE_OF_GRACE = 0.3
 """Of the grace time, how long callers who wait for a run may still get its answer; then they are told its id."""
@@ -126,6 +130,8 @@ class _Shared:
 
 async def open_server(settings: Settings, dsn: str, role: Role) -> Server:
     """Start everything that the role asks for; requests are answered when this returns. Raises Unavailable."""
+    if role == "realtime":
+        return await _open_realtime(settings, dsn)
     async with AsyncExitStack() as stack:
         limits = _limits(settings)
         pool = await create_pool(dsn, limits)
@@ -134,7 +140,7 @@ async def open_server(settings: Settings, dsn: str, role: Role) -> Server:
         await _open_founder(settings, pool, stack)
         registry = Registry.installed()
         direct = settings.database.direct_url or dsn
-        engine = await _open_engine(settings, pool, direct, registry, stack)
+        engine = await _open_engine(settings, pool, direct, registry, stack, role=role)
         tending_runs = (Rescuer(engine), Unparker(engine), Errands(engine, registry), Scheduler(engine, registry))
         kept = settings.retention
         keeping_house = (Partitioner(pool), Pruner(pool, direct, kept.runs_days), Compactor(pool, kept.edits_days))
@@ -164,6 +170,29 @@ async def open_server(settings: Settings, dsn: str, role: Role) -> Server:
     return server
 
 
+async def _open_realtime(settings: Settings, dsn: str) -> Server:
+    """Start live editing alone: no worker, none of the loops that any instance may run."""
+    async with AsyncExitStack() as stack:
+        limits = _limits(settings)
+        pool = await create_pool(dsn, limits)
+        stack.push_async_callback(_close_pool, pool)
+        registry = Registry.installed()
+        direct = settings.database.direct_url or dsn
+        engine = await _open_engine(settings, pool, direct, registry, stack, role="realtime")
+        _start(PoolKeeper(pool, limits).loop, stack)
+        listening = listen(settings.server.host, settings.server.port)
+        services = _services(settings, pool, engine, registry, None, shared=_Shared(Vault(()), Renewals()))
+        services = replace(services, opens_secrets=False)
+        registrar = await _open_registrar(services, "realtime", None, stack)
+        await _serve(settings, services, listening, stack, build_realtime_app)
+        port = listening.getsockname()[1]
+        server = Server(settings, services, f"http://{_reachable(settings.server.host)}:{port}", None, registrar)
+        log.info("Realtime server listening", url=server.url)
+        server._stack = stack.pop_all()  # noqa: SLF001  # as in open_server
+    calm_garbage_collection()
+    return server
+
+
 def _start(loop: Loop, stack: AsyncExitStack) -> None:
     loop.start()
     stack.push_async_callback(loop.stop)
@@ -182,7 +211,9 @@ async def _open_founder(settings: Settings, pool: Pool, stack: AsyncExitStack) -
         _start(founder.loop, stack)
 
 
-async def _open_engine(settings: Settings, pool: Pool, dsn: str, registry: Registry, stack: AsyncExitStack) -> Engine:
+async def _open_engine(
+    settings: Settings, pool: Pool, dsn: str, registry: Registry, stack: AsyncExitStack, *, role: Role
+) -> Engine:
     broker = _broker(settings.redis.url, dsn)
     answering = [node_type.node.id for node_type in registry.all() if node_type.answers]
     engine = Engine(
@@ -194,8 +225,9 @@ async def _open_engine(settings: Settings, pool: Pool, dsn: str, registry: Regis
     )
     await broker.start()
     stack.push_async_callback(broker.stop)
-    await engine.open()
-    stack.push_async_callback(engine.close)
+    if role != "realtime":  # it starts no runs and waits for none
+        await engine.open()
+        stack.push_async_callback(engine.close)
     return engine
 
 
@@ -262,6 +294,8 @@ async def _open_registrar(services: Services, role: Role, worker: Worker | None,
             "connections": services.pool.get_size() + 1,
             "connections_in_use": pool_numbers(services.pool)["in_use"],
             "loop_lag_seconds": REGISTRY.get_sample_value("mel_loop_lag_seconds"),
+            "rooms": int(REGISTRY.get_sample_value("mel_rooms") or 0),
+            "peers": int(REGISTRY.get_sample_value("mel_peers") or 0),
         }
         return {**now, "worker": worker.load()} if worker is not None else now
 
@@ -275,9 +309,15 @@ async def _open_registrar(services: Services, role: Role, worker: Worker | None,
     return registrar
 
 
-async def _serve(settings: Settings, services: Services, listening: socket.socket, stack: AsyncExitStack) -> None:
+async def _serve(
+    settings: Settings,
+    services: Services,
+    listening: socket.socket,
+    stack: AsyncExitStack,
+    build: Callable[[Services], web.Application] = build_app,
+) -> None:
     grace = settings.engine.shutdown_grace_seconds * REQUESTS_SHARE_OF_GRACE
-    app = build_app(services)
+    app = build(services)
     if services.metrics_access == "port":
         await _serve_metrics(app, settings.server.host, settings.server.metrics_port, stack)
     runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=grace)
@@ -336,7 +376,17 @@ def _services(
         requests_per_second=settings.limits.requests_per_second,
         webhook_per_second=settings.limits.webhook_per_second,
         leases=lambda: worker.busy if worker is not None else 0,
+        seats=_seats(settings.redis.url),
+        farewell_seconds=settings.engine.shutdown_grace_seconds * SOCKETS_SHARE_OF_GRACE,
     )
+
+
+def _seats(redis_url: str | None) -> SeatStore | None:
+    if redis_url is None:
+        return None
+    from melagent.realtime.redis_seats import RedisSeats  # as its library above
+
+    return RedisSeats(redis_url)
 
 
 def _oidc(security: Security) -> OidcConfig | None:

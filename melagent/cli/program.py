@@ -36,6 +36,7 @@ app = typer.Typer(
 
 app.command("server")(serve.server)
 app.command("api-server")(serve.api_server)
+app.command("realtime")(serve.realtime)
 app.command("worker")(worker.worker)
 app.command("migrate")(migrate.migrate)
 app.add_typer(workflow.app, name="workflow")

@@ -1,4 +1,4 @@
-"""`server server`, `server api-server`, and the server inside `workflow run --local`.
+"""`server server`, `server api-server`, `server realtime`, and the server inside `workflow run --local`.
 
 Settings, then logging, then a database, then its schema, then the server, and the same way back: the first SIGTERM or
 SIGINT drains, the second ends the process at once.
@@ -26,6 +26,7 @@ T = TypeVar("T")
 DEFAULTS: dict[Role, dict[str, Any]] = {
     "server": {"server.host": "127.0.0.1", "database.auto_migrate": True},
     "api-server": {"server.host": "0.0.0.0"},  # noqa: S104  # the contract: it stands behind a load balancer
+    "realtime": {"server.host": "0.0.0.0", "server.port": 8090},  # noqa: S104  # as api-server
 }
 LOCAL_DEFAULTS = {**DEFAULTS["server"], "log.level": "error"}
 
@@ -56,6 +57,20 @@ def api_server(
 ) -> None:
     """Run the API and the maintenance loops, without workers."""
     _serve("api-server", _flags(port, host, database_url, data_dir, log_level, log_format), config)
+
+
+def realtime(
+    *,
+    port: Port = None,
+    host: Host = None,
+    database_url: DatabaseUrl = None,
+    data_dir: DataDir = None,
+    log_level: LogLevel = None,
+    log_format: LogFormat = None,
+    config: Config = None,
+) -> None:
+    """Run live editing alone, for deployments that scale sockets apart from the API."""
+    _serve("realtime", _flags(port, host, database_url, data_dir, log_level, log_format), config)
 
 
 def with_local_server(work: Callable[[Api], Awaitable[T]]) -> T:
@@ -157,7 +172,7 @@ async def _database(settings: Settings, role: Role) -> AsyncIterator[str]:
 
     logger = structlog.get_logger()
     postgres = None
-    if settings.database.url is None and role != "api-server":
+    if settings.database.url is None and role == "server":
         postgres = await asyncio.to_thread(embedded.start, settings.data_dir / "postgres", on_progress=logger.info)
     try:
         if settings.database.auto_migrate:

@@ -11,7 +11,17 @@ from typing import TYPE_CHECKING
 from melagent.loop import Loop
 from melagent.services import webhook_tokens
 from melagent.services.sessions import IDLE_SECONDS
-from melagent.store import audit, budgets, deliveries, run_keys, sessions, setup_tokens, sign_in_attempts, webhook_tests
+from melagent.store import (
+    audit,
+    budgets,
+    deliveries,
+    run_keys,
+    sessions,
+    setup_tokens,
+    sign_in_attempts,
+    tickets,
+    webhook_tests,
+)
 from melagent.store.pool import transaction
 from melagent.vault import Vault
 
@@ -56,6 +66,7 @@ class Sweeper:
     async def _people(self) -> int:
         async with transaction(self._pool) as conn:
             await setup_tokens.sweep(conn)
+            await tickets.sweep(conn)
             return max(await sessions.sweep(conn, IDLE_SECONDS, BATCH), await sign_in_attempts.sweep(conn, BATCH))
 
     async def _books(self) -> int:

@@ -142,6 +142,11 @@ async def create_worker_token(
     return token, key
 
 
+def principal_of(key: Token) -> Principal:
+    """The caller who has this API key."""
+    return Principal(str(key.id), key.name, Role[str(key.role).upper()], scopes=scopes_of(key.scopes))
+
+
 class Keys:
     """Verifies API keys and worker tokens. Those from the settings are valid on every instance that has them.
 
@@ -160,9 +165,11 @@ class Keys:
     async def principal(self, key: str) -> Principal | None:
         """The caller with this key; null when the key is unknown, expired or revoked."""
         digest = hash_key(key)
-        if self._bootstrap is not None and hmac.compare_digest(digest, self._bootstrap):
-            return BOOTSTRAP
-        return await self._known.get(digest)
+        return BOOTSTRAP if self.is_bootstrap(digest) else await self._known.get(digest)
+
+    def is_bootstrap(self, digest: bytes) -> bool:
+        """Whether this is the hash of the key from the settings."""
+        return self._bootstrap is not None and hmac.compare_digest(digest, self._bootstrap)
 
     async def worker(self, key: str) -> WorkerPrincipal | None:
         """The worker's token with this text; null when it is unknown, expired or revoked."""
@@ -186,9 +193,7 @@ class Keys:
     async def _find(self, digest: bytes) -> Principal | None:
         """A question to the database, so at most one every two seconds for each key: a good place to note its use."""
         token = await self._valid(digest, "api")
-        if token is None:
-            return None
-        return Principal(str(token.id), token.name, Role[str(token.role).upper()], scopes=scopes_of(token.scopes))
+        return principal_of(token) if token else None
 
     async def _find_worker(self, digest: bytes) -> WorkerPrincipal | None:
         token = await self._valid(digest, "worker")

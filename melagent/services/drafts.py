@@ -31,6 +31,7 @@ from melagent.errors import (
     Unavailable,
     Unprocessable,
 )
+from melagent.services import rooms
 from melagent.services.definitions import encode
 from melagent.store import drafts, edits
 from melagent.store.edits import DraftEdits, NewEdit
@@ -48,9 +49,6 @@ if TYPE_CHECKING:
     from melagent.services.access import Principal
     from melagent.store.pool import Connection, Pool
     from melagent.store.rows import Edit, Snapshot
-
-EDITS = "edits"
-"""Topic of the hint that a draft was edited by another door than a room: its workflow, and where it is now."""
 
 COMPACT_EDITS = 200
 COMPACT_BYTES = 256 * 1024
@@ -160,7 +158,7 @@ async def edit_within(
 def tell(broker: Broker, edited: Edited) -> None:
     """Let open rooms, here and on other instances, know that a draft was edited. They poll for it in any case."""
     if edited.ops:
-        broker.publish(EDITS, f"{edited.workflow_id} {edited.state.seq}")
+        rooms.edited(broker, edited.workflow_id, edited.state.seq)
 
 
 async def compact(pool: Pool, workflow_id: UUID) -> None:

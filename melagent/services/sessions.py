@@ -67,7 +67,7 @@ class Sessions:
         """The token of a new session; null when the account can no longer sign in as it was when it was read."""
         token = _text(secrets.token_bytes(32))
         async with transaction(self._pool) as conn:
-            if not await sessions.insert(conn, _digest(token), account.id, account.epoch, LIFETIME_SECONDS):
+            if not await sessions.insert(conn, digest_of(token), account.id, account.epoch, LIFETIME_SECONDS):
                 return None
             await sessions.keep_newest(conn, account.id, MOST_OF_A_USER)
         return token
@@ -79,21 +79,21 @@ class Sessions:
     async def end(self, token: str) -> None:
         """End a session: here at once, elsewhere within two seconds."""
         async with self._pool.acquire() as conn:
-            await sessions.delete(conn, _digest(token))
+            await sessions.delete(conn, digest_of(token))
         self._known.forget(token)
 
     async def _find(self, token: str) -> Session | None:
         async with self._pool.acquire() as conn:
-            row = await sessions.find(conn, _digest(token), IDLE_SECONDS, NOTED_SECONDS)
+            row = await sessions.find(conn, digest_of(token), IDLE_SECONDS, NOTED_SECONDS)
             if row is None:
                 return None
             if row.unseen:
-                await sessions.touch(conn, _digest(token))
+                await sessions.touch(conn, digest_of(token))
         principal = Principal(str(row.user_id), row.name, Role[row.role.upper()], kind="user")
         return Session(principal, row.email, row.expires_at, token)
 
 
-def _digest(token: str) -> bytes:
+def digest_of(token: str) -> bytes:
     return hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest()
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from melagent.store.rows import SessionRow, value_of
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from uuid import UUID
 
     from melagent.store.pool import Connection
@@ -50,6 +51,32 @@ async def find(conn: Connection, digest: bytes, idle_seconds: float, unseen_seco
     """A session that is good. `unseen`: it is so long ago that it was noted to be in use."""
     row = await conn.fetchrow(FIND_SESSION, digest, idle_seconds, unseen_seconds)
     return value_of(SessionRow, row) if row else None
+
+
+FIND_SESSIONS = """
+SELECT s.hash, u.id AS user_id, u.name, u.role
+  FROM sessions s JOIN users u ON u.id = s.user_id
+ WHERE s.hash = ANY($1::bytea[]) AND s.epoch = u.epoch AND u.disabled_at IS NULL
+   AND s.expires_at > now() AND s.seen_at > now() - make_interval(secs => $2)
+"""
+
+
+async def find_all(
+    conn: Connection, digests: Sequence[bytes], idle_seconds: float
+) -> dict[bytes, tuple[UUID, str, str]]:
+    """Id, name and role of the users of those of these sessions that are good."""
+    rows = await conn.fetch(FIND_SESSIONS, digests, idle_seconds)
+    return {row["hash"]: (row["user_id"], row["name"], row["role"]) for row in rows}
+
+
+TOUCH_SESSIONS = """
+UPDATE sessions SET seen_at = now() WHERE hash = ANY($1::bytea[]) AND seen_at < now() - make_interval(secs => $2)
+"""
+
+
+async def touch_all(conn: Connection, digests: Sequence[bytes], unseen_seconds: float) -> None:
+    """Note that sessions are in use, where that was noted longer ago."""
+    await conn.execute(TOUCH_SESSIONS, digests, unseen_seconds)
 
 
 TOUCH_SESSION = "UPDATE sessions SET seen_at = now() WHERE hash = $1"

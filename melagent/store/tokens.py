@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from datetime import datetime
     from uuid import UUID
 
+    from asyncpg import Record
+
     from melagent.store.pool import Connection
 
 INSERT_KEY = """
@@ -45,6 +47,21 @@ async def find_valid(conn: Connection, key_hash: bytes, kind: str) -> Token | No
     """The token of this key, unless it has expired or was revoked."""
     row = await conn.fetchrow(FIND_VALID_KEY, key_hash, kind)
     return value_of(Token, row) if row else None
+
+
+FIND_VALID_KEYS = """
+SELECT hash, id, kind, role, name, created_at, expires_at, revoked_at, labels, scopes, last_used_at FROM tokens
+ WHERE hash = ANY($1::bytea[]) AND kind = 'api' AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now())
+"""
+
+
+async def find_all_valid(conn: Connection, hashes: Sequence[bytes]) -> dict[bytes, Token]:
+    """The API keys with these hashes, but for those that have expired or were revoked."""
+    return {row["hash"]: _without_hash(row) for row in await conn.fetch(FIND_VALID_KEYS, hashes)}
+
+
+def _without_hash(row: Record) -> Token:
+    return value_of(Token, {name: value for name, value in row.items() if name != "hash"})
 
 
 FIND_KEY = """

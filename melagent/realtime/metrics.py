@@ -1,0 +1,24 @@
+"""What the hub counts and times, beside what the engine does; scraped at `/metrics` as well."""
+
+from __future__ import annotations
+
+from prometheus_client import Counter, Gauge, Histogram
+
+from melagent.engine.metrics import REGISTRY
+
+ROOMS = Gauge("mel_rooms", "Rooms that are open on this instance", registry=REGISTRY)
+PEERS = Gauge("mel_peers", "Peers whose sockets are on this instance", registry=REGISTRY)
+DELIVERIES = Counter("mel_deliveries", "Edits put into the outboxes of peers", registry=REGISTRY)
+EDITS_COMMITTED = Counter("mel_edits_committed", "Edits of peers that this instance committed", registry=REGISTRY)
+EDITS_REFUSED = Counter("mel_edits_refused", "Edits of peers that were refused, by error", ["error"], registry=REGISTRY)
+RACES_LOST = Counter("mel_edit_races_lost", "Drafts that another instance was faster with", registry=REGISTRY)
+CATCH_UPS = Counter("mel_room_catch_ups", "Reads of edits that a room had missed", registry=REGISTRY)
+SOCKETS_CLOSED = Counter("mel_sockets_closed", "Sockets that the hub closed, by code", ["code"], registry=REGISTRY)
+COMMIT_SECONDS = Histogram(
+    "mel_edit_commit_seconds", "Duration of one commit of edits",
+    buckets=(0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0), registry=REGISTRY,
+)  # fmt: skip
+COMMIT_EDITS = Histogram(
+    "mel_edit_commit_batch_edits", "Edits in one commit",
+    buckets=(1, 2, 5, 10, 20, 50, 100, 200, 500, 1000), registry=REGISTRY,
+)  # fmt: skip

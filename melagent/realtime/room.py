@@ -1,0 +1,526 @@
+"""The part of a room that is on one instance: the draft as it is confirmed, the peers here, and the edits that wait.
+
+Everything here happens between two awaits of somebody else; nothing waits. While `busy`, edits of this room are being
+committed and the draft in memory is ahead of `seq`; what comes meanwhile is kept until that is settled.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import orjson
+import structlog
+
+from melagent.domain.draft_state import Author, Refused
+from melagent.domain.edit_frames import edit_frame
+from melagent.domain.operations import apply, replay, undo
+from melagent.errors import Code
+from melagent.realtime import frames, metrics
+from melagent.realtime.presence import Presence
+from melagent.services.drafts import author_of
+from melagent.services.rooms import DELETED, FRAME, HEAD, topic_of
+from melagent.store.edits import DraftEdits, NewEdit
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from uuid import UUID
+
+    from melagent.broker import Broker
+    from melagent.domain.draft_state import DraftState
+    from melagent.domain.editing import Rewrites
+    from melagent.domain.operations import Applied
+    from melagent.domain.seats import Seat
+    from melagent.realtime.peer import Peer
+    from melagent.store.rows import Edit
+
+EDIT, PRESENCE, QUESTION = b"e", b"p", b"q"
+"""Begin the letters of rooms to one another: an edit as its frame, what somebody shows, and who is there."""
+
+MAX_LOG = 500
+MAX_LOG_BYTES = 2 * 1024 * 1024
+"""Of the newest edits, kept for those who come back after a moment."""
+
+MAX_ARRIVED = 1_000
+"""Edits ahead of a gap that are kept; more are read from the table."""
+
+MAX_BATCH = 200
+COMPACT_EDITS = 200
+COMPACT_BYTES = 256 * 1024
+"""After so many edits, or so much of them, a snapshot is written, so that loading a draft stays quick."""
+
+WAIT_SECONDS = 5.0
+"""How long an edit waits for a database that is away before it is refused."""
+
+log = structlog.get_logger()
+
+
+@dataclass(slots=True)
+class Waiting:
+    """An edit that waits to be committed. `unknown`: it may be committed already, the answer was lost."""
+
+    peer: Peer
+    client: str
+    id: int
+    ops: list[Any]
+    since: float
+    unknown: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """An edit that was applied to the draft in memory and is being committed."""
+
+    edit: Waiting
+    by: Author
+    applied: Applied
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """An edit as others see it. `frame` is what peers get."""
+
+    seq: int
+    by: Author
+    client: str
+    id: int
+    at: datetime
+    ops: list[Any]
+    frame: bytes
+
+    @classmethod
+    def of(cls, frame: bytes) -> Committed:
+        told = orjson.loads(frame)
+        by, at = Author(told["by"]["id"], told["by"]["name"]), datetime.fromisoformat(told["at"])
+        return cls(told["seq"], by, told["client"], told["id"], at, told["ops"], frame)
+
+    @classmethod
+    def stored(cls, edit: Edit) -> Committed:
+        by = Author(edit.by_id, edit.by_name)
+        return cls(edit.seq, by, edit.client, edit.client_edit_id, edit.at, orjson.loads(edit.ops), frame_of(edit))
+
+
+@dataclass(slots=True)
+class Client:
+    """What is known of a client that has peers here: the last id that it committed, and how many peers it has."""
+
+    last_id: int = 0
+    peers: int = 0
+
+
+@dataclass(slots=True)
+class Log:
+    """The newest edits in a row, as frames."""
+
+    entries: deque[tuple[int, bytes]] = field(default_factory=deque)
+    size: int = 0
+
+    def append(self, seq: int, frame: bytes) -> None:
+        self.entries.append((seq, frame))
+        self.size += len(frame)
+        while self.size > MAX_LOG_BYTES or len(self.entries) > MAX_LOG:
+            self.size -= len(self.entries.popleft()[1])
+
+    def after(self, seq: int, now: int) -> list[bytes] | None:
+        """All edits after `seq` up to `now`; null when some of them are not here any more."""
+        if seq == now:
+            return []
+        first = self.entries[0][0] if self.entries else now + 1
+        return [frame for number, frame in self.entries if number > seq] if first <= seq + 1 else None
+
+    def clear(self) -> None:
+        self.entries.clear()
+        self.size = 0
+
+
+class Room:
+    """`on_ready` is called when edits can be committed, `on_behind` when edits are missing here, `on_deleted` when the
+    workflow is gone, `on_missing` to refuse an edit about something of which the room does not know whether it was
+    ever there.
+    """
+
+    def __init__(  # noqa: PLR0917  # what it is connected to
+        self,
+        workflow_id: UUID,
+        instance: str,
+        broker: Broker,
+        rewrites: Rewrites,
+        on_ready: Callable[[Room], None],
+        on_behind: Callable[[Room], None],
+        on_deleted: Callable[[Room], None],
+        on_missing: Callable[[Room, Waiting, Refused, int], None],
+    ) -> None:
+        self.workflow_id = workflow_id
+        self.topic = topic_of(workflow_id)
+        self.presence = Presence(instance)
+        self.peers: set[Peer] = set()
+        self.clients: dict[str, Client] = {}
+        self.waiting: deque[Waiting] = deque()
+        self.log = Log()
+        self.seq = 0
+        self.expected = 0
+        self.busy = False
+        self.behind = False
+        self.alone = False
+        self.pins = 0
+        self.closed = False
+        self.empty_since: float | None = None
+        self.changed_at = 0.0
+        self.derived_seq = 0
+        self.problems: bytes = b"[]"
+        self.edits_since_snapshot = 0
+        self.bytes_since_snapshot = 0
+        self._broker = broker
+        self._rewrites = rewrites
+        self._on_ready = on_ready
+        self._on_behind = on_behind
+        self._on_deleted = on_deleted
+        self._on_missing = on_missing
+        self._state: DraftState | None = None
+        self._arrived: dict[int, Committed] = {}
+        self._attempts: list[Attempt] = []
+        self._when_settled: list[Callable[[], None]] = []
+        self._telling: asyncio.TimerHandle | None = None
+        self._tell_at = 0.0
+        self._changed: asyncio.Future[None] | None = None
+        self._definition: tuple[int, bytes] | None = None
+
+    # What others committed
+
+    def load(self, state: DraftState) -> None:
+        """Begin with a draft as it was read, or begin anew with it."""
+        self._state = state
+        self.seq = state.seq
+        self._definition = None
+        self.log.clear()
+        self._advance()
+
+    def begin_anew(self, state: DraftState) -> None:
+        """Go on with the draft as it was read, over a hole in its edits. Peers hear that they are behind."""
+        if state.seq > self.seq and not self.busy:
+            self.load(state)
+            self.show([frames.tick(self.seq)])
+
+    def receive(self, letter: bytes) -> None:
+        """Take in a letter of another instance, or of another part of this one."""
+        kind, text = letter[:1], letter[1:]
+        if kind == EDIT:
+            self.arrived([Committed.of(text)])
+        elif kind == PRESENCE:
+            self.presence.heard(text)
+            self.presence_changed()
+        elif kind == QUESTION:
+            self.presence.tell_all()
+            self.presence_changed()
+        elif kind == HEAD:
+            self.reach(int(text))
+        elif kind == FRAME:
+            self.show([text])
+        elif kind == DELETED:
+            self._on_deleted(self)
+
+    def arrived(self, edits: Iterable[Committed]) -> None:
+        """Edits that were committed elsewhere: the next one is applied, later ones wait for it, earlier ones do not
+        matter.
+        """
+        for edit in edits:
+            if edit.seq > self.seq and len(self._arrived) < MAX_ARRIVED:
+                self._arrived[edit.seq] = edit
+        self._advance()
+
+    @property
+    def lacks(self) -> bool:
+        """Whether edits are known that are not here yet."""
+        return bool(self._arrived) or self.expected > self.seq
+
+    def reach(self, seq: int) -> None:
+        """The draft has come to `seq`: read what is missing."""
+        if seq > self.seq:
+            self.expected = max(self.expected, seq)
+            if not self.busy and self._state is not None:
+                self._on_behind(self)
+
+    def _advance(self) -> None:
+        if self.busy or self._state is None:
+            return
+        shown = []
+        while (edit := self._arrived.pop(self.seq + 1, None)) is not None:
+            replay(self._state, edit.ops, edit.seq, edit.by, edit.at)
+            self._confirm(edit.seq, edit.client, edit.id, edit.frame)
+            shown.append(edit.frame)
+        if shown:
+            self.show_edits(shown)
+        if self._arrived:
+            self._arrived = {seq: edit for seq, edit in self._arrived.items() if seq > self.seq}
+        if self.lacks:
+            self._on_behind(self)
+
+    def _confirm(self, seq: int, client: str, edit_id: int, frame: bytes) -> None:
+        self.seq = seq
+        self.log.append(seq, frame)
+        self.edits_since_snapshot += 1
+        self.bytes_since_snapshot += len(frame)
+        known = self.clients.get(client)
+        if known is not None:
+            known.last_id = max(known.last_id, edit_id)
+
+    # What is committed from here
+
+    def submit(self, edit: Waiting) -> None:
+        self.waiting.append(edit)
+        self._on_ready(self)
+
+    @property
+    def is_ready(self) -> bool:
+        return bool(self.waiting) and not self.busy and not self.behind and self._state is not None
+
+    def begin(self) -> tuple[DraftEdits | None, list[Waiting]]:
+        """Check and apply what waits, as far as it can be told from what is confirmed.
+
+        Answers what is to be committed, if anything, and edits that repeat one that was committed. An edit that is
+        wrong after others that are not committed yet is left for the next time: it may be right without them.
+        """
+        repeated: list[Waiting] = []
+        ids: dict[str, int] = {}
+        while self.waiting and len(self._attempts) < (1 if self.alone else MAX_BATCH):
+            edit = self.waiting[0]
+            last_id = self.clients[edit.client].last_id if edit.client in self.clients else 0
+            if edit.id <= last_id:
+                repeated.append(self.waiting.popleft())
+            elif edit.id <= ids.get(edit.client, 0) or not self._attempt(edit):
+                break
+            else:
+                ids[edit.client] = edit.id
+        if not self._attempts:
+            return None, repeated
+        self.busy = True
+        return DraftEdits(self.workflow_id, self.seq, [_new(attempt) for attempt in self._attempts]), repeated
+
+    def _attempt(self, edit: Waiting) -> bool:
+        """Apply an edit, or refuse it. False when that has to wait for the outcome of others."""
+        assert self._state is not None  # noqa: S101  # ready rooms have one
+        principal = edit.peer.principal
+        by = author_of(principal)
+        try:
+            if not edit.peer.may_edit:
+                raise Refused(Code.FORBIDDEN, f"Your role is {principal.role.name.lower()}; editing needs editor.")
+            seq = self.seq + len(self._attempts) + 1
+            applied = apply(self._state, edit.ops, seq, by, datetime.now(UTC), self._rewrites)
+        except Refused as refusal:
+            if self._attempts:
+                return False
+            self.waiting.popleft()
+            self.refuse(edit, refusal)
+            return True
+        self.waiting.popleft()
+        self._attempts.append(Attempt(edit, by, applied))
+        return True
+
+    def committed(self, at: datetime) -> None:
+        """The attempts are durable: show them."""
+        shown = []
+        for attempt in self._attempts:
+            edit, seq = attempt.edit, self.seq + 1
+            frame = edit_frame(
+                seq=seq, by=attempt.by, client=edit.client, client_edit_id=edit.id, at=at, ops=attempt.applied.ops_text
+            )
+            self._confirm(seq, edit.client, edit.id, frame)
+            self._broker.send(self.topic, EDIT + frame, instead=HEAD + b"%d" % seq)
+            shown.append(frame)
+        metrics.EDITS_COMMITTED.inc(len(shown))
+        self._attempts = []
+        self.alone = False
+        self.show_edits(shown)
+        self._settled()
+
+    def lost(self, *, unknown: bool = False) -> None:
+        """Nothing of the attempts is committed, or with `unknown` nobody knows: back to what is confirmed."""
+        self._take_back(unknown=unknown)
+        before = self.seq
+        self.behind = True
+        self._settled()
+        if self.seq > before and not unknown:
+            self.caught_up()
+        else:
+            self._on_behind(self)
+
+    def unstorable(self) -> None:
+        """The database does not take what was to be committed: find the guilty edit, one at a time, and refuse it."""
+        if len(self._attempts) == 1:
+            edit = self._attempts[0].edit
+            self._take_back(unknown=False)
+            self.waiting.remove(edit)
+            self.refuse(edit, Refused(Code.UNPROCESSABLE, "The edit holds something that cannot be stored."))
+        else:
+            self._take_back(unknown=False)
+        self.alone = bool(self.waiting)
+        self._settled()
+
+    def _take_back(self, *, unknown: bool) -> None:
+        for attempt in reversed(self._attempts):
+            undo(attempt.applied)
+            attempt.edit.unknown |= unknown
+            self.waiting.appendleft(attempt.edit)
+        self._attempts = []
+
+    def _settled(self) -> None:
+        self.busy = False
+        self._advance()
+        waiting, self._when_settled = self._when_settled, []
+        for each in waiting:
+            each()
+        if self.is_ready:
+            self._on_ready(self)
+
+    def caught_up(self) -> None:
+        """Nothing is known to be missing: edits can be tried again."""
+        self.behind = False
+        if self.is_ready:
+            self._on_ready(self)
+
+    def outcome_known(self) -> None:
+        """The table was read to its end: what is not in it was not committed."""
+        for edit in self.waiting:
+            edit.unknown = False
+
+    async def next_change(self) -> None:
+        """Return when the next edits are confirmed here, or the room is closed."""
+        if self._changed is None:
+            self._changed = asyncio.get_running_loop().create_future()
+        await asyncio.shield(self._changed)
+
+    def when_settled(self, act: Callable[[], None]) -> None:
+        """Do something at a moment when the draft in memory is what is confirmed: now, or after the present commit."""
+        if self.busy:
+            self._when_settled.append(act)
+        else:
+            act()
+
+    def refuse(self, edit: Waiting, refusal: Refused) -> None:
+        """Tell the author. Whoever misses something that was there before is told who took it away."""
+        if refusal.error is Code.NOT_FOUND and refusal.missing is not None:
+            self._on_missing(self, edit, refusal, self.seq)
+        else:
+            edit.peer.refuse(edit.id, self.seq, refusal)
+
+    def refuse_repetition(self, edit: Waiting) -> None:
+        """An edit whose id is used up, but which is not among those that were committed."""
+        self.refuse(edit, Refused(Code.CONFLICT, "An edit with this id, or a later one, was sent before."))
+
+    @property
+    def wants_compaction(self) -> bool:
+        return self.edits_since_snapshot > COMPACT_EDITS or self.bytes_since_snapshot > COMPACT_BYTES
+
+    def refuse_old(self, now: float) -> None:
+        """Refuse what has been waiting too long for the database, but for what may be committed already."""
+        if self.busy or not self.waiting or now - self.waiting[0].since < WAIT_SECONDS:
+            return
+        kept: deque[Waiting] = deque()
+        for edit in self.waiting:
+            if edit.unknown or now - edit.since < WAIT_SECONDS:
+                kept.append(edit)
+            else:
+                self.refuse(edit, Refused(Code.UNAVAILABLE, "The edit could not be stored; send it again."))
+        self.waiting = kept
+
+    # What peers get
+
+    def definition(self) -> bytes:
+        """The JSON text of the confirmed definition; only when settled."""
+        if self._definition is None or self._definition[0] != self.seq:
+            self._definition = (self.seq, orjson.dumps(self.content()))
+        return self._definition[1]
+
+    def content(self) -> dict[str, Any]:
+        """The confirmed definition; only when settled, and not to be changed."""
+        assert self._state is not None  # noqa: S101
+        return self._state.definition()
+
+    def show_edits(self, shown: Sequence[bytes]) -> None:
+        self.show(shown)
+        metrics.DELIVERIES.inc(len(shown) * len(self.peers))
+        self.changed_at = time.monotonic()
+        self._wake()
+
+    def show(self, shown: Sequence[bytes]) -> None:
+        """Send frames to all peers here."""
+        encoded = b"".join(map(frames.encoded, shown))
+        for peer in list(self.peers):
+            peer.write(encoded)
+
+    def ask_who_is_there(self) -> None:
+        """Let the other instances tell who is with them."""
+        self._broker.send(self.topic, QUESTION)
+
+    def compare_presence(self, seats: Iterable[Seat]) -> None:
+        self.presence.compare(seats)
+        self.presence_changed()
+
+    def presence_changed(self) -> None:
+        """Tell everybody soon, what changes until then in one frame."""
+        if self._telling is None and self.presence.waits:
+            self._telling = asyncio.get_running_loop().call_at(self._tell_at, self._tell_presence)
+
+    def _tell_presence(self) -> None:
+        self._telling = None
+        for letter in self.presence.take_letters():
+            self._broker.send(self.topic, PRESENCE + letter)
+        frame = self.presence.take_frame()
+        if frame is not None:
+            self.show([frame])
+        now = asyncio.get_running_loop().time()
+        self._tell_at = now + self.presence.pause_seconds(frame, len(self.peers))
+
+    def close(self) -> None:
+        self.closed = True
+        self._wake()
+        if self._telling is not None:
+            self._telling.cancel()
+
+    def _wake(self) -> None:
+        if self._changed is not None:
+            self._changed.set_result(None)
+            self._changed = None
+
+    # Who is here
+
+    def track(self, client: str) -> None:
+        self.clients.setdefault(client, Client()).peers += 1
+
+    def untrack(self, client: str) -> None:
+        """Forget what a client committed, unless it has other peers here or edits that wait."""
+        known = self.clients[client]
+        known.peers -= 1
+        if known.peers <= 0 and not any(edit.client == client for edit in self._edits_under_way()):
+            del self.clients[client]
+
+    def _edits_under_way(self) -> Iterator[Waiting]:
+        yield from self.waiting
+        yield from (attempt.edit for attempt in self._attempts)
+
+
+def _new(attempt: Attempt) -> NewEdit:
+    return NewEdit(
+        client=attempt.edit.client,
+        client_edit_id=attempt.edit.id,
+        by_id=attempt.by.id,
+        by_name=attempt.by.name,
+        ops=attempt.applied.ops_text,
+        inverse=attempt.applied.inverse_text,
+    )
+
+
+def frame_of(edit: Edit) -> bytes:
+    """The frame of a stored edit: the same that was sent when it was committed."""
+    return edit_frame(
+        seq=edit.seq,
+        by=Author(edit.by_id, edit.by_name),
+        client=edit.client,
+        client_edit_id=edit.client_edit_id,
+        at=edit.at,
+        ops=edit.ops,
+    )
