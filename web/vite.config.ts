@@ -1,5 +1,5 @@
 import react from "@vitejs/plugin-react";
-import { defineConfig } from "vitest/config";
+import { defineConfig } from "vite";
 import { compressed } from "./compressed.ts";
 
 const SERVER = process.env.MEL_SERVER_URL ?? "http://127.0.0.1:8080";
@@ -20,10 +20,5 @@ export default defineConfig({
       "/api": { target: SERVER, ws: true },
       "/oauth2": SERVER,
     },
-  },
-  test: {
-    environment: "happy-dom",
-    setupFiles: ["src/testing.ts"],
-    include: ["src/**/*.test.{ts,tsx}"],
   },
 });
