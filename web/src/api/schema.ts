@@ -14,3 +14,7 @@ export type Connection = Schemas["ConnectionAnswer"];
 export type CredentialType = Schemas["CredentialTypeAnswer"];
 export type Trigger = Schemas["TriggerAnswer"];
 export type Cluster = Schemas["ClusterAnswer"];
+export type RecentRun = Schemas["RecentRunAnswer"];
+export type Activity = Schemas["ActivityAnswer"];
+export type ConnectionUse = Schemas["UseAnswer"];
+export type NewWorkflowBody = Schemas["NewWorkflow"];

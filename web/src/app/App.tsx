@@ -1,6 +1,7 @@
 import "@mantine/core/styles.css";
 import "@mantine/notifications/styles.css";
 import "@fontsource-variable/inter";
+import "./app.css";
 import { MantineProvider } from "@mantine/core";
 import { Notifications } from "@mantine/notifications";
 import { QueryClientProvider } from "@tanstack/react-query";
@@ -8,12 +9,12 @@ import { StrictMode } from "react";
 import { nonce } from "./nonce";
 import { Pages } from "./Pages";
 import { queries } from "./queries";
-import { theme } from "./theme";
+import { theme, variables } from "./theme";
 
 export function App() {
   return (
     <StrictMode>
-      <MantineProvider theme={theme} defaultColorScheme="auto" getStyleNonce={nonce}>
+      <MantineProvider theme={theme} cssVariablesResolver={variables} defaultColorScheme="auto" getStyleNonce={nonce}>
         <Notifications position="bottom-right" />
         <QueryClientProvider client={queries}>
           <Pages />
