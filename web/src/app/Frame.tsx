@@ -116,9 +116,9 @@ export function UserMenu({ compact = false }: { compact?: boolean }) {
   return (
     <Menu position="top-start" width={216} shadow="md">
       <Menu.Target>
-        <UnstyledButton className={classes.user} aria-label={`${name}: account and appearance`}>
+        <UnstyledButton className={classes.user} aria-label={compact ? name : undefined}>
           <Group gap="sm" wrap="nowrap">
-            <Avatar name={name} color="initials" size={30} radius="xl" alt="" />
+            <Avatar name={name} color="initials" size={30} radius="xl" alt="" aria-hidden />
             {!compact && (
               <div className={classes.who}>
                 <Text fz="sm" fw={550} truncate>

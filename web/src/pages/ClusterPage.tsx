@@ -48,7 +48,11 @@ function Figures({ cluster: { instances, workers, queue, schedules } }: { cluste
   const places = workers.reduce((sum, worker) => sum + worker.concurrency, 0);
   return (
     <SimpleGrid cols={{ base: 2, md: 4 }}>
-      <Figure name="Instances" value={instances.length} note={`${workers.length} workers`} />
+      <Figure
+        name="Instances"
+        value={instances.length}
+        note={workers.length === 1 ? "one worker" : `${workers.length} workers`}
+      />
       <Figure name="Runs under way" value={busy} note={`of ${places.toLocaleString()} places`} />
       <Figure
         name="Waiting runs"

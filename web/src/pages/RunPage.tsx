@@ -53,7 +53,7 @@ export function RunPage({ id }: { id: string }) {
       <Stack gap="lg">
         <Facts run={run} />
         <ErrorNote error={live.error} />
-        {run.error && (
+        {run.error && run.error.message !== step?.error?.message && (
           <Alert
             color="red"
             icon={<IconAlertTriangle size={18} />}
@@ -108,7 +108,7 @@ function Facts({ run }: { run: Run }) {
   const now = useNow(!isFinal(run.status), 500);
   return (
     <Card>
-      <Group gap="md 40px">
+      <Group style={{ gap: "16px 44px" }}>
         <Fact name="State">
           <StatusMark status={run.status} />
         </Fact>

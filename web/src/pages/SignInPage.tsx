@@ -53,6 +53,7 @@ export function SignInPage() {
               autoComplete="username"
               size="md"
               required
+              withAsterisk={false}
               autoFocus
               value={email}
               onChange={(event) => setEmail(event.currentTarget.value)}
@@ -62,6 +63,7 @@ export function SignInPage() {
               autoComplete="current-password"
               size="md"
               required
+              withAsterisk={false}
               value={password}
               onChange={(event) => setPassword(event.currentTarget.value)}
             />

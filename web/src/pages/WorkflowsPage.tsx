@@ -128,7 +128,7 @@ function Row({ workflow, activity, editor }: RowProps) {
           </Text>
         </Link>
         <Text fz="sm" c="dimmed" lineClamp={1}>
-          {workflow.description || `${workflow.definition.nodes?.length ?? 0} nodes`}
+          {workflow.description || sizeOf(workflow)}
         </Text>
       </Table.Td>
       <Table.Td>
@@ -149,6 +149,11 @@ function Row({ workflow, activity, editor }: RowProps) {
       <Table.Td onClick={(event) => event.stopPropagation()}>{editor && <WorkflowMenu workflow={workflow} />}</Table.Td>
     </Table.Tr>
   );
+}
+
+function sizeOf({ definition: { nodes = [] } }: Workflow): string {
+  if (nodes.length === 0) return "Empty";
+  return nodes.length === 1 ? "One node" : `${nodes.length} nodes`;
 }
 
 function State({ workflow }: { workflow: Workflow }) {

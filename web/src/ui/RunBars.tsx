@@ -4,6 +4,7 @@ import { isFinal, statusClasses } from "./status";
 import { duration, timeAgo } from "./time";
 
 const SHOWN = 12;
+const WIDTH = 5;
 const HEIGHT = 24;
 const SMALLEST = 0.25;
 
@@ -14,21 +15,16 @@ export function RunBars({ runs }: { runs: RecentRun[] }) {
   const failed = runs.filter((run) => run.status === "failed").length;
   const label = runs.length === 0 ? "No runs yet" : `${runs.length} last runs, ${failed} of them failed`;
   return (
-    <Group
-      gap={3}
-      wrap="nowrap"
-      align="flex-end"
-      h={HEIGHT}
-      w={SHOWN * 8}
-      role="img"
-      aria-label={label}
-      justify="flex-end"
-    >
+    <Group gap={3} wrap="nowrap" align="flex-end" h={HEIGHT} role="img" aria-label={label}>
+      {Array.from({ length: SHOWN - runs.length }, (_, place) => (
+        // biome-ignore lint/suspicious/noArrayIndexKey: places without a run have no identity
+        <Box key={place} w={WIDTH} h={3} className={statusClasses.gap} />
+      ))}
       {runs
         .map((run, index) => (
           <Tooltip key={run.id} label={described(run)}>
             <Box
-              w={5}
+              w={WIDTH}
               h={HEIGHT * (SMALLEST + (1 - SMALLEST) * Math.sqrt((seconds[index] ?? 0) / longest))}
               className={statusClasses.bar}
               data-status={run.status}

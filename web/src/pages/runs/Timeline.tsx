@@ -1,4 +1,4 @@
-import { Text, Tooltip, UnstyledButton } from "@mantine/core";
+import { Text, Tooltip, UnstyledButton, VisuallyHidden } from "@mantine/core";
 import type { Run } from "../../api/schema";
 import type { StepNews } from "../../runs/liveRun";
 import { isFinal, statusClasses } from "../../ui/status";
@@ -32,10 +32,11 @@ export function Timeline({ run, steps, chosen, onChoose }: Props) {
           key={step.step_key}
           className={classes.step}
           aria-pressed={step.step_key === chosen}
-          aria-label={`${step.step_key}: ${step.status}`}
           onClick={() => onChoose(step.step_key)}
         >
-          <span className={statusClasses.dot} data-status={step.status} />
+          <span className={statusClasses.dot} data-status={step.status}>
+            <VisuallyHidden>{step.status}</VisuallyHidden>
+          </span>
           <span className={classes.name}>
             <Text span fz="sm" fw={550} truncate>
               {step.step_key}
