@@ -18,6 +18,7 @@ from melagent.api.context import (
     CHECKER,
     CONNECTIONS,
     DELIVERIES,
+    EDITOR,
     GATE,
     KEYS,
     LIMITS,
@@ -35,6 +36,7 @@ from melagent.api.context import (
     WORKERS,
     Services,
 )
+from melagent.api.editor import Editor
 from melagent.api.failures import broken_off, failure
 from melagent.api.idempotency import once
 from melagent.api.limits import admit
@@ -43,7 +45,7 @@ from melagent.api.oidc import open_oidc
 from melagent.api.openapi import DOCUMENT, document
 from melagent.api.patience import in_time
 from melagent.api.proxies import as_sent
-from melagent.api.routes import DEMO_ROUTES, ROUTES
+from melagent.api.routes import DEMO_ROUTES, PAGE_ROUTES, ROUTES
 from melagent.api.wire import MAX_BODY_BYTES, checked_body, checked_message, checked_query
 from melagent.net import guarded_session
 from melagent.protocol.messages import Message
@@ -97,6 +99,7 @@ def build_app(services: Services) -> web.Application:
     app[GATE] = Gate(services.pool, app[SECRETS], app[LIMITS])
     app[DELIVERIES] = Deliveries(services.pool)
     app[WEBHOOK_TESTS] = WebhookTests(services.pool, services.engine.broker)
+    app[EDITOR] = Editor(services.web_folder)
     app[STARTED_AT] = time.monotonic()
     app[GAUGES] = Gauges(services.pool)
     app[PARSER] = asyncio.Lock()
@@ -108,7 +111,7 @@ def build_app(services: Services) -> web.Application:
     app.cleanup_ctx.append(_write_deliveries)
     app.cleanup_ctx.append(_reach_out)
     app.cleanup_ctx.append(_keep_books)
-    for route in routes:
+    for route in (*routes, *PAGE_ROUTES):
         _add(app, route)
     return app
 

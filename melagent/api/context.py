@@ -9,6 +9,7 @@ from uuid import UUID
 
 from aiohttp import web
 
+from melagent.api.editor import Editor
 from melagent.api.route import Route
 from melagent.errors import NotFound
 from melagent.services.access import Keys, Principal, WorkerPrincipal
@@ -31,6 +32,7 @@ from melagent.vault import Vault
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from melagent.api.proxies import Networks
     from melagent.engine.engine import Engine
@@ -48,6 +50,7 @@ class Services:
     it from the request, as a proxy among `trusted_proxies` tells it. Setting `draining` turns /ready to 503 and ends
     streams with a hint to reconnect. `leases` counts the runs that this very process has leased. No webhook lets
     more than `webhook_per_second` calls pass. `http_allow` are private addresses at which connections may be tried.
+    `web_folder` holds the built editor.
     """
 
     pool: Pool
@@ -72,6 +75,7 @@ class Services:
     requests_per_second: float | None = None
     oidc: OidcConfig | None = None
     webhook_per_second: float | None = None
+    web_folder: Path | None = None
     draining: asyncio.Event = field(default_factory=asyncio.Event)
 
 
@@ -91,6 +95,7 @@ CONNECTIONS = web.AppKey("connections", Connections)
 SECRETS = web.AppKey("secrets", Secrets)
 CHECKER = web.AppKey("checker", Checker)
 OAUTH = web.AppKey("oauth", OAuth)
+EDITOR = web.AppKey("editor", Editor)
 STARTED_AT = web.AppKey("started_at", float)
 """On the monotonic clock."""
 

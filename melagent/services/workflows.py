@@ -51,10 +51,10 @@ async def get(pool: Pool, workflow_id: UUID) -> Workflow:
         return found(await workflows.find(conn, workflow_id), "workflow")
 
 
-async def page(pool: Pool, before: UUID, limit: int) -> tuple[list[Workflow], int]:
-    """The newest workflows older than `before`, and how many there are in all."""
+async def page(pool: Pool, before: UUID, limit: int, search: str = "") -> tuple[list[Workflow], int]:
+    """The newest workflows older than `before` that a search finds, and how many it finds in all."""
     async with pool.acquire() as conn:
-        return await workflows.page(conn, before, limit), await workflows.count(conn)
+        return await workflows.page(conn, before, limit, search), await workflows.count(conn, search)
 
 
 async def update(
