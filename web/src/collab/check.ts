@@ -2,8 +2,9 @@
 // (roles, values of fields, sizes), so an edit that passes here may still be refused.
 
 import { completeEdge, completeNode } from "./definition.ts";
+import { edgesAt } from "./edges.ts";
 import type { Json } from "./json.ts";
-import type { EdgeAdd, NodeAdd, NodeSet, NodeUnset, Operation, TextEdit } from "./operations.ts";
+import type { EdgeAdd, NodeAdd, NodeRename, NodeSet, NodeUnset, Operation, TextEdit } from "./operations.ts";
 import { getAt, NoSuchPlace, type Path, setAt, unsetAt } from "./paths.ts";
 import type { Working } from "./state.ts";
 import { BadChanges, changed, readChanges } from "./text.ts";
@@ -45,10 +46,7 @@ export function checked(work: Working, op: Operation): Operation {
       need(work, op.id, "id");
       return op;
     case "node.rename":
-      need(work, op.id, "id");
-      if (!NODE_ID.test(op.to)) throw refusedField("to", "This is not a node id.");
-      if (work.nodes.has(op.to)) throw new Refused("conflict", `There is a node ${op.to} already.`);
-      return op;
+      return checkedRename(work, op);
     case "node.set":
     case "node.unset":
       return checkedChange(work, op);
@@ -76,6 +74,14 @@ function checkedNode(work: Working, op: NodeAdd): Operation {
   if (work.nodes.has(op.id)) throw new Refused("conflict", `There is a node ${op.id} already.`);
   const { op: name, ...node } = op;
   return { op: name, ...completeNode(node) };
+}
+
+function checkedRename(work: Working, op: NodeRename): Operation {
+  need(work, op.id, "id");
+  if (!NODE_ID.test(op.to)) throw refusedField("to", "This is not a node id.");
+  if (work.nodes.has(op.to)) throw new Refused("conflict", `There is a node ${op.to} already.`);
+  if (edgesAt(work, op.to).length > 0) throw new Refused("conflict", `Edges name ${op.to} already.`);
+  return op;
 }
 
 function checkedChange(work: Working, op: NodeSet | NodeUnset): Operation {

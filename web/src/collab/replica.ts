@@ -8,7 +8,7 @@ import type { SentDefinition } from "./definition.ts";
 import type { Emitter } from "./emitter.ts";
 import type { DraftEvents } from "./events.ts";
 import { TextField, type TextHost } from "./field.ts";
-import { type FieldKey, keyText, typedFields } from "./fields.ts";
+import { type FieldKey, keyText, sameField, typedFields } from "./fields.ts";
 import type { EditFrame, JoinedFrame, RefusedFrame, SentEditFrame } from "./frames.ts";
 import { Graves } from "./graves.ts";
 import { History, type Other, otherOf, type Stack } from "./history.ts";
@@ -47,7 +47,7 @@ export class Replica implements TextHost {
   #confirmed: DraftState | null = null;
   #view: DraftState | null = null;
   readonly #graves = new Graves();
-  readonly #fields = new Map<string, TextField>();
+  readonly watched = new Set<TextField>();
   /** A refusal that was decided on a state which has not arrived yet. */
   #held: RefusedFrame | null = null;
   /** Texts as they were when waiting edits were saved, until the draft is joined. */
@@ -91,7 +91,7 @@ export class Replica implements TextHost {
     else this.history.push(as, { ...step, shape: null, edits: 1, others: [] });
     this.#view = work.state();
     this.#followRenames(ops);
-    this.#tellFields(before, exactChanges(ops), origin);
+    this.#tellFields(exactChanges(ops), origin);
     this.#edited();
     return true;
   }
@@ -118,10 +118,8 @@ export class Replica implements TextHost {
   // --- texts
 
   text(id: string, path: Path): TextField {
-    const key = keyText({ id, path });
-    const field = this.#fields.get(key) ?? new TextField(this, id, path);
-    this.#fields.set(key, field);
-    return field;
+    const known = [...this.watched].find((field) => sameField(field, { id, path }));
+    return known ?? new TextField(this, id, path);
   }
 
   textAt(id: string, path: Path): string | null {
@@ -341,7 +339,7 @@ export class Replica implements TextHost {
     this.#view = before === null ? next : sharing(before, next);
     this.#noteRenamings([...findings.renamed, ...findings.moved]);
     this.#tellHistory(before, findings, by, refused);
-    if (before !== null) this.#tellFields(before, noted(findings), null);
+    this.#tellFields(noted(findings), null);
     for (const { from, to } of [...findings.renamed, ...findings.moved]) this.events.emit("renamed", { from, to });
     for (const lost of findings.lost) this.events.emit("conflict", lost);
   }
@@ -351,24 +349,24 @@ export class Replica implements TextHost {
     if (before !== null) {
       const exact = noted(findings);
       for (const key of this.history.typedFields()) {
-        const changes = this.#changeOf(before, key, exact);
+        const moved = [...findings.renamed, ...findings.moved].find((renaming) => renaming.to === key.id);
+        const from = textAt(before, moved?.from ?? key.id, key.path) ?? "";
+        const changes = this.#changeOf(from, key, exact);
         if (changes !== null) this.history.textChanged(key, changes, by, refused);
       }
     }
     this.history.refresh();
   }
 
-  #tellFields(before: DraftState, exact: ReadonlyMap<string, ChangeSet>, origin: unknown): void {
-    for (const field of [...this.#fields.values()]) {
-      if (!field.watched) continue;
-      const changes = this.#changeOf(before, field, exact);
+  #tellFields(exact: ReadonlyMap<string, ChangeSet>, origin: unknown): void {
+    for (const field of [...this.watched]) {
+      const changes = this.#changeOf(field.known, field, exact);
       if (changes !== null) field.noteChange({ changes, origin });
     }
   }
 
-  /** How a text has changed since `before`: exactly as somebody typed, or else as a replacement. Null when it has not. */
-  #changeOf(before: DraftState, key: FieldKey, exact: ReadonlyMap<string, ChangeSet>): ChangeSet | null {
-    const from = textAt(before, key.id, key.path) ?? "";
+  /** How a text has changed: exactly as somebody typed, or else as a replacement. Null when it has not. */
+  #changeOf(from: string, key: FieldKey, exact: ReadonlyMap<string, ChangeSet>): ChangeSet | null {
     const to = this.textAt(key.id, key.path) ?? "";
     if (from === to) return null;
     const known = exact.get(keyText(key));
@@ -387,12 +385,7 @@ export class Replica implements TextHost {
   }
 
   #moveFields(from: string, to: string): void {
-    for (const [key, field] of [...this.#fields]) {
-      if (field.id !== from) continue;
-      this.#fields.delete(key);
-      field.id = to;
-      this.#fields.set(keyText(field), field);
-    }
+    for (const field of this.watched) if (field.id === from) field.id = to;
   }
 }
 
