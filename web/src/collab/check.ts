@@ -72,8 +72,7 @@ function checkedNode(work: Working, op: NodeAdd): Operation {
   if (typeof op.id !== "string" || !NODE_ID.test(op.id)) throw refusedField("id", "This is not a node id.");
   if (typeof op.type !== "string" || op.type === "") throw refusedField("type", "A node has a type.");
   if (work.nodes.has(op.id)) throw new Refused("conflict", `There is a node ${op.id} already.`);
-  const { op: name, ...node } = op;
-  return { op: name, ...completeNode(node) };
+  return { op: op.op, ...completeNode(op) };
 }
 
 function checkedRename(work: Working, op: NodeRename): Operation {

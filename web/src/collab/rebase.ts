@@ -1,15 +1,17 @@
 // Somebody else's edit comes before one's own: what still waits is rewritten so that it means the same afterwards.
 
 import type { ChangeSet } from "@codemirror/state";
-import { replay } from "./apply.ts";
+import { apply, replay } from "./apply.ts";
+import { Refused } from "./check.ts";
 import { completeEdge, freshId, type WorkflowEdge } from "./definition.ts";
 import { edgesAt, followed } from "./edges.ts";
-import { type FieldKey, keyText, overwrites, typedFields, typesIn } from "./fields.ts";
+import { type FieldKey, fieldsToType, keyText, overwrites, renamedField, typesIn } from "./fields.ts";
+import type { Graves } from "./graves.ts";
 import { type Renaming, renamed } from "./names.ts";
 import type { NodeAdd, Operation } from "./operations.ts";
 import type { Pending } from "./queue.ts";
-import type { DraftState, Working } from "./state.ts";
-import { readChanges, textAt, writeChanges } from "./text.ts";
+import { type DraftState, Working } from "./state.ts";
+import { changed, difference, readChanges, textAt, writeChanges } from "./text.ts";
 
 /** What one typed into a text that somebody replaced as a whole meanwhile: it is kept for copying. */
 export type LostText = {
@@ -35,13 +37,23 @@ export class Findings {
   }
 }
 
+/** What one saw before, and what has been removed. */
+export type Surroundings = { readonly view: DraftState; readonly graves: Graves };
+
 /**
- * Apply a committed operation of somebody else, and take it into account in what waits. `view` is what one sees
- * before it.
+ * Apply a committed operation of somebody else, and take it into account in what waits.
  */
-export function follow(work: Working, pending: Pending[], op: Operation, view: DraftState, findings: Findings): void {
+export function follow(
+  work: Working,
+  pending: Pending[],
+  op: Operation,
+  { view, graves }: Surroundings,
+  findings: Findings,
+): void {
   const waiting = pending.flatMap((entry) => entry.ops);
-  const typed = typedFields(waiting).map((key) => ({ key, before: textAt(work, key.id, key.path) }));
+  const fields = fieldsToType(waiting).map((key) => {
+    return { key, before: textAt(work, key.id, key.path) ?? graves.textAt(key) };
+  });
   const wish = wishFor(work, op);
   const renaming = op.op === "node.rename" ? renamingOf(op.id, op.to, edgesAt(work, op.id)) : null;
   replay(work, [op]);
@@ -54,9 +66,9 @@ export function follow(work: Working, pending: Pending[], op: Operation, view: D
     carry(pending, op, readChanges(op.changes), findings);
     return;
   }
-  for (const { key, before } of typed) {
+  for (const { key, before } of fields) {
     const now = renaming !== null && key.id === renaming.from ? { ...key, id: renaming.to } : key;
-    loseWhenReplaced(pending, now, before, textAt(work, now.id, now.path), view, findings);
+    loseWhenReplaced(pending, now, before, textAt(work, now.id, now.path), findings);
   }
   avoidTakenIds(work, pending, view, findings);
 }
@@ -64,26 +76,33 @@ export function follow(work: Working, pending: Pending[], op: Operation, view: D
 /** One's typing in a field is lost when its text has become another one in some other way than by typing. */
 export function loseWhenReplaced(
   pending: Pending[],
-  key: FieldKey,
+  field: FieldKey,
   before: string | null,
   after: string | null,
-  view: DraftState,
   findings: Findings,
 ): void {
   if (before === null || after === null || before === after) return;
-  const yours = textAt(view, key.id, key.path) ?? "";
-  let lost = false;
+  let key = field;
+  let yours = before;
   let hidden = false;
   for (const entry of pending) {
     const kept = entry.ops.filter((op) => {
       hidden = hidden || overwrites(op, key);
-      const loses = !hidden && typesIn(op, key);
-      lost = lost || loses;
-      return !loses;
+      key = renamedField(key, op);
+      if (hidden || !typesIn(op, key)) return true;
+      yours = typed(yours, op, key);
+      return false;
     });
     replaceOps(entry, kept);
   }
-  if (lost) findings.lost.push({ ...key, yours, theirs: after });
+  if (yours !== before) findings.lost.push({ ...key, yours, theirs: after });
+}
+
+/** The text after one's own typing; as it was where that does not fit, for then it was not to be seen either. */
+function typed(text: string, op: Operation, key: FieldKey): string {
+  if (!typesIn(op, key)) return text;
+  const changes = readChanges(op.changes);
+  return changes.length === text.length ? changed(text, changes) : text;
 }
 
 /** New nodes of one's own whose id others have taken get a free one, and so does what waits behind them. */
@@ -123,6 +142,47 @@ function renamingOf(from: string, to: string, edges: readonly WorkflowEdge[]): R
   return { from, to, edges: new Map(edges.map((edge) => [edge.id, followed(edge, from, to).id])) };
 }
 
+/**
+ * One's own edit was refused: what waits behind it was made on a draft that had it, and is rewritten for one that has
+ * not.
+ */
+export function withdraw(
+  refused: Pending,
+  rest: Pending[],
+  { confirmed, graves }: { readonly confirmed: DraftState; readonly graves: Graves },
+  findings: Findings,
+): void {
+  const fields = fieldsToType(rest.flatMap((entry) => entry.ops));
+  const seen = new Working(confirmed);
+  for (const { id } of fields) {
+    const removed = seen.nodes.has(id) ? null : graves.node(id);
+    if (removed !== null) seen.putNode(removed);
+  }
+  const left = fields.map((key) => ({ key, text: textAt(seen, key.id, key.path) }));
+  if (!applies(seen, refused.ops)) return; // it was not to be seen
+  for (const op of [...refused.ops].reverse()) {
+    if (op.op !== "node.rename") continue;
+    const renaming = renamingOf(op.to, op.id, edgesAt(seen, op.to));
+    rewriteFrom(rest, 0, 0, renaming);
+    findings.renamed.push(renaming);
+  }
+  for (const { key, text } of left) {
+    const { id } = refused.ops.reduce(renamedField, key);
+    const shown = textAt(seen, id, key.path);
+    if (text !== null && shown !== null && shown !== text) carry(rest, key, difference(shown, text), findings);
+  }
+}
+
+function applies(work: Working, ops: readonly Operation[]): boolean {
+  try {
+    apply(work, ops);
+    return true;
+  } catch (error) {
+    if (error instanceof Refused) return false;
+    throw error;
+  }
+}
+
 /** Map one's own typing over somebody else's, and theirs over one's own, until an own edit overwrites the field. */
 function carry(pending: Pending[], field: FieldKey, theirs: ChangeSet, findings: Findings): void {
   let key: FieldKey = { id: field.id, path: field.path };
@@ -130,7 +190,7 @@ function carry(pending: Pending[], field: FieldKey, theirs: ChangeSet, findings:
   let hidden = false;
   const carried = (op: Operation): Operation => {
     hidden = hidden || overwrites(op, key);
-    if (!hidden && op.op === "node.rename" && op.id === key.id) key = { ...key, id: op.to };
+    if (!hidden) key = renamedField(key, op);
     if (hidden || !typesIn(op, key)) return op;
     const own = readChanges(op.changes);
     hidden = own.length !== changes.length;

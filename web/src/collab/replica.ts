@@ -8,7 +8,7 @@ import type { SentDefinition } from "./definition.ts";
 import type { Emitter } from "./emitter.ts";
 import type { DraftEvents } from "./events.ts";
 import { TextField, type TextHost } from "./field.ts";
-import { type FieldKey, keyText, sameField, typedFields } from "./fields.ts";
+import { type FieldKey, fieldsToType, keyText, sameField } from "./fields.ts";
 import type { EditFrame, JoinedFrame, RefusedFrame, SentEditFrame } from "./frames.ts";
 import { Graves } from "./graves.ts";
 import { History, type Other, otherOf, type Stack } from "./history.ts";
@@ -16,7 +16,7 @@ import type { Renaming } from "./names.ts";
 import type { Operation } from "./operations.ts";
 import type { Path } from "./paths.ts";
 import { type Pending, Queue } from "./queue.ts";
-import { avoidTakenIds, Findings, follow, loseWhenReplaced } from "./rebase.ts";
+import { avoidTakenIds, Findings, follow, loseWhenReplaced, withdraw } from "./rebase.ts";
 import { localRefusal, refusalOf, remedyFor } from "./refusal.ts";
 import { type DraftState, load, sharing, Working } from "./state.ts";
 import type { SavedQueue } from "./store.ts";
@@ -222,7 +222,7 @@ export class Replica implements TextHost {
   saved(base: boolean): SavedQueue | null {
     if (this.queue.size === 0) return null;
     const { entries, sent, nextId } = this.queue;
-    const texts = typedFields(entries.flatMap((entry) => entry.ops)).flatMap((key): [string, string][] => {
+    const texts = fieldsToType(entries.flatMap((entry) => entry.ops)).flatMap((key): [string, string][] => {
       const text = this.#confirmed && textAt(this.#confirmed, key.id, key.path);
       return typeof text === "string" ? [[keyText(key), text]] : [];
     });
@@ -293,7 +293,7 @@ export class Replica implements TextHost {
     for (const op of frame.ops) {
       this.#graves.note(work, op);
       try {
-        follow(work, this.queue.entries, op, view, findings);
+        follow(work, this.queue.entries, op, { view, graves: this.#graves }, findings);
       } catch (error) {
         throw error instanceof Diverged ? error : new Diverged(String(error), { cause: error });
       }
@@ -311,10 +311,10 @@ export class Replica implements TextHost {
     this.seq = seq;
     const view = this.#view ?? this.#confirmed;
     const waiting = this.queue.entries;
-    for (const key of typedFields(waiting.flatMap((entry) => entry.ops))) {
+    for (const key of fieldsToType(waiting.flatMap((entry) => entry.ops))) {
       const saved = this.#savedTexts.get(keyText(key));
       const before = saved ?? (previous && textAt(previous, key.id, key.path));
-      loseWhenReplaced(waiting, key, before, textAt(this.#confirmed, key.id, key.path), view, findings);
+      loseWhenReplaced(waiting, key, before, textAt(this.#confirmed, key.id, key.path), findings);
     }
     avoidTakenIds(new Working(this.#confirmed), waiting, view, findings);
     this.#rebuild(findings, null);
@@ -322,6 +322,8 @@ export class Replica implements TextHost {
 
   #giveUp(frame: RefusedFrame, findings: Findings): void {
     const entries = this.queue.settle();
+    const surroundings = { confirmed: this.#confirmed ?? load({}), graves: this.#graves };
+    for (const entry of entries) withdraw(entry, this.queue.entries, surroundings, findings);
     this.#rebuild(findings, null, entries);
     for (const entry of entries) {
       this.history.refused(entry);
