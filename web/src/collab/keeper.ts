@@ -1,6 +1,7 @@
 // Keeps the waiting edits in the store: soon while offline, and a little later while they are about to be sent anyway.
+// A store that fails (a private window, a full disk) is told of, and editing goes on without it.
 
-import { type OfflineStore, QueueLost, type SavedQueue, type TakenQueue } from "./store.ts";
+import { MemoryStore, type OfflineStore, QueueLost, type SavedQueue, type TakenQueue } from "./store.ts";
 
 const OFFLINE_MS = 20;
 const ONLINE_MS = 250;
@@ -14,7 +15,7 @@ export interface KeeperEvents {
 }
 
 export class Keeper {
-  readonly #store: OfflineStore;
+  #store: OfflineStore;
   readonly #workflowId: string;
   readonly #events: KeeperEvents;
   #taken: TakenQueue | null = null;
@@ -30,13 +31,13 @@ export class Keeper {
 
   /** The queue to work with: one that was left behind, or else a new one. */
   async take(): Promise<TakenQueue> {
-    const abandoned = await this.#store.takeAbandoned(this.#workflowId);
-    return this.#use(abandoned ?? (await this.#store.takeNew(this.#workflowId)));
+    const abandoned = await this.#abandoned();
+    return abandoned === null ? this.takeNew() : this.#use(abandoned);
   }
 
   /** Exchange the queue for one that was left behind, if there is one and this one is empty even then. */
   async exchange(isEmpty: () => boolean): Promise<TakenQueue | null> {
-    const abandoned = await this.#store.takeAbandoned(this.#workflowId);
+    const abandoned = await this.#abandoned();
     if (abandoned === null) return null;
     await this.flush();
     const before = this.#taken;
@@ -50,7 +51,13 @@ export class Keeper {
   }
 
   async takeNew(): Promise<TakenQueue> {
-    return this.#use(await this.#store.takeNew(this.#workflowId));
+    try {
+      return this.#use(await this.#store.takeNew(this.#workflowId));
+    } catch (error) {
+      this.#events.failed(error);
+      this.#store = new MemoryStore();
+      return this.takeNew();
+    }
   }
 
   /** Something may have changed that must be kept. */
@@ -69,8 +76,22 @@ export class Keeper {
 
   async release(): Promise<void> {
     await this.flush();
-    await this.#taken?.release();
+    const taken = this.#taken;
     this.#taken = null;
+    try {
+      await taken?.release();
+    } catch (error) {
+      this.#events.failed(error);
+    }
+  }
+
+  async #abandoned(): Promise<TakenQueue | null> {
+    try {
+      return await this.#store.takeAbandoned(this.#workflowId);
+    } catch (error) {
+      this.#events.failed(error);
+      return null;
+    }
   }
 
   #use(taken: TakenQueue): TakenQueue {

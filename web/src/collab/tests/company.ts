@@ -47,6 +47,7 @@ export class Someone {
   readonly draft: Draft;
   readonly refused: Refusal[] = [];
   readonly lost: LostText[] = [];
+  readonly errors: { readonly error: string; readonly message: string }[] = [];
   online = true;
 
   constructor(
@@ -63,6 +64,7 @@ export class Someone {
       ...options,
     });
     this.draft.on("refused", (refusal) => this.refused.push(refusal));
+    this.draft.on("error", (error) => this.errors.push(error));
     this.draft.on("conflict", (lost) => this.lost.push(lost));
   }
 
