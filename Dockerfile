@@ -1,11 +1,20 @@
 # syntax=docker/dockerfile:1
 
+# The editor, in a stage of its own: what it needs is installed anew only when the lock file changes.
+FROM node:24-slim AS web
+WORKDIR /src/web
+COPY web/package.json web/package-lock.json ./
+RUN npm ci --ignore-scripts --no-audit --no-fund --omit=dev
+COPY web ./
+RUN MEL_WEB_OUT=/web_dist npm run build
+
 # The wheel is built in a stage of its own, so that nothing of the tools that built it is in the image.
 FROM python:3.13-slim AS build
 WORKDIR /src
 RUN pip install --no-cache-dir build
-COPY pyproject.toml README.md LICENSE CHANGELOG.md ./
+COPY pyproject.toml hatch_build.py README.md LICENSE CHANGELOG.md ./
 COPY melagent melagent
+COPY --from=web /web_dist melagent/web_dist
 COPY migrations migrations
 RUN python -m build --wheel --outdir /wheels
 

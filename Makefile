@@ -5,10 +5,10 @@ ARGS ?=
 PARALLEL := -n auto --maxprocesses 8 --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help setup packages run test check format lint types contracts docs bench measure prove
+.PHONY: help setup packages web run test check format lint types contracts lint-web types-web test-web docs bench measure prove
 
 help: ## Say what can be made
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup:
 	@./server --prepare dev
@@ -16,13 +16,16 @@ setup:
 packages:
 	@.ci/packages
 
+web: setup ## Build the editor
+	$(PYTHON) web/build.py --again
+
 run: ## Start everything in one process, on http://127.0.0.1:8080
 	./server server
 
-test: setup packages ## Run the tests, as many at once as there are cores; ARGS="tests/store -k lease" runs some
+test: setup packages web ## Run the tests, as many at once as there are cores; ARGS="tests/store -k lease" runs some
 	$(PYTHON) -m pytest $(PARALLEL) $(ARGS)
 
-check: format lint types contracts test ## All that must pass before a commit
+check: format lint types contracts lint-web types-web test-web test ## All that must pass before a commit
 
 format: setup ## Is the code formatted?
 	$(RUN)ruff format --check .
@@ -35,6 +38,17 @@ types: setup ## Do the types fit?
 
 contracts: setup ## Do imports point one way?
 	$(RUN)lint-imports
+
+lint-web: setup ## Is the editor's code formatted, and does its linter find anything?
+	$(PYTHON) web/build.py run lint
+
+types-web: setup ## Do the editor's types fit each other and the API?
+	$(RUN)server openapi > web/openapi.json
+	$(PYTHON) web/build.py run types
+	$(PYTHON) web/build.py run check
+
+test-web: setup ## Run the editor's own tests; those in a browser are in tests/web
+	$(PYTHON) web/build.py run test
 
 docs: setup ## Write docs/reference from the code
 	$(PYTHON) -m docs.generate

@@ -18,6 +18,7 @@ from melagent.api.context import (
     CHECKER,
     CONNECTIONS,
     DELIVERIES,
+    EDITOR,
     GATE,
     HUB,
     KEYS,
@@ -37,6 +38,7 @@ from melagent.api.context import (
     WORKERS,
     Services,
 )
+from melagent.api.editor import Editor
 from melagent.api.failures import broken_off, failure
 from melagent.api.idempotency import once
 from melagent.api.limits import admit
@@ -45,7 +47,7 @@ from melagent.api.oidc import open_oidc
 from melagent.api.openapi import DOCUMENT, document
 from melagent.api.patience import in_time
 from melagent.api.proxies import as_sent
-from melagent.api.routes import DEMO_ROUTES, REALTIME_ROUTES, ROUTES
+from melagent.api.routes import DEMO_ROUTES, PAGE_ROUTES, REALTIME_ROUTES, ROUTES
 from melagent.api.sockets import in_socket
 from melagent.api.wire import MAX_BODY_BYTES, checked_body, checked_message, checked_query
 from melagent.net import guarded_session
@@ -93,6 +95,9 @@ def build_app(services: Services) -> web.Application:
     app[GATE] = Gate(services.pool, app[SECRETS], app[LIMITS])
     app[DELIVERIES] = Deliveries(services.pool)
     app[WEBHOOK_TESTS] = WebhookTests(services.pool, services.engine.broker)
+    app[EDITOR] = Editor(services.web_folder)
+    for route in PAGE_ROUTES:
+        _add(app, route)
     app.cleanup_ctx.append(_note_contacts)
     app.cleanup_ctx.append(open_oidc)
     app.cleanup_ctx.append(_write_deliveries)

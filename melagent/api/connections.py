@@ -99,6 +99,19 @@ class ConnectionsAnswer(Answer):
     next_cursor: UUID | None
 
 
+class UseAnswer(Answer):
+    """A node of the version that is deployed, or a trigger made by hand; the other one of the two is null."""
+
+    workflow_id: UUID
+    workflow_name: str
+    node_id: str | None
+    trigger_id: UUID | None
+
+
+class UsesAnswer(Answer):
+    uses: list[UseAnswer]
+
+
 class CredentialAnswer(Answer):
     """A connection to choose from."""
 
@@ -181,6 +194,11 @@ async def update_connection(request: web.Request, body: ConnectionChange) -> web
     """Change a connection. A secret that is not given anew cannot be pointed at another host."""
     changed = await request.app[CONNECTIONS].update(uuid_in_path(request), body.name, body.config)
     return answer(_shown(changed))
+
+
+async def list_uses(request: web.Request) -> web.Response:
+    """Where a connection is used: by deployed versions, and by triggers made by hand; the first hundred places."""
+    return answer({"uses": await request.app[CONNECTIONS].uses(uuid_in_path(request))})
 
 
 async def delete_connection(request: web.Request, query: DeleteConnectionQuery) -> web.Response:

@@ -9,6 +9,7 @@ from uuid import UUID
 
 from aiohttp import web
 
+from melagent.api.editor import Editor
 from melagent.api.route import Route
 from melagent.errors import NotFound
 from melagent.realtime.hub import Hub
@@ -35,6 +36,7 @@ from melagent.vault import Vault
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from melagent.api.proxies import Networks
     from melagent.engine.engine import Engine
@@ -55,6 +57,7 @@ class Services:
     more than `webhook_per_second` calls pass. `http_allow` are private addresses at which connections may be tried.
     `seats` is where the people in rooms are kept, in PostgreSQL when it is null; an instance that drains sends its
     sockets away within `farewell_seconds`. One that opens no secrets is ready without their keys.
+    `web_folder` holds the built editor.
     """
 
     pool: Pool
@@ -82,6 +85,7 @@ class Services:
     seats: SeatStore | None = None
     farewell_seconds: float = 5.0
     opens_secrets: bool = True
+    web_folder: Path | None = None
     draining: asyncio.Event = field(default_factory=asyncio.Event)
 
 
@@ -103,6 +107,7 @@ CONNECTIONS = web.AppKey("connections", Connections)
 SECRETS = web.AppKey("secrets", Secrets)
 CHECKER = web.AppKey("checker", Checker)
 OAUTH = web.AppKey("oauth", OAuth)
+EDITOR = web.AppKey("editor", Editor)
 STARTED_AT = web.AppKey("started_at", float)
 """On the monotonic clock."""
 

@@ -20,8 +20,10 @@ if TYPE_CHECKING:
 
     from melagent.api.route import Route
 
-UNCOUNTED = frozenset({"/health", "/ready", "/metrics", "/api/health"})
-"""What load balancers and monitoring ask. Webhooks have a limit of their own, and workers are paced by the protocol."""
+UNCOUNTED = frozenset({"/health", "/ready", "/metrics", "/api/health", "/assets/{name}"})
+"""What load balancers and monitoring ask, and the files of the editor, of which one page loads a dozen. Webhooks have a
+limit of their own, and workers are paced by the protocol.
+"""
 
 
 async def admit(request: web.Request, route: Route) -> None:

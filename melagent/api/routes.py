@@ -19,6 +19,7 @@ from melagent.api import (
     node_types,
     oidc,
     openapi,
+    pages,
     pinned,
     presence,
     previews,
@@ -83,7 +84,7 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/api/node-types/{id}", node_types.get_node_type, OPEN, answer=node_types.NodeTypeAnswer),
     Route("GET", "/api/extensions", node_types.list_extensions, VIEWER, answer=[node_types.ExtensionAnswer]),
 
-    Route("GET", "/setup", sign_in.setup_page, OPEN, answer="text/html"),
+    Route("GET", "/api/auth/methods", sign_in.methods, OPEN, answer=sign_in.MethodsAnswer),
     Route("POST", "/api/auth/setup", sign_in.set_up, OPEN, body=sign_in.Setup, answer=sign_in.MeAnswer, status=201),
     Route("POST", "/api/auth/login", sign_in.log_in, OPEN, body=sign_in.Credentials, answer=sign_in.MeAnswer),
     Route("POST", "/api/auth/logout", sign_in.log_out, VIEWER, status=204),
@@ -94,7 +95,7 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/api/auth/me", sign_in.me, VIEWER, answer=sign_in.MeAnswer),
     Route("POST", "/api/auth/ws-ticket", sockets.give_ticket, VIEWER, answer=sockets.TicketAnswer),
 
-    Route("GET", "/api/workflows", workflows.list_workflows, VIEWER, query=workflows.PageQuery,
+    Route("GET", "/api/workflows", workflows.list_workflows, VIEWER, query=workflows.WorkflowsQuery,
           answer=workflows.WorkflowsAnswer),
     Route("POST", "/api/workflows", workflows.create_workflow, EDITOR, body=workflows.NewWorkflow,
           answer=workflows.WorkflowAnswer, status=201, keyed=True),
@@ -202,6 +203,7 @@ ROUTES: tuple[Route, ...] = (
           answer=connections.ConnectionAnswer),
     Route("DELETE", _CONNECTION, connections.delete_connection, EDITOR, query=connections.DeleteConnectionQuery,
           status=204),
+    Route("GET", f"{_CONNECTION}/uses", connections.list_uses, VIEWER, answer=connections.UsesAnswer),
     Route("POST", f"{_CONNECTION}/test", connections.test_connection, EDITOR, answer=connections.TrialAnswer),
     Route("POST", f"{_CONNECTION}/authorize", connections.authorize_connection, EDITOR,
           answer=connections.AuthorizationAnswer),
@@ -273,6 +275,11 @@ DEMO_ROUTES: tuple[Route, ...] = (
         answer="text/event-stream",
     ),
 )
+PAGE_ROUTES: tuple[Route, ...] = (
+    *(Route("GET", path, pages.page, OPEN, answer="text/html") for path in pages.PATHS),
+    Route("GET", "/assets/{name}", pages.asset, OPEN, answer="*/*"),
+)
+"""The editor. It is no part of the API and not in its document."""
 # fmt: on
 
 REALTIME_PATHS = frozenset(

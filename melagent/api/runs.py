@@ -130,10 +130,14 @@ class TriggerOfRun(Answer):
 
 
 class RunAnswer(Answer):
-    """Lists leave out `input` and `output`: both are null there."""
+    """Lists leave out `input` and `output`: both are null there.
+
+    `workflow_name` is the present one; of a run without a workflow, the name that it was started with.
+    """
 
     id: UUID
     workflow_id: UUID | None
+    workflow_name: str | None
     version_id: UUID
     version: int | None
     status: RunStatus

@@ -3,28 +3,23 @@
 from __future__ import annotations
 
 from datetime import datetime
-from importlib import resources
 from typing import Annotated, Any, Literal
 
 from aiohttp import web
 from pydantic import Field
 
-from melagent.api.context import ACTOR, PRINCIPAL, SESSION, SIGN_IN, services_of
+from melagent.api.context import ACTOR, OIDC, PRINCIPAL, SESSION, SIGN_IN, services_of
 from melagent.api.cookies import DEVICE, drop_cookie, get_cookie, keep_signed_in
 from melagent.api.cookies import SESSION as SESSION_COOKIE
 from melagent.api.origins import refuse_foreign
 from melagent.api.wire import Answer, Body, answer
 from melagent.errors import Conflict
+from melagent.services import first_run
 from melagent.services.audit import Actor
 from melagent.services.rooms import access_changed
 from melagent.services.sign_in import SignedIn, WrongPassword
 
 UNCACHED = {"Cache-Control": "no-store"}
-PAGE_HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; "
-    "connect-src 'self'; form-action 'none'; base-uri 'none'; frame-ancestors 'none'",
-    "Referrer-Policy": "no-referrer",
-}
 
 Email = Annotated[str, Field(max_length=320)]
 Password = Annotated[str, Field(max_length=1_000)]
@@ -45,6 +40,13 @@ class Setup(Body):
 class PasswordChange(Body):
     old_password: Password
     new_password: Password
+
+
+class MethodsAnswer(Answer):
+    """`oidc`: there is a provider to sign in with, at `/api/auth/oidc/login`. `set_up`: there is an administrator."""
+
+    oidc: bool
+    set_up: bool
 
 
 class MeAnswer(Answer):
@@ -74,10 +76,10 @@ async def log_in(request: web.Request, body: Credentials) -> web.Response:
     return await _welcome(request, signed_in, 200)
 
 
-async def setup_page(_request: web.Request) -> web.Response:
-    """The form behind the set-up link. The token is in the part of the address that browsers keep to themselves."""
-    page = resources.files(__package__).joinpath("setup.html").read_text()
-    return web.Response(text=page, content_type="text/html", headers=PAGE_HEADERS)
+async def methods(request: web.Request) -> web.Response:
+    """The ways to sign in here besides email and password, and whether the set-up is done."""
+    set_up = await first_run.is_done(services_of(request).pool)
+    return answer({"oidc": OIDC in request.app, "set_up": set_up}, headers=UNCACHED)
 
 
 async def set_up(request: web.Request, body: Setup) -> web.Response:

@@ -60,6 +60,7 @@ class TriggerAnswer(Answer):
     name: str
     type: str
     workflow_id: UUID
+    workflow_name: str
     node_id: str | None
     config: dict[str, Any]
     enabled: bool
@@ -149,6 +150,7 @@ def _shown(request: web.Request, trigger: ListedTrigger) -> dict[str, Any]:
         "name": trigger.name,
         "type": trigger.type,
         "workflow_id": trigger.workflow_id,
+        "workflow_name": trigger.workflow_name,
         "node_id": trigger.node_id,
         "config": trigger.config,
         "enabled": trigger.enabled,

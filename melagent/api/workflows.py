@@ -13,7 +13,8 @@ from melagent.api.context import WEBHOOKS, editor_of, services_of, uuid_in_path
 from melagent.api.idempotency import fresh_id
 from melagent.api.wire import Answer, Body, Description, Name, Revision, answer, first_page
 from melagent.domain.definition import Definition
-from melagent.services import rooms, workflows
+from melagent.domain.run import RunStatus
+from melagent.services import activity, rooms, workflows
 from melagent.services.connection_uses import wrong_connections
 from melagent.services.definitions import decode
 from melagent.services.problems import problems
@@ -27,6 +28,11 @@ if TYPE_CHECKING:
 class PageQuery(Body):
     limit: int = Field(default=20, ge=1, le=100)
     cursor: UUID = Field(default=LAST_ID, description="`next_cursor` of the page before")
+
+
+class WorkflowsQuery(PageQuery):
+    search: str = Field(default="", max_length=200, description="What the name or the description has in it")
+    activity: bool = Field(default=False, description="Whether to tell the last runs and the next firing of each")
 
 
 class NewWorkflow(Body):
@@ -63,8 +69,27 @@ class WorkflowAnswer(Answer):
     updated_at: datetime
 
 
+class RecentRunAnswer(Answer):
+    id: UUID
+    status: RunStatus
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+
+
+class ActivityAnswer(Answer):
+    """`runs` are the last twelve, newest first. `armed`: something starts the workflow by itself."""
+
+    runs: list[RecentRunAnswer]
+    armed: bool
+    next_fire_at: datetime | None
+
+
 class WorkflowsAnswer(Answer):
+    """`activity` is by the id of the workflow, and empty unless asked for. `total` counts what the search finds."""
+
     workflows: list[WorkflowAnswer]
+    activity: dict[UUID, ActivityAnswer]
     total: int
     next_cursor: UUID | None
 
@@ -82,11 +107,14 @@ class DraftAnswer(Answer):
     updated_at: datetime
 
 
-async def list_workflows(request: web.Request, query: PageQuery) -> web.Response:
+async def list_workflows(request: web.Request, query: WorkflowsQuery) -> web.Response:
     """Workflows, newest first."""
-    found, total = await workflows.page(services_of(request).pool, query.cursor, query.limit + 1)
+    pool = services_of(request).pool
+    found, total = await workflows.page(pool, query.cursor, query.limit + 1, query.search.strip())
     page, next_cursor = first_page(found, query.limit)
-    return answer({"workflows": page, "total": total, "next_cursor": next_cursor})
+    known = await activity.of(pool, [each.id for each in page]) if query.activity else {}
+    told = {str(workflow_id): each for workflow_id, each in known.items()}
+    return answer({"workflows": page, "activity": told, "total": total, "next_cursor": next_cursor})
 
 
 async def create_workflow(request: web.Request, body: NewWorkflow) -> web.Response:

@@ -19,6 +19,7 @@ from aiohttp import web
 from melagent import __version__
 from melagent.api.app import build_app, build_metrics_app, build_realtime_app
 from melagent.api.context import Services
+from melagent.api.editor import built_folder
 from melagent.broker.postgres import postgres_broker
 from melagent.cli import key_file
 from melagent.cli.garbage import calm_garbage_collection
@@ -375,6 +376,7 @@ def _services(
         oidc=_oidc(settings.security),
         requests_per_second=settings.limits.requests_per_second,
         webhook_per_second=settings.limits.webhook_per_second,
+        web_folder=built_folder(),
         leases=lambda: worker.busy if worker is not None else 0,
         seats=_seats(settings.redis.url),
         farewell_seconds=settings.engine.shutdown_grace_seconds * SOCKETS_SHARE_OF_GRACE,

@@ -90,7 +90,10 @@ class Trigger:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A run as people see it. `status` is the shown status: `running` when a live lease exists."""
+    """A run as people see it. `status` is the shown status: `running` when a live lease exists.
+
+    `workflow_name` is the present one; of a run without a workflow, the name that it was started with.
+    """
 
     id: UUID
     workflow_id: UUID | None
@@ -109,6 +112,7 @@ class Run:
     waiting_for: dict[str, Any] | None
     parent_run_id: UUID | None = None
     retry_of: UUID | None = None
+    workflow_name: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

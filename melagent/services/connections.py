@@ -111,6 +111,12 @@ class Connections:
             )
             return found(await connections.find(conn, connection_id), "connection")
 
+    async def uses(self, connection_id: UUID) -> list[Use]:
+        """Where something deployed names the connection."""
+        async with self.pool.acquire() as conn:
+            found(await connections.find(conn, connection_id), "connection")
+            return await connections.uses(conn, connection_id)
+
     async def delete(self, connection_id: UUID, *, force: bool) -> None:
         """Delete a connection. Conflict that says where, when something deployed names it and it is not `force`d."""
         async with transaction(self.pool) as conn:

@@ -37,6 +37,12 @@ async def link_token(pool: Pool) -> str | None:
     return token
 
 
+async def is_done(pool: Pool) -> bool:
+    """Whether there is an administrator."""
+    async with pool.acquire() as conn:
+        return bool(await users.count_administrators(conn, disabled=True))
+
+
 async def set_up(  # noqa: PLR0917  # what the form has
     pool: Pool, hashing: Hashing, token: str, email: str, name: str, password: str
 ) -> Account:

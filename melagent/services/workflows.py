@@ -54,11 +54,11 @@ async def get(pool: Pool, workflow_id: UUID) -> Workflow:
         return await _found(conn, workflow_id)
 
 
-async def page(pool: Pool, before: UUID, limit: int) -> tuple[list[Workflow], int]:
-    """The newest workflows older than `before`, and how many there are in all."""
+async def page(pool: Pool, before: UUID, limit: int, search: str = "") -> tuple[list[Workflow], int]:
+    """The newest workflows older than `before` that a search finds, and how many it finds in all."""
     async with pool.acquire() as conn:
-        found = await workflows.page(conn, before, limit)
-        return await _as_now(conn, found), await workflows.count(conn)
+        found = await workflows.page(conn, before, limit, search)
+        return await _as_now(conn, found), await workflows.count(conn, search)
 
 
 async def update(

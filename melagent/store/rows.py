@@ -145,6 +145,7 @@ class ListedTrigger:
     last_fired_at: datetime | None
     created_at: datetime
     updated_at: datetime
+    workflow_name: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,6 +288,7 @@ def run_of(row: asyncpg.Record) -> StoredRun:
         waiting_for=_decoded(row["waiting_for"]),
         parent_run_id=row["parent_run_id"],
         retry_of=row["retry_of"],
+        workflow_name=row["workflow_name"],
     )
     return StoredRun(run, row["entry"], row["scope"], row["input_hash"], row["output_hash"])
 

@@ -36,6 +36,7 @@ _COLUMNS = f"""
        coalesce(r.started_at, w.started_at, p.started_at) AS started_at,
        coalesce(w.attempt, p.attempt, r.attempt) AS attempt,
        CASE WHEN w.lease_expires_at > now() THEN w.worker_id END AS worker_id, r.parent_run_id, r.retry_of, r.scope,
+       coalesce((SELECT f.name FROM workflows f WHERE f.id = r.workflow_id), v.name) AS workflow_name,
        CASE p.reason WHEN 'limited' THEN {_LIMITED} WHEN 'sleeping' THEN {_SLEEPING} ELSE p.waiting_for END
            AS waiting_for
 """

@@ -114,7 +114,8 @@ async def find_armed(conn: Connection, trigger_id: UUID) -> WorkflowTrigger | No
 
 _LISTED = """
        t.id, t.workflow_id, t.node_id, t.entry, t.version_id, t.type, t.name, t.config::text, t.token, t.token_sealed,
-       t.enabled, t.next_fire_at, t.last_fired_at, t.created_at, t.updated_at
+       t.enabled, t.next_fire_at, t.last_fired_at, t.created_at, t.updated_at,
+       (SELECT w.name FROM workflows w WHERE w.id = t.workflow_id) AS workflow_name
 """
 
 LIST_TRIGGERS = f"""

@@ -63,21 +63,24 @@ SELECT w.id, w.name, w.description, d.definition::text, w.current_version,
   FROM workflows w
   JOIN drafts d ON d.workflow_id = w.id
   LEFT JOIN versions v ON v.workflow_id = w.id AND v.version_number = w.current_version
- WHERE w.deleted_at IS NULL AND w.id < $1
+ WHERE w.deleted_at IS NULL AND w.id < $1 AND strpos(lower(w.name || ' ' || w.description), lower($3)) > 0
  ORDER BY w.id DESC LIMIT $2
 """
 
 
-async def page(conn: Connection, before: UUID, limit: int) -> list[StoredWorkflow]:
-    """The newest workflows older than `before`, newest first."""
-    return [workflow_of(row) for row in await conn.fetch(LIST_WORKFLOWS, before, limit)]
+async def page(conn: Connection, before: UUID, limit: int, search: str = "") -> list[StoredWorkflow]:
+    """The newest workflows older than `before` that have `search` in what is written about them, newest first."""
+    return [workflow_of(row) for row in await conn.fetch(LIST_WORKFLOWS, before, limit, search)]
 
 
-COUNT_WORKFLOWS = "SELECT count(*) FROM workflows WHERE deleted_at IS NULL"
+COUNT_WORKFLOWS = """
+SELECT count(*) FROM workflows
+ WHERE deleted_at IS NULL AND strpos(lower(name || ' ' || description), lower($1)) > 0
+"""
 
 
-async def count(conn: Connection) -> int:
-    return int(await conn.fetchval(COUNT_WORKFLOWS))
+async def count(conn: Connection, search: str = "") -> int:
+    return int(await conn.fetchval(COUNT_WORKFLOWS, search))
 
 
 LOCK_WORKFLOW = "SELECT current_version FROM workflows WHERE id = $1 AND deleted_at IS NULL FOR UPDATE"
