@@ -68,3 +68,22 @@ export async function shoot(page, name) {
 export function expect(holds, otherwise) {
   if (!holds) throw new Error(otherwise);
 }
+
+/** Fills in the form that is on the page. */
+export async function signIn(page) {
+  await page.getByLabel("Email").fill(process.env.EMAIL);
+  await page.getByLabel("Password").first().fill(process.env.PASSWORD);
+  await page.getByRole("button", { name: "Sign in", exact: true }).click();
+  await page.getByRole("heading", { name: "Sign in" }).waitFor({ state: "detached" });
+}
+
+/** A call of the API with a key, for what is no part of the story. */
+export async function call(method, path, body) {
+  const response = await fetch(process.env.URL + path, {
+    method,
+    headers: { Authorization: `Bearer ${process.env.KEY}`, "Content-Type": "application/json" },
+    body: body === undefined ? undefined : JSON.stringify(body),
+  });
+  expect(response.ok, `${method} ${path} answered ${response.status}: ${response.ok ? "" : await response.text()}`);
+  return response.status === 204 ? null : response.json();
+}
