@@ -68,8 +68,9 @@ NOT_PAGED = {
     "/api/node-types", "/api/extensions", "/api/credential-types", "/api/integrations", "/api/cluster",
     "/api/workflows/{id}/draft", "/api/connections/{id}/uses",
 }  # fmt: skip
-"""Catalogues that the program and installed packages make, a picture of the present, one draft with its problems, and the first
-hundred uses of a connection."""
+"""Catalogues that the program and installed packages make, a picture of the present, one draft with its problems,
+and the first hundred uses of a connection.
+"""
 
 
 def test_every_list_comes_in_pages_of_1_to_100():

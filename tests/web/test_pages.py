@@ -1,5 +1,6 @@
-"""Whole stories in a browser: each page is there, works, keeps to the policy, and hides nothing from a screen reader."""
+"""Stories in a browser: each page is there, works, keeps to the policy, and hides nothing from a screen reader."""
 
+import gzip
 import re
 
 
@@ -40,3 +41,11 @@ def test_what_is_loaded_before_the_canvas_is_small(built):
     first = re.findall(r'(?:src|href)="/assets/([^"]+\.js)"', page)
     assert first, "the page loads something"
     assert sum((built / "assets" / f"{name}.gz").stat().st_size for name in first) <= FIRST_LOAD_BYTES
+
+
+def test_what_is_sent_packed_is_what_is_sent_plain(built):
+    packed = [path for path in (built / "assets").iterdir() if path.suffix == ".gz"]
+    assert packed
+    for path in packed:
+        assert gzip.decompress(path.read_bytes()) == path.with_suffix("").read_bytes(), path.name
+        assert path.with_suffix(".br").is_file()

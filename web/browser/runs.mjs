@@ -18,7 +18,7 @@ const SLOW = {
 const FAILING = {
   nodes: [
     { id: "start", type: "manual_trigger" },
-    { id: "check", type: "stop", config: { error: "the stock is empty" } },
+    { id: "check", type: "stop", config: { status: "error", message: "the stock is empty" } },
   ],
   edges: [{ source: "start", target: "check" }],
 };

@@ -11,7 +11,7 @@ await play(async (browser) => {
   await page.reload(); // only what stands behind the # has changed
   await page.getByRole("heading", { name: "Welcome" }).waitFor();
   await check(page, "set-up");
-  await page.getByLabel("Email").fill(email);
+  await page.getByRole("textbox", { name: "Email" }).fill(email);
   await page.getByLabel("Name").fill("Ada Lovelace");
   await page.getByLabel("Password").first().fill(password);
   await page.getByRole("button", { name: "Make the administrator" }).click();
@@ -21,7 +21,7 @@ await play(async (browser) => {
 
   await page.goto(link);
   await page.reload();
-  await page.getByLabel("Email").fill("eve@example.com");
+  await page.getByRole("textbox", { name: "Email" }).fill("eve@example.com");
   await page.getByLabel("Password").first().fill(password);
   await page.getByRole("button", { name: "Make the administrator" }).click();
   await page.getByText("There is an administrator already.").waitFor();

@@ -7,7 +7,7 @@ await play(async (browser) => {
   const page = await visit(browser, { url });
   await page.goto("/connections");
   await page.waitForURL("**/sign-in?to=%2Fconnections");
-  await page.getByLabel("Email").fill(email);
+  await page.getByRole("textbox", { name: "Email" }).fill(email);
   await page.getByLabel("Password").first().fill("wrong");
   await page.keyboard.press("Enter");
   await page.getByText("The email or the password is wrong.").waitFor();
@@ -16,7 +16,7 @@ await play(async (browser) => {
   await page.getByRole("heading", { name: "Connections", exact: true }).waitFor();
 
   await page.getByRole("button", { name: email }).click();
-  await page.getByRole("menuitemradio", { name: "Dark" }).click();
+  await page.getByRole("menuitem", { name: "Dark" }).click();
   expect((await page.locator("html").getAttribute("data-mantine-color-scheme")) === "dark", "it is dark");
   await page.reload();
   await page.getByRole("heading", { name: "Connections", exact: true }).waitFor();

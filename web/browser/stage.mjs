@@ -23,6 +23,14 @@ export async function play(scenario) {
   const browser = await chromium.launch({ executablePath: findChromium(), args: ["--no-sandbox"] });
   try {
     await scenario(browser);
+  } catch (error) {
+    for (const [number, page] of browser
+      .contexts()
+      .flatMap((context) => context.pages())
+      .entries()) {
+      await shoot(page, `broken ${number}`); // how it looked when it went wrong
+    }
+    throw error;
   } finally {
     await browser.close();
   }
@@ -71,7 +79,7 @@ export function expect(holds, otherwise) {
 
 /** Fills in the form that is on the page. */
 export async function signIn(page) {
-  await page.getByLabel("Email").fill(process.env.EMAIL);
+  await page.getByRole("textbox", { name: "Email" }).fill(process.env.EMAIL);
   await page.getByLabel("Password").first().fill(process.env.PASSWORD);
   await page.getByRole("button", { name: "Sign in", exact: true }).click();
   await page.getByRole("heading", { name: "Sign in" }).waitFor({ state: "detached" });
