@@ -82,8 +82,8 @@ def is_told(folder):
 
 @pytest.fixture(scope="session")
 def instance(serve):
-    """An instance with an administrator."""
-    with serve(MEL_ADMIN_EMAIL=EMAIL, MEL_ADMIN_PASSWORD=PASSWORD) as instance:
+    """An instance with an administrator, whose connections may be tried at its own demo."""
+    with serve(MEL_ADMIN_EMAIL=EMAIL, MEL_ADMIN_PASSWORD=PASSWORD, MEL_HTTP_ALLOW="127.0.0.1") as instance:
         yield instance
 
 

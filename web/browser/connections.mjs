@@ -19,7 +19,7 @@ await play(async (browser) => {
   await page.getByRole("button", { name: "Add to Allowed hosts" }).click();
   await page.getByRole("textbox", { name: "Allowed hosts 1" }).fill(url);
   await page.getByRole("textbox", { name: "Test URL" }).fill(`${url}/demo/echo`);
-  await page.getByLabel("Token", { exact: true }).fill("a secret of the shop");
+  await page.getByLabel(/^Token/).fill("a secret of the shop");
   await page.getByRole("button", { name: "Test", exact: true }).click();
   await page.getByText("It works").waitFor();
   await check(page, "connection works");
@@ -28,7 +28,7 @@ await play(async (browser) => {
 
   await page.getByRole("button", { name: "Actions for Shop" }).click();
   await page.getByRole("menuitem", { name: "Edit" }).click();
-  const secret = page.getByLabel("Token", { exact: true });
+  const secret = page.getByLabel(/^Token/);
   expect((await secret.inputValue()) === "", "the secret has not come back");
   await name.fill("Shop 2");
   await page.getByRole("button", { name: "Save" }).click();
@@ -37,10 +37,10 @@ await play(async (browser) => {
   await page.getByText("Shop 2 works").waitFor();
 
   const { connections } = await call("GET", "/api/connections");
-  expect(connections[0].config.token === "•••", "the secret is kept");
+  expect(connections.find((each) => each.name === "Shop 2").config.token === "•••", "the secret is kept");
   await page.getByRole("button", { name: "Actions for Shop 2" }).click();
   await page.getByRole("menuitem", { name: "Delete…" }).click();
   await page.getByText("Nothing that is deployed uses it.").waitFor();
   await page.getByRole("button", { name: "Delete the connection" }).click();
-  await page.getByRole("heading", { name: "No connections yet" }).waitFor();
+  await page.getByRole("button", { name: "Actions for Shop 2" }).waitFor({ state: "detached" });
 });

@@ -56,7 +56,8 @@ export async function visit(browser, { url, scheme = "light", width = 1360, heig
 export async function check(page, where) {
   await page.waitForTimeout(250); // what fades in has its colours afterwards
   await shoot(page, where);
-  const found = await page.evaluate(`(() => { ${AXE}; return axe.run({ resultTypes: ["violations"] }); })()`);
+  if (!(await page.evaluate(() => "axe" in window))) await page.evaluate(AXE);
+  const found = await page.evaluate(() => window.axe.run({ resultTypes: ["violations"] }));
   const grave = found.violations.filter(({ impact }) => GRAVE.has(impact));
   const told = grave.map(
     ({ id, nodes }) => `${id}: ${nodes.map(({ html, any }) => `${html} ${any[0]?.message ?? ""}`).join("\n  ")}`,
