@@ -40,7 +40,7 @@ export async function play(scenario) {
 export async function visit(browser, { url, scheme = "light", width = 1360, height = 860 }) {
   const context = await browser.newContext({ baseURL: url, colorScheme: scheme, viewport: { width, height } });
   const page = await context.newPage();
-  page.setDefaultTimeout(10_000);
+  page.setDefaultTimeout(30_000);
   page.troubles = [];
   page.on("pageerror", (error) => page.troubles.push(`thrown: ${error.message}`));
   await page.exposeFunction("noteViolation", (text) => page.troubles.push(`policy: ${text}`));
