@@ -5,6 +5,7 @@ import {
   Group,
   Indicator,
   Menu,
+  Paper,
   Popover,
   Stack,
   Text,
@@ -24,6 +25,8 @@ import {
   IconHistory,
   IconKeyboard,
   IconLayoutDistributeHorizontal,
+  IconMaximize,
+  IconMinus,
   IconPlayerPlay,
   IconPlus,
   IconRocket,
@@ -56,7 +59,7 @@ export function Bar() {
         <Name mayEdit={mayEdit} />
         <Saved />
       </Group>
-      <Group gap={6} wrap="nowrap">
+      <Group gap={6} wrap="nowrap" className={classes.right}>
         <Problems />
         <Others />
         {mayEdit && (
@@ -70,7 +73,9 @@ export function Bar() {
         <Open kind="help" label="Keyboard shortcuts" icon={IconKeyboard} />
         {mayEdit && <Run />}
         <VersionsButton />
-        <UserMenu compact />
+        <div>
+          <UserMenu compact />
+        </div>
       </Group>
     </header>
   );
@@ -317,5 +322,26 @@ export function AddButton() {
         <IconPlus size={22} />
       </ActionIcon>
     </Tooltip>
+  );
+}
+
+/** Below the canvas: how it is looked at. */
+export function ViewTools() {
+  const editor = useEditor();
+  const tools = [
+    { command: "zoomOut", icon: IconMinus },
+    { command: "zoomIn", icon: IconPlus },
+    { command: "fit", icon: IconMaximize },
+  ] as const;
+  return (
+    <Paper className={classes.tools} shadow="xs">
+      {tools.map(({ command, icon: Icon }) => (
+        <Tooltip key={command} label={`${COMMANDS[command].title} (${keyLabel(COMMANDS[command].keys[0]).join(" ")})`}>
+          <ActionIcon aria-label={COMMANDS[command].title} onClick={() => commands[command](editor)}>
+            <Icon size={17} stroke={1.8} />
+          </ActionIcon>
+        </Tooltip>
+      ))}
+    </Paper>
   );
 }

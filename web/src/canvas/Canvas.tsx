@@ -31,6 +31,7 @@ const EDGE_TYPES = { wire: WireEdge };
 const SNAP: [number, number] = [GRID, GRID];
 const PAN_BUTTONS = [1, 2];
 const FIT = { maxZoom: 1, padding: 0.18, duration: 200 };
+const MAP = { width: 168, height: 112 };
 /** From so many nodes on, only those in view are drawn. */
 const MANY = 200;
 
@@ -47,15 +48,11 @@ export function Canvas() {
   const mayEdit = useShown(({ role }) => role !== "viewer");
   const pointedAt = () => (pointer.current ? flow.screenToFlowPosition(pointer.current) : undefined);
   return (
-    // biome-ignore lint/a11y/noNoninteractiveTabindex: an application that takes keys
-    // biome-ignore lint/a11y/noStaticElementInteractions: it has the role of an application
-    <div
+    <ReactFlow
       ref={frame}
       className={classes.canvas}
-      role="application"
       aria-label="Canvas: arrow keys go from node to node, Tab adds one, question mark lists all keys"
       aria-activedescendant={current && `node-${current}`}
-      // biome-ignore lint/a11y/noNoninteractiveTabindex: an application that takes keys
       tabIndex={0}
       onKeyDown={(event) => press(editor, event)}
       onCopy={(event) => copy(editor, event, false)}
@@ -73,60 +70,58 @@ export function Canvas() {
         pointer.current = null;
         editor.draft.setPresence({ cursor: null });
       }}
+      nodes={nodes}
+      edges={edges}
+      nodeTypes={NODE_TYPES}
+      edgeTypes={EDGE_TYPES}
+      onNodesChange={editor.graph.changeNodes}
+      onEdgesChange={editor.graph.changeEdges}
+      onConnect={(connection) => editor.connect(wireOf(connection))}
+      isValidConnection={(connection) => obstacle(editor.edges, wireOf(connection)) === null}
+      onConnectEnd={(event, state) => letLoose(editor, state, flow.screenToFlowPosition(pointOf(event)))}
+      onNodeDrag={(_, __, dragged) => editor.dragging(dragged)}
+      onNodeDragStop={(_, __, dragged) => editor.dropped(dragged)}
+      onSelectionDrag={(_, dragged) => editor.dragging(dragged)}
+      onSelectionDragStop={(_, dragged) => editor.dropped(dragged)}
+      onNodeDoubleClick={(_, { id }) => editor.open(id)}
+      onEdgeMouseEnter={(_, { id }) => editor.hoveredEdge.set(id)}
+      onEdgeMouseLeave={() => editor.hoveredEdge.set(null)}
+      nodesDraggable={mayEdit}
+      nodesConnectable={mayEdit}
+      nodesFocusable={false}
+      edgesFocusable={false}
+      disableKeyboardA11y
+      deleteKeyCode={null}
+      connectOnClick={false}
+      connectionMode={ConnectionMode.Strict}
+      connectionRadius={36}
+      selectionOnDrag
+      selectionMode={SelectionMode.Partial}
+      panOnDrag={PAN_BUTTONS}
+      panOnScroll
+      zoomOnDoubleClick={false}
+      snapToGrid
+      snapGrid={SNAP}
+      minZoom={0.1}
+      maxZoom={2}
+      fitView
+      fitViewOptions={FIT}
+      onlyRenderVisibleElements={nodes.length > MANY}
+      colorMode={scheme}
+      proOptions={{ hideAttribution: true }}
     >
-      <ReactFlow
-        nodes={nodes}
-        edges={edges}
-        nodeTypes={NODE_TYPES}
-        edgeTypes={EDGE_TYPES}
-        onNodesChange={editor.graph.changeNodes}
-        onEdgesChange={editor.graph.changeEdges}
-        onConnect={(connection) => editor.connect(wireOf(connection))}
-        isValidConnection={(connection) => obstacle(editor.edges, wireOf(connection)) === null}
-        onConnectEnd={(event, state) => letLoose(editor, state, flow.screenToFlowPosition(pointOf(event)))}
-        onNodeDrag={(_, __, dragged) => editor.dragging(dragged)}
-        onNodeDragStop={(_, __, dragged) => editor.dropped(dragged)}
-        onSelectionDrag={(_, dragged) => editor.dragging(dragged)}
-        onSelectionDragStop={(_, dragged) => editor.dropped(dragged)}
-        onNodeDoubleClick={(_, { id }) => editor.open(id)}
-        onEdgeMouseEnter={(_, { id }) => editor.hoveredEdge.set(id)}
-        onEdgeMouseLeave={() => editor.hoveredEdge.set(null)}
-        nodesDraggable={mayEdit}
-        nodesConnectable={mayEdit}
-        nodesFocusable={false}
-        edgesFocusable={false}
-        disableKeyboardA11y
-        deleteKeyCode={null}
-        connectOnClick={false}
-        connectionMode={ConnectionMode.Strict}
-        connectionRadius={36}
-        selectionOnDrag
-        selectionMode={SelectionMode.Partial}
-        panOnDrag={PAN_BUTTONS}
-        panOnScroll
-        zoomOnDoubleClick={false}
-        snapToGrid
-        snapGrid={SNAP}
-        minZoom={0.1}
-        maxZoom={2}
-        fitView
-        fitViewOptions={FIT}
-        onlyRenderVisibleElements={nodes.length > MANY}
-        colorMode={scheme}
-        proOptions={{ hideAttribution: true }}
-      >
-        <Background variant={BackgroundVariant.Dots} gap={GRID * 1.5} size={1.4} className={classes.dots} />
-        <MiniMap
-          pannable
-          zoomable
-          className={classes.map}
-          ariaLabel="Map of the workflow"
-          nodeClassName={classes.mapNode}
-          nodeBorderRadius={14}
-        />
-        <PeerCursors />
-      </ReactFlow>
-    </div>
+      <Background variant={BackgroundVariant.Dots} gap={GRID * 1.5} size={1.4} className={classes.dots} />
+      <MiniMap
+        pannable
+        zoomable
+        style={MAP}
+        className={classes.map}
+        ariaLabel="Map of the workflow"
+        nodeClassName={classes.mapNode}
+        nodeBorderRadius={14}
+      />
+      <PeerCursors />
+    </ReactFlow>
   );
 }
 

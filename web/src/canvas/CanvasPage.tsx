@@ -8,7 +8,7 @@ import { Frame } from "../app/Frame";
 import { NotFoundPage } from "../pages/NotFoundPage";
 import { NodePanel } from "../panel/NodePanel";
 import { ErrorNote } from "../ui/ErrorNote";
-import { AddButton, Bar } from "./Bar";
+import { AddButton, Bar, ViewTools } from "./Bar";
 import { Canvas } from "./Canvas";
 import classes from "./CanvasPage.module.css";
 import { Dialogs } from "./Dialogs";
@@ -67,6 +67,7 @@ function Opened() {
           <Canvas />
         </ReactFlowProvider>
         <AddButton />
+        <ViewTools />
         <EmptyHint />
         <RunStrip />
       </main>

@@ -52,7 +52,7 @@ export function Picker({ label, placeholder, choices, icon, onChoose, onClose }:
       size={480}
       returnFocus={false}
       transitionProps={{ duration: 100 }}
-      aria-label={label}
+      attributes={{ content: { "aria-label": label } }}
     >
       <div className={classes.search}>
         <IconSearch size={18} stroke={1.8} aria-hidden />

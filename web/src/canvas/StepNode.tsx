@@ -12,7 +12,7 @@ import { NodeIcon } from "./NodeIcon";
 import classes from "./StepNode.module.css";
 import { usePart } from "./store";
 
-const ROW = 26;
+const ROW = 25;
 const PADDING = 14;
 const SMALLEST = 64;
 

@@ -19,6 +19,7 @@ import {
   type Wire,
 } from "./edits";
 import { type FlowNode, Graph, type Place } from "./graph";
+import { outputsOf } from "./handles";
 import { arranged } from "./layout";
 import { type Direction, neighbour, towards } from "./navigation";
 import { NOBODY, peopleOf } from "./people";
@@ -171,6 +172,11 @@ export class Editor {
     this.viewport?.focus();
   }
 
+  /** Another id; the server rewrites the expressions that name it. */
+  renameId(id: string, to: string): void {
+    if (this.edit([{ op: "node.rename", id, to }], "change the id")) this.#follow(id, to);
+  }
+
   copy(): string | null {
     return this.selected.length > 0 ? copied(this.nodes, this.edges, this.selected) : null;
   }
@@ -195,7 +201,11 @@ export class Editor {
   }
 
   async arrange(): Promise<void> {
-    const places = await arranged(this.graph.nodes.get(), this.graph.edges.get());
+    const outputs = (id: string) => {
+      const node = this.nodes.get(id);
+      return node ? outputsOf(this.types.get(node.type), node) : [];
+    };
+    const places = await arranged(this.graph.nodes.get(), this.graph.edges.get(), outputs);
     this.edit(moves(places, this.nodes), "arrange");
     this.viewport?.fit();
   }

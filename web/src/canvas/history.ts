@@ -18,7 +18,7 @@ const PAGE = 50;
 export async function readHistory(workflowId: string, cursor: number | null): Promise<HistoryPage> {
   const query = { limit: PAGE, ...(cursor === null ? {} : { cursor }) };
   const params = { path: { id: workflowId }, query };
-  return (await body(api.GET("/api/workflows/{id}/draft/history", { params }))) as HistoryPage;
+  return (await body(api.GET("/api/workflows/{id}/draft/history", { params }))) as unknown as HistoryPage;
 }
 
 /** Refused with 409 when others have built on it, unless `force` is given. */

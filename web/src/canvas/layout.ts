@@ -3,18 +3,23 @@ import type { FlowEdge, FlowNode, Place } from "./graph";
 
 export interface Boxes {
   nodes: { id: string; width: number; height: number }[];
+  /** Those that leave one node, in the order of its outputs. */
   edges: { source: string; target: string }[];
 }
 
 /** Where all nodes stand when they are put in order from left to right; the work is done beside the page. */
-export async function arranged(nodes: FlowNode[], edges: FlowEdge[]): Promise<ReadonlyMap<string, Place>> {
+export async function arranged(
+  nodes: FlowNode[],
+  edges: FlowEdge[],
+  outputs: (id: string) => readonly string[],
+): Promise<ReadonlyMap<string, Place>> {
   const boxes: Boxes = {
     nodes: nodes.map(({ id, measured }) => ({
       id,
       width: measured?.width ?? NODE_WIDTH,
       height: measured?.height ?? NODE_HEIGHT,
     })),
-    edges: edges.map(({ source, target }) => ({ source, target })),
+    edges: byOutput(edges, outputs),
   };
   const worker = new Worker(new URL("./layout.worker.ts", import.meta.url), { type: "module" });
   try {
@@ -27,4 +32,9 @@ export async function arranged(nodes: FlowNode[], edges: FlowEdge[]): Promise<Re
   } finally {
     worker.terminate();
   }
+}
+
+function byOutput(edges: FlowEdge[], outputs: (id: string) => readonly string[]): Boxes["edges"] {
+  const place = ({ source, sourceHandle }: FlowEdge) => outputs(source).indexOf(sourceHandle ?? "out");
+  return edges.toSorted((a, b) => place(a) - place(b)).map(({ source, target }) => ({ source, target }));
 }

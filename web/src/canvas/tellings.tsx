@@ -48,7 +48,10 @@ function offerRun(editor: Editor, runId: string): void {
 }
 
 function tellRefusal(editor: Editor, { message, gone, details }: Refusal): void {
-  if (gone) return tellGone(editor, gone);
+  if (gone) {
+    tellGone(editor, gone);
+    return;
+  }
   const first = details[0];
   tellError(new Error(first && !message.includes(first.problem) ? `${message} ${first.problem}` : message));
 }
