@@ -140,25 +140,28 @@ def _bring_node() -> None:
 
 
 def main(arguments: list[str]) -> int:
-    with (HERE / "package.json").open() as lock:  # two at once wait for each other
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        return _main(arguments)
-
-
-def _main(arguments: list[str]) -> int:
     try:
+        with (HERE / "package.json").open() as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # two at once wait for each other
+            if arguments[:1] == ["run"]:
+                _bring_node()
+                install("all")
+            else:
+                _build_once(again=arguments == ["--again"])
         if arguments[:1] == ["run"]:
-            _bring_node()
-            install("all")
             npm(*arguments)
-        elif not is_built() and (arguments == ["--again"] or _read(FAILED) != state()):
-            say("building the editor, about a minute the first time")
-            _bring_node()
-            build()
-            FAILED.unlink(missing_ok=True)
     except NoBuildError as error:
         return _failed(arguments, error)
     return 0
+
+
+def _build_once(*, again: bool) -> None:
+    if is_built() or (_read(FAILED) == state() and not again):
+        return
+    say("building the editor, about a minute the first time")
+    _bring_node()
+    build()
+    FAILED.unlink(missing_ok=True)
 
 
 def _failed(arguments: list[str], error: NoBuildError) -> int:

@@ -132,7 +132,7 @@ class TriggerOfRun(Answer):
 class RunAnswer(Answer):
     """Lists leave out `input` and `output`: both are null there.
 
-    `workflow_name` is the present one; of a run without a workflow, the name that it was started with.
+    `workflow_name` is the present one; of a run without a workflow, the name of its unlisted version.
     """
 
     id: UUID

@@ -92,7 +92,7 @@ class Trigger:
 class Run:
     """A run as people see it. `status` is the shown status: `running` when a live lease exists.
 
-    `workflow_name` is the present one; of a run without a workflow, the name that it was started with.
+    `workflow_name` is the present one; of a run without a workflow, the name of its unlisted version.
     """
 
     id: UUID

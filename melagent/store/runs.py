@@ -39,7 +39,7 @@ _COLUMNS = f"""
        coalesce((SELECT f.name FROM workflows f WHERE f.id = r.workflow_id), v.name) AS workflow_name,
        CASE p.reason WHEN 'limited' THEN {_LIMITED} WHEN 'sleeping' THEN {_SLEEPING} ELSE p.waiting_for END
            AS waiting_for
-"""
+"""  # noqa: S608  # constants of this module
 
 _PAGE = f"""
  WHERE r.id >= $1 AND r.id < $2 AND ($3::uuid IS NULL OR r.trigger_id = $3)

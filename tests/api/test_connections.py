@@ -266,8 +266,11 @@ async def test_connection_of_a_deployed_version_is_not_deleted_unawares(client, 
     assert (await refused.json())["details"] == [
         {"field": f"workflows.{workflow_id}.nodes.call", "problem": "Used in the workflow 'billing'."}
     ]
+    use = {"workflow_id": workflow_id, "workflow_name": "billing", "node_id": "call", "trigger_id": None}
+    assert (await (await client.get(f"{path}/uses")).json()) == {"uses": [use]}
     assert (await client.delete(f"{path}?force=true")).status == 204
     assert (await client.get(path)).status == 404
+    assert (await client.get(f"{path}/uses")).status == 404
 
 
 @pytest.mark.parametrize("by", ["another version", "deleting the workflow"])

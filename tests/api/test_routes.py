@@ -7,17 +7,18 @@ import pytest
 from pydantic import BaseModel, ValidationError
 
 from melagent.api.openapi import PARAMETER, document
-from melagent.api.routes import DEMO_ROUTES, ROUTES
+from melagent.api.pages import PATHS
+from melagent.api.routes import DEMO_ROUTES, PAGE_ROUTES, ROUTES
 from melagent.services.access import Role, create_worker_token
 from melagent.store.ids import new_id
 
-ALL = (*ROUTES, *DEMO_ROUTES)
+ALL = (*ROUTES, *DEMO_ROUTES, *PAGE_ROUTES)
 
 OPEN_PATHS = {
     "/health", "/ready", "/metrics", "/api/health", "/api/node-types", "/api/node-types/{id}", "/api/openapi.json",
     "/api/docs", "/webhooks/{token}", "/webhooks/{token}/{rest:.*}", "/demo/echo", "/demo/json", "/demo/status/{code}",
     "/demo/slow/{seconds}", "/demo/v1/chat/completions", "/resume/{token}", "/oauth2/callback", "/api/auth/login",
-    "/api/auth/setup", "/api/auth/oidc/login", "/api/auth/oidc/callback", "/setup",
+    "/api/auth/setup", "/api/auth/oidc/login", "/api/auth/oidc/callback", "/api/auth/methods", "/assets/{name}", *PATHS,
 }  # fmt: skip
 
 
@@ -65,9 +66,11 @@ def test_the_document_says_where_an_idempotency_key_is_taken():
 
 NOT_PAGED = {
     "/api/node-types", "/api/extensions", "/api/credential-types", "/api/integrations", "/api/cluster",
-    "/api/workflows/{id}/draft",
+    "/api/workflows/{id}/draft", "/api/connections/{id}/uses",
 }  # fmt: skip
-"""Catalogues that the program and installed packages make, a picture of the present, one draft with its problems."""
+"""Catalogues that the program and installed packages make, a picture of the present, one draft with its problems,
+and the first hundred uses of a connection.
+"""
 
 
 def test_every_list_comes_in_pages_of_1_to_100():

@@ -37,6 +37,7 @@ def run_unlisted(client):
 async def test_an_unlisted_run_is_answered_with_its_end_when_it_ends_in_time(run_unlisted, worker):
     run = await run_unlisted(CHAIN, input={"n": 1})
     assert (run["status"], run["workflow_id"], run["version"]) == ("completed", None, None)
+    assert run["workflow_name"] == "a file"
     assert run["input"] == {"n": 1}
     assert run["output"] == [{"n": 1, "side": "left"}, {"side": "right"}]
     assert run["finished_at"] >= run["started_at"] >= run["created_at"]

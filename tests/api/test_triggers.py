@@ -20,6 +20,7 @@ async def test_triggers_say_what_starts_which_workflow(client, deploy):
     assert (body["total"], body["next_cursor"]) == (1, None)
     assert (trigger["type"], trigger["node_id"], trigger["workflow_id"]) == ("webhook", "hook", workflow_id)
     assert (trigger["enabled"], trigger["config"]["method"]) == (True, "POST")
+    assert trigger["workflow_name"] == "orders"
 
 
 async def test_the_address_of_a_webhook_is_shown_only_to_those_who_may_edit(client, deploy, keys):

@@ -29,7 +29,42 @@ async def test_workflows_are_listed_newest_first_in_pages(client, make_workflow)
 
 async def test_an_empty_list_is_a_list(client):
     body = await (await client.get("/api/workflows")).json()
-    assert body == {"workflows": [], "total": 0, "next_cursor": None}
+    assert body == {"workflows": [], "activity": {}, "total": 0, "next_cursor": None}
+
+
+async def test_a_search_finds_names_and_descriptions_whatever_their_case(client, make_workflow):
+    made = await make_workflow(name="Nightly Orders")
+    await client.put(f"/api/workflows/{made['id']}", json={"name": "Nightly Orders", "description": "100% of them"})
+    await make_workflow(name="Sales")
+
+    async def found(search):
+        body = await (await client.get("/api/workflows", params={"search": search, "limit": 1})).json()
+        return [each["name"] for each in body["workflows"]], body["total"]
+
+    assert await found("orders") == (["Nightly Orders"], 1)
+    assert await found(" 100% OF ") == (["Nightly Orders"], 1)
+    assert await found("%") == (["Nightly Orders"], 1), "a sign of SQL is a sign like others"
+    assert await found("nothing") == ([], 0)
+    assert await found("") == (["Sales"], 2)
+    assert (await client.get("/api/workflows", params={"search": "x" * 201})).status == 400
+
+
+async def test_a_list_tells_the_last_runs_and_the_next_firing_when_asked(client, deploy, worker):
+    hooked = await deploy()
+    clocked = await deploy({"nodes": [{"id": "at", "type": "schedule", "config": {"cron": "0 3 * * *"}}], "edges": []})
+    runs = []
+    for _ in range(13):
+        answer = await client.post(f"/api/workflows/{hooked}/execute", json={"wait_seconds": 10, "entry": "start"})
+        runs.append((await answer.json())["id"])
+    body = await (await client.get("/api/workflows?activity=true")).json()
+    seen = body["activity"][hooked]
+    assert [run["id"] for run in seen["runs"]] == runs[:0:-1], "the last twelve, newest first"
+    assert seen["runs"][0]["status"] == "completed"
+    assert seen["runs"][0]["finished_at"] >= seen["runs"][0]["started_at"] >= seen["runs"][0]["created_at"]
+    assert (seen["armed"], seen["next_fire_at"]) == (True, None)
+    assert body["activity"][clocked]["runs"] == []
+    assert body["activity"][clocked]["next_fire_at"].endswith("T03:00:00Z")
+    assert (await (await client.get("/api/workflows")).json())["activity"] == {}
 
 
 async def test_a_change_keeps_what_is_left_out(client, make_workflow):

@@ -45,6 +45,7 @@ class Instance:
 
     address: str
     breaks: bool = False
+    has_file: bool = False
     broken: list = field(default_factory=list)
     seen_by_client: asyncio.Event = field(default_factory=asyncio.Event)
     runner: web.AppRunner | None = None
@@ -58,6 +59,9 @@ class Instance:
 
     async def size(self, request):
         return web.Response(text=str(len(await request.read())))
+
+    async def file(self, request):
+        return web.Response(text=self.address, status=200 if self.has_file else 404)
 
     async def events(self, request):
         """One event, and the end only when the client has it: a proxy that buffers would wait for ever."""
@@ -77,6 +81,8 @@ class Instance:
     async def listen(self, port):
         app = web.Application(client_max_size=20 * MIB)
         app.router.add_route("*", "/who", self.who)
+        app.router.add_get("/assets/a.js", self.file)
+        app.router.add_get("/api/a.js", self.file)
         app.router.add_post("/size", self.size)
         app.router.add_get("/events", self.events)
         app.router.add_get("/socket", self.socket)
@@ -170,6 +176,24 @@ async def test_instances_that_come_and_go_are_noticed_while_nginx_runs(proxy):
     for now in (["127.0.0.2"], ["127.0.0.3", "127.0.0.4"]):
         proxy.names.addresses = now
         await eventually(follows_the_names)
+
+
+@pytest.mark.parametrize("configured", CONFIGURATIONS)
+async def test_a_file_of_the_editor_comes_from_whichever_instance_has_it_and_nothing_else_is_asked_twice(proxy):
+    async def answers(path):
+        async with asyncio.TaskGroup() as group:
+            asked = [group.create_task(status(path)) for _ in range(12)]
+        return {task.result() for task in asked}
+
+    async def status(path):
+        async with proxy.session.get(f"http://127.0.0.1:{proxy.port}{path}") as response:
+            return response.status
+
+    proxy.instances[1].has_file = True
+    assert await answers("/assets/a.js") == {200}
+    assert await answers("/api/a.js") == {200, 404}
+    proxy.instances[1].has_file = False
+    assert await answers("/assets/a.js") == {404}
 
 
 @pytest.mark.parametrize("configured", CONFIGURATIONS)

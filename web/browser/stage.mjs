@@ -23,6 +23,14 @@ export async function play(scenario) {
   const browser = await chromium.launch({ executablePath: findChromium(), args: ["--no-sandbox"] });
   try {
     await scenario(browser);
+  } catch (error) {
+    for (const [number, page] of browser
+      .contexts()
+      .flatMap((context) => context.pages())
+      .entries()) {
+      await shoot(page, `broken ${number}`); // how it looked when it went wrong
+    }
+    throw error;
   } finally {
     await browser.close();
   }
@@ -32,7 +40,7 @@ export async function play(scenario) {
 export async function visit(browser, { url, scheme = "light", width = 1360, height = 860 }) {
   const context = await browser.newContext({ baseURL: url, colorScheme: scheme, viewport: { width, height } });
   const page = await context.newPage();
-  page.setDefaultTimeout(10_000);
+  page.setDefaultTimeout(30_000);
   page.troubles = [];
   page.on("pageerror", (error) => page.troubles.push(`thrown: ${error.message}`));
   await page.exposeFunction("noteViolation", (text) => page.troubles.push(`policy: ${text}`));
@@ -48,7 +56,8 @@ export async function visit(browser, { url, scheme = "light", width = 1360, heig
 export async function check(page, where) {
   await page.waitForTimeout(250); // what fades in has its colours afterwards
   await shoot(page, where);
-  const found = await page.evaluate(`(() => { ${AXE}; return axe.run({ resultTypes: ["violations"] }); })()`);
+  if (!(await page.evaluate(() => "axe" in window))) await page.evaluate(AXE);
+  const found = await page.evaluate(() => window.axe.run({ resultTypes: ["violations"] }));
   const grave = found.violations.filter(({ impact }) => GRAVE.has(impact));
   const told = grave.map(
     ({ id, nodes }) => `${id}: ${nodes.map(({ html, any }) => `${html} ${any[0]?.message ?? ""}`).join("\n  ")}`,
@@ -67,4 +76,23 @@ export async function shoot(page, name) {
 /** Throws unless it holds. */
 export function expect(holds, otherwise) {
   if (!holds) throw new Error(otherwise);
+}
+
+/** Fills in the form that is on the page. */
+export async function signIn(page) {
+  await page.getByRole("textbox", { name: "Email" }).fill(process.env.EMAIL);
+  await page.getByLabel("Password").first().fill(process.env.PASSWORD);
+  await page.getByRole("button", { name: "Sign in", exact: true }).click();
+  await page.getByRole("heading", { name: "Sign in" }).waitFor({ state: "detached" });
+}
+
+/** A call of the API with a key, for what is no part of the story. */
+export async function call(method, path, body) {
+  const response = await fetch(process.env.URL + path, {
+    method,
+    headers: { Authorization: `Bearer ${process.env.KEY}`, "Content-Type": "application/json" },
+    body: body === undefined ? undefined : JSON.stringify(body),
+  });
+  expect(response.ok, `${method} ${path} answered ${response.status}: ${response.ok ? "" : await response.text()}`);
+  return response.status === 204 ? null : response.json();
 }

@@ -3,3 +3,6 @@ import { cleanup } from "@testing-library/react";
 import { afterEach } from "vitest";
 
 afterEach(cleanup);
+
+// Text areas that grow measure again when a font has come.
+Object.defineProperty(document, "fonts", { value: new EventTarget() });

@@ -6,6 +6,7 @@ import { MantineProvider } from "@mantine/core";
 import { Notifications } from "@mantine/notifications";
 import { QueryClientProvider } from "@tanstack/react-query";
 import { StrictMode } from "react";
+import { Boundary } from "./Boundary";
 import { nonce } from "./nonce";
 import { Pages } from "./Pages";
 import { queries } from "./queries";
@@ -17,7 +18,9 @@ export function App() {
       <MantineProvider theme={theme} cssVariablesResolver={variables} defaultColorScheme="auto" getStyleNonce={nonce}>
         <Notifications position="bottom-right" />
         <QueryClientProvider client={queries}>
-          <Pages />
+          <Boundary>
+            <Pages />
+          </Boundary>
         </QueryClientProvider>
       </MantineProvider>
     </StrictMode>

@@ -118,7 +118,7 @@ export function UserMenu({ compact = false }: { compact?: boolean }) {
       <Menu.Target>
         <UnstyledButton className={classes.user} aria-label={compact ? name : undefined}>
           <Group gap="sm" wrap="nowrap">
-            <Avatar name={name} color="initials" size={30} radius="xl" alt="" aria-hidden />
+            <Avatar name={name} color="iris" size={30} radius="xl" alt="" aria-hidden />
             {!compact && (
               <div className={classes.who}>
                 <Text fz="sm" fw={550} truncate>
@@ -138,8 +138,7 @@ export function UserMenu({ compact = false }: { compact?: boolean }) {
           <Menu.Item
             key={value}
             leftSection={<Icon size={16} />}
-            aria-checked={colorScheme === value}
-            role="menuitemradio"
+            aria-current={colorScheme === value}
             bg={colorScheme === value ? "var(--mantine-primary-color-light)" : undefined}
             onClick={() => setColorScheme(value)}
           >

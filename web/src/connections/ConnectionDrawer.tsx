@@ -86,10 +86,19 @@ function Editor({ type, connection, onBack, onSaved, onClose }: EditorProps) {
     },
   });
   const trial = useMutation({ mutationFn: () => tryOut(type, kept, config) });
+  const forget = () => {
+    saving.reset(); // what was said before is about other values
+    trial.reset();
+  };
   const refused = saving.error ?? trial.error;
   const problems = useMemo(() => problemsUnder("config", refused ? asApiError(refused).details : []), [refused]);
+  const tryIt = () => {
+    forget();
+    trial.mutate();
+  };
   const submit = (event: FormEvent) => {
     event.preventDefault();
+    forget();
     saving.mutate();
   };
   return (
@@ -118,7 +127,7 @@ function Editor({ type, connection, onBack, onSaved, onClose }: EditorProps) {
             <span />
           )}
           <Group gap="sm">
-            <Button variant="default" loading={trial.isPending} onClick={() => trial.mutate()}>
+            <Button variant="default" loading={trial.isPending} onClick={tryIt}>
               Test
             </Button>
             <Button type="submit" loading={saving.isPending} disabled={!name.trim()}>

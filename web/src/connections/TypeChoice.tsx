@@ -27,9 +27,11 @@ export function TypeChoice({ types, onChoose }: { types: CredentialType[]; onCho
               <Text span fz="sm" fw={550} truncate>
                 {name}
               </Text>
-              <Text span fz="xs" c="dimmed" truncate>
-                {integration.replaceAll("_", " ")}
-              </Text>
+              {integration === "http" && (
+                <Text span fz="xs" c="dimmed" truncate>
+                  any HTTP service
+                </Text>
+              )}
             </span>
           </UnstyledButton>
         ))}

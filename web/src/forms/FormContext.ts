@@ -9,8 +9,8 @@ export interface FieldProps {
   kind: Kind;
   nullable: boolean;
   label: string;
-  /** The label is told to screen readers only: entries of lists stand below the label of their list. */
-  hideLabel: boolean;
+  /** Of a list or map: its label is told to screen readers only, and emptied it stays an entry. */
+  isEntry: boolean;
   required: boolean;
   value: unknown;
   /** Null or undefined when all is well. */

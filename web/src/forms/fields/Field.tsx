@@ -2,7 +2,7 @@ import { Fieldset } from "@mantine/core";
 import type { ComponentType } from "react";
 import { type FieldProps, useForm } from "../FormContext";
 import { type Path, pathText } from "../paths";
-import { fits, type Kind, kindOf, type Resolved } from "../schema";
+import { emptyValue, fits, type Kind, kindOf, type Resolved } from "../schema";
 import { AnyField } from "./AnyField";
 import { BooleanField, ChoiceField, NumberField, SecretField, TextField } from "./controls";
 import { ListField } from "./ListField";
@@ -30,13 +30,13 @@ const MANY: ReadonlySet<Kind> = new Set<Kind>(["object", "list", "map"]);
 interface Props extends Resolved {
   path: Path;
   label: string;
-  hideLabel?: boolean;
+  isEntry?: boolean;
   required: boolean;
   value: unknown;
 }
 
 /** One field of any kind, with what the place that uses the form puts around it. */
-export function Field({ path, schema, nullable, label, hideLabel = false, required, value }: Props) {
+export function Field({ path, schema, nullable, label, isEntry = false, required, value }: Props) {
   const { controls, around, problems, change } = useForm();
   const wanted = kindOf(schema);
   const kind = fits(wanted, value) ? wanted : "any";
@@ -46,11 +46,11 @@ export function Field({ path, schema, nullable, label, hideLabel = false, requir
     kind,
     nullable,
     label,
-    hideLabel,
+    isEntry,
     required,
     value,
     problem: problems.get(pathText(path)),
-    onChange: (next) => change(path, next),
+    onChange: (next) => change(path, next === undefined && isEntry ? emptyValue(schema) : next),
   };
   const Control = controls?.[kind] ?? CONTROLS[kind];
   const control = <Control {...field} />;

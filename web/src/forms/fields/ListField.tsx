@@ -22,7 +22,7 @@ export function ListField(field: FieldProps) {
         {...resolved}
         path={[...path, index]}
         label={`${label} ${index + 1}`}
-        hideLabel
+        isEntry
         required={false}
         value={value}
       />

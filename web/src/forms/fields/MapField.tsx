@@ -35,7 +35,7 @@ export function MapField(field: FieldProps) {
                 {...resolved}
                 path={[...path, name]}
                 label={`Value of ${name}`}
-                hideLabel
+                isEntry
                 required={false}
                 value={value}
               />

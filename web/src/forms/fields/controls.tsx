@@ -4,10 +4,10 @@ import { type FieldProps, useForm } from "../FormContext";
 import type { Schema } from "../schema";
 
 /** What all controls say in the same way. */
-export function useInputProps({ label, hideLabel, schema, required, problem }: FieldProps) {
+export function useInputProps({ label, isEntry, schema, required, problem }: FieldProps) {
   const { readOnly } = useForm();
   const shared = { description: described(schema), withAsterisk: required, error: problem, disabled: readOnly };
-  return hideLabel ? { ...shared, "aria-label": label } : { ...shared, label };
+  return isEntry ? { ...shared, "aria-label": label } : { ...shared, label };
 }
 
 function described({ description }: Schema): ReactNode {
