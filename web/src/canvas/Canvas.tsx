@@ -16,7 +16,7 @@ import classes from "./Canvas.module.css";
 import { commands } from "./commands";
 import { type Editor, useEditor, useShown } from "./editor";
 import type { Wire } from "./edits";
-import { GRID, obstacle } from "./edits";
+import { GRID, NODE_HEIGHT, NODE_WIDTH, obstacle } from "./edits";
 import type { FlowNode } from "./graph";
 import { inputsOf } from "./handles";
 import { isDirection } from "./navigation";
@@ -131,6 +131,14 @@ function useFlow(editor: Editor, frame: React.RefObject<HTMLDivElement | null>) 
   useEffect(() => {
     editor.viewport = {
       fit: (ids) => void flow.fitView({ ...FIT, ...(ids && near(flow.getZoom(), ids)) }),
+      reveal: (id) => {
+        const node = flow.getInternalNode(id);
+        const { left, right, top, bottom } = frame.current?.getBoundingClientRect() ?? new DOMRect();
+        if (!node) return;
+        const { x, y } = flow.flowToScreenPosition(node.internals.positionAbsolute);
+        const isSeen = x > left && y > top && x + NODE_WIDTH * flow.getZoom() < right && y + NODE_HEIGHT < bottom;
+        if (!isSeen) void flow.fitView({ ...FIT, ...near(flow.getZoom(), [id]) });
+      },
       zoom: (by) => void (by === "in" ? flow.zoomIn({ duration: 150 }) : flow.zoomOut({ duration: 150 })),
       middle: () => {
         const { left, top, width, height } = frame.current?.getBoundingClientRect() ?? new DOMRect();
@@ -181,8 +189,8 @@ function letLoose(editor: Editor, state: FinalConnectionState, at: { x: number; 
   if (toHandle || !fromNode || !fromHandle?.id) return;
   const end = { node: fromNode.id, handle: fromHandle.id, side: fromHandle.type };
   if (!toNode) {
-    const shifted = end.side === "source" ? at : { x: at.x - 224, y: at.y };
-    editor.dialog.set({ kind: "palette", end, at: { x: shifted.x, y: shifted.y - 32 } });
+    const shifted = end.side === "source" ? at : { x: at.x - NODE_WIDTH, y: at.y };
+    editor.dialog.set({ kind: "palette", end, at: { x: shifted.x, y: shifted.y - NODE_HEIGHT / 2 } });
     return;
   }
   const [input] = inputsOf(editor.types.get(editor.nodes.get(toNode.id)?.type ?? ""));

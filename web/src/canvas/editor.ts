@@ -39,6 +39,8 @@ export type Dialog =
 /** What the drawn canvas can do for the editor. */
 export interface Viewport {
   fit(ids?: readonly string[]): void;
+  /** Brings a node into view that is not. */
+  reveal(id: string): void;
   zoom(by: "in" | "out"): void;
   /** The middle of what is to be seen. */
   middle(): Place;

@@ -22,8 +22,11 @@ export function NodePanel() {
   const node = useShown(({ nodes }) => (id === null ? undefined : nodes.get(id)));
   const frame = useRef<HTMLElement>(null);
   useEffect(() => {
-    if (id !== null) frame.current?.focus({ preventScroll: true });
-  }, [id]);
+    if (id === null) return;
+    frame.current?.focus({ preventScroll: true });
+    const drawn = requestAnimationFrame(() => editor.viewport?.reveal(id)); // the panel has taken its place from the canvas
+    return () => cancelAnimationFrame(drawn);
+  }, [editor, id]);
   if (id === null) return null;
   const press = (event: KeyboardEvent) => {
     if (event.key !== "Escape" || event.defaultPrevented) return;

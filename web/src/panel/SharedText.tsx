@@ -28,7 +28,7 @@ export function SharedText(field: FieldProps) {
         shared={shared}
         data={data}
         isTemplate
-        lines={LINES}
+        lines={field.schema["x-widget"] ? LINES : 1}
         placeholder={typeof fallback === "string" && fallback ? fallback : undefined}
         invalid={field.problem !== undefined}
         readOnly={disabled}
