@@ -73,6 +73,9 @@ Raw = _NoTemplate()
 class _IsExpression(_NoTemplate):
     """Marks a parameter that is one expression, evaluated by the node through `ctx.evaluate`; checked at deploy."""
 
+    def __get_pydantic_json_schema__(self, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return {**handler(core_schema), "x-widget": "expression"}
+
 
 Expression = _IsExpression()
 """Annotation for text that is one expression: `condition: Annotated[str, Expression]`."""

@@ -1,0 +1,178 @@
+import { Tooltip } from "@mantine/core";
+import { IconAlertTriangle, IconCheck, IconPlus, IconX } from "@tabler/icons-react";
+import { Handle, type NodeProps, Position, useUpdateNodeInternals } from "@xyflow/react";
+import { type CSSProperties, memo, useEffect, useRef } from "react";
+import type { Problem } from "../api/errors";
+import type { NodeRun } from "../runs/runView";
+import { duration, secondsBetween, useNow } from "../ui/time";
+import { useEditor } from "./editor";
+import { type FlowNode, splitUsed } from "./graph";
+import { inputsOf, outputsOf } from "./handles";
+import { NodeIcon } from "./NodeIcon";
+import classes from "./StepNode.module.css";
+import { usePart } from "./store";
+
+const ROW = 25;
+const PADDING = 14;
+const SMALLEST = 64;
+
+/** A node on the canvas. It draws itself again only when something about this very node has changed. */
+export const StepNode = memo(function StepNode({ id, data: { node, used }, selected }: NodeProps<FlowNode>) {
+  const editor = useEditor();
+  const type = editor.types.get(node.type);
+  const taken = splitUsed(used);
+  const outputs = [...new Set([...outputsOf(type, node), ...taken])];
+  const inputs = inputsOf(type);
+  const problems = usePart(editor.problems, (all) => all.get(id));
+  const run = usePart(editor.run, ({ nodes }) => nodes.get(id));
+  const holders = usePart(editor.people, ({ selecting }) => selecting.get(id));
+  const renaming = usePart(editor.renaming, (renamed) => renamed === id);
+  useHandlesMeasured(id, outputs.join());
+  const height = Math.max(SMALLEST, outputs.length * ROW + PADDING);
+  const holder = holders?.[0];
+  return (
+    <div
+      id={`node-${id}`}
+      className={classes.node}
+      data-selected={selected || undefined}
+      data-disabled={node.disabled || undefined}
+      data-status={run?.status}
+      data-entry={type?.entry_point || undefined}
+      style={{ height, "--holder": holder?.color } as CSSProperties}
+      data-held={holder ? true : undefined}
+    >
+      {inputs.map((input) => (
+        <Handle key={input} id={input} type="target" position={Position.Left} className={classes.input} />
+      ))}
+      <NodeIcon icon={type?.icon ?? "cube"} category={type?.category ?? ""} />
+      <div className={classes.words}>
+        {renaming ? (
+          <NameInput id={id} name={node.name || id} />
+        ) : (
+          <span className={classes.name}>{node.name || id}</span>
+        )}
+        <span className={classes.type}>{node.disabled ? "Disabled" : (type?.name ?? `Unknown: ${node.type}`)}</span>
+      </div>
+      {outputs.map((output, index) => (
+        <Output
+          key={output}
+          id={output}
+          place={(index + 0.5) / outputs.length}
+          label={outputs.length > 1 || output === "error" ? output : undefined}
+          free={!taken.includes(output)}
+          onAdd={() => editor.dialog.set({ kind: "palette", end: { node: id, handle: output, side: "source" } })}
+        />
+      ))}
+      {problems && !run && <ProblemMark problems={problems} />}
+      {run && <RunMark run={run} />}
+      {run?.text && <div className={classes.tokens}>{run.text}</div>}
+      {holder && (
+        <span className={classes.holder}>
+          {holder.name}
+          {holders.length > 1 && ` +${holders.length - 1}`}
+        </span>
+      )}
+    </div>
+  );
+});
+
+/** Wires find their handles by measuring them: again when there are others. */
+function useHandlesMeasured(id: string, handles: string): void {
+  const measure = useUpdateNodeInternals();
+  const before = useRef(handles);
+  useEffect(() => {
+    if (before.current === handles) return;
+    before.current = handles;
+    measure(id);
+  }, [id, handles, measure]);
+}
+
+interface OutputProps {
+  id: string;
+  /** From 0 at the top to 1. */
+  place: number;
+  label: string | undefined;
+  free: boolean;
+  onAdd: () => void;
+}
+
+function Output({ id, place, label, free, onAdd }: OutputProps) {
+  const style = { top: `${place * 100}%` };
+  return (
+    <>
+      {label && (
+        <span className={classes.output} style={style} data-error={id === "error" || undefined}>
+          {label}
+        </span>
+      )}
+      <Handle
+        id={id}
+        type="source"
+        position={Position.Right}
+        className={classes.source}
+        style={style}
+        data-free={free || undefined}
+        onClick={onAdd}
+      >
+        {free && <IconPlus size={11} stroke={2.6} />}
+      </Handle>
+    </>
+  );
+}
+
+function ProblemMark({ problems }: { problems: readonly Problem[] }) {
+  const told = problems.map(({ field, problem }) => `${field.replace(/^config\./, "")}: ${problem}`).join("\n");
+  return (
+    <Tooltip label={told} multiline w={280} style={{ whiteSpace: "pre-line" }}>
+      <span className={classes.mark} data-kind="problem">
+        <IconAlertTriangle size={13} stroke={2.2} aria-label={`Problems: ${told}`} role="img" />
+      </span>
+    </Tooltip>
+  );
+}
+
+function RunMark({ run }: { run: NodeRun }) {
+  const running = run.status === "running";
+  const now = useNow(running, 100);
+  if (run.status === "skipped" || run.status === "cancelled") return null;
+  const took = run.startedAt ? duration(secondsBetween(run.startedAt, run.finishedAt, now)) : "";
+  const mark = (
+    <span className={classes.mark} data-kind={run.status}>
+      {run.status === "completed" && <IconCheck size={13} stroke={2.6} />}
+      {run.status === "failed" && <IconX size={13} stroke={2.6} />}
+      <span className="numeric">
+        {run.count > 1 ? `${run.count} × · ` : ""}
+        {run.attempt > 1 ? `attempt ${run.attempt} · ` : ""}
+        {took || run.status}
+      </span>
+    </span>
+  );
+  return run.error ? (
+    <Tooltip label={run.error} multiline maw={320}>
+      {mark}
+    </Tooltip>
+  ) : (
+    mark
+  );
+}
+
+function NameInput({ id, name }: { id: string; name: string }) {
+  const editor = useEditor();
+  return (
+    <input
+      // biome-ignore lint/a11y/noAutofocus: one has just asked to write here
+      autoFocus
+      className={`${classes.rename} nodrag`}
+      aria-label="Name of the node"
+      defaultValue={name}
+      maxLength={200}
+      onFocus={(event) => event.currentTarget.select()}
+      onBlur={(event) => editor.rename(id, event.currentTarget.value)}
+      onKeyDown={(event) => {
+        event.stopPropagation();
+        if (event.key === "Escape") event.currentTarget.value = name;
+        if (event.key === "Enter" || event.key === "Escape") event.currentTarget.blur();
+      }}
+    />
+  );
+}

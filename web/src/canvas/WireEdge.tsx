@@ -1,0 +1,61 @@
+import { ActionIcon } from "@mantine/core";
+import { IconPlus, IconTrash } from "@tabler/icons-react";
+import { BaseEdge, EdgeLabelRenderer, type EdgeProps, getBezierPath } from "@xyflow/react";
+import { memo } from "react";
+import { edgeRun } from "../runs/runView";
+import { useEditor } from "./editor";
+import type { FlowEdge } from "./graph";
+import { usePart } from "./store";
+import classes from "./WireEdge.module.css";
+
+const GRIP = 22;
+
+/** A wire from one node to another; whoever points at it can put a node into it or cut it. */
+export const WireEdge = memo(function WireEdge(props: EdgeProps<FlowEdge>) {
+  const { id, source, target, sourceHandleId, selected } = props;
+  const editor = useEditor();
+  const run = usePart(editor.run, (view) => edgeRun(view, { source, target, sourceHandle: sourceHandleId }));
+  const hovered = usePart(editor.hoveredEdge, (edge) => edge === id);
+  const [path, x, y] = getBezierPath(props);
+  return (
+    <>
+      <BaseEdge
+        path={path}
+        interactionWidth={GRIP}
+        className={classes.wire}
+        data-run={run ?? undefined}
+        data-active={selected || hovered || undefined}
+      />
+      {(hovered || selected) && editor.mayEdit && (
+        <EdgeLabelRenderer>
+          <div
+            className={`${classes.tools} nodrag nopan`}
+            style={{ transform: `translate(-50%, -50%) translate(${x}px, ${y}px)` }}
+            onPointerEnter={() => editor.hoveredEdge.set(id)}
+            onPointerLeave={() => editor.hoveredEdge.set(null)}
+          >
+            <ActionIcon
+              size="sm"
+              variant="filled"
+              color="iris"
+              radius="xl"
+              aria-label="Add a node here"
+              onClick={() => editor.dialog.set({ kind: "palette", into: id })}
+            >
+              <IconPlus size={13} />
+            </ActionIcon>
+            <ActionIcon
+              size="sm"
+              variant="default"
+              radius="xl"
+              aria-label="Remove this connection"
+              onClick={() => editor.remove([], [id])}
+            >
+              <IconTrash size={13} />
+            </ActionIcon>
+          </div>
+        </EdgeLabelRenderer>
+      )}
+    </>
+  );
+});
