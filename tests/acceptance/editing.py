@@ -105,10 +105,8 @@ class Scene:
 
         Others take their places. Meanwhile the draft is compacted.
         """
-        name = self.dice.choice([member.name for member in self.cluster.of_kind("api-")])
-        instance = await instance_of(self.cluster, name)
-        there = [editor for editor in self.editors if editor.instance == instance]
-        victims = self.dice.sample(there, (len(there) + 1) // 2)
+        name, there = await eventually(self._shared_instance)
+        victims = self.dice.sample(there, len(there) // 2)
         compacting = asyncio.create_task(self._compact())
         for editor in victims:
             editor.vanish()
@@ -205,6 +203,16 @@ class Scene:
             assert all(by_seq[seq] == (editor.name, edit_id) for edit_id, seq in editor.acknowledged.items())
         for caller in self.callers:
             assert caller.acknowledged <= marks.keys()
+
+    async def _shared_instance(self) -> tuple[str, list[Editor]] | None:
+        """An instance with the sockets of several people, and these; null when everybody is on the way somewhere."""
+        names = [member.name for member in self.cluster.of_kind("api-")]
+        for name in self.dice.sample(names, len(names)):
+            instance = await instance_of(self.cluster, name)
+            there = [editor for editor in self.editors if editor.instance == instance]
+            if len(there) > 1:
+                return name, there
+        return None
 
     async def _compact(self) -> None:
         pool = await create_pool(self.cluster.dsn, PoolLimits(max_open=3))
