@@ -163,6 +163,10 @@ class Topology:
         await self.until_ready(member)
         return member
 
+    async def start_again(self, name: str) -> None:
+        """Start an instance that has ended, as it was, and return when it is ready."""
+        await self.until_ready(await self._start(self.members[name]))
+
     async def start_worker(self, name: str, *options: str) -> Member:
         return await self._start(Member(name, program("worker", "--server", self.url, "--id", name, *options)))
 
