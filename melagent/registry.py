@@ -162,6 +162,15 @@ class NodeType:
             for node_id in sorted(expressions.references(text, expression=is_expression)):
                 yield path, node_id
 
+    def renamed(self, config: Mapping[str, Any], node_id: str, to: str) -> Iterator[tuple[list[str | int], str]]:
+        """Each text of the config that names the steps of a node, as it is when that has another id, with its path."""
+        for path, text in _texts_at(config, ()):
+            kind = "".join("[]" if isinstance(step, int) else f".{step}" for step in path).removeprefix(".")
+            if node_id in text and (kind in self.expression_fields or self._is_template(kind, text)):
+                changed = expressions.renamed(text, node_id, to)
+                if changed != text:
+                    yield [*path], changed
+
     def connections(self, config: Mapping[str, Any]) -> Iterator[tuple[str, UUID, tuple[str, ...]]]:
         """Each connection that the config names, as (path, id, types that are fit). What is no id is skipped."""
         for path, kind, text in _texts(config, "", ""):
@@ -358,6 +367,15 @@ def _texts(value: Any, path: str, kind: str) -> Iterator[tuple[str, str, str]]:
     elif isinstance(value, list):
         for index, item in enumerate(value):
             yield from _texts(item, f"{path}[{index}]", f"{kind}[]")
+
+
+def _texts_at(value: Any, path: tuple[str | int, ...]) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    """Every text in a config, with the steps that lead to it."""
+    if isinstance(value, str):
+        yield path, value
+    elif isinstance(value, dict | list):
+        for step, item in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from _texts_at(item, (*path, step))
 
 
 def _path_of(fault: ErrorDetails, config: Mapping[str, Any]) -> str:

@@ -48,7 +48,6 @@ from melagent.api.proxies import as_sent
 from melagent.api.routes import DEMO_ROUTES, REALTIME_ROUTES, ROUTES
 from melagent.api.sockets import in_socket
 from melagent.api.wire import MAX_BODY_BYTES, checked_body, checked_message, checked_query
-from melagent.domain.editing import no_rewrites
 from melagent.net import guarded_session
 from melagent.protocol.messages import Message
 from melagent.realtime.hub import Hub, Surroundings
@@ -61,6 +60,7 @@ from melagent.services.deliveries import Deliveries
 from melagent.services.draft_problems import draft_problems
 from melagent.services.oauth2 import OAuth
 from melagent.services.rate_limits import RateLimits
+from melagent.services.renames import rewriter
 from melagent.services.secrets import Secrets
 from melagent.services.sign_in import SignIn
 from melagent.services.standing import Standing
@@ -175,7 +175,7 @@ async def _keep_books(app: web.Application) -> AsyncIterator[None]:
 
 def _hub(services: Services, standing: Standing) -> Hub:
     surroundings = Surroundings(
-        rewrites=no_rewrites,
+        rewrites=rewriter(services.registry),
         find_problems=partial(draft_problems, services.pool, services.registry),
     )
     seats = services.seats or PostgresSeats(services.pool)

@@ -21,6 +21,7 @@ from melagent.services.drafts import Editor, author_of
 from melagent.services.oauth2 import OAuth, Renewals
 from melagent.services.oidc import Oidc, OidcConfig
 from melagent.services.rate_limits import RateLimits
+from melagent.services.renames import rewriter
 from melagent.services.secrets import Secrets
 from melagent.services.sessions import Session
 from melagent.services.sign_in import SignIn
@@ -135,7 +136,7 @@ def services_of(request: web.Request) -> Services:
 def editor_of(request: web.Request) -> Editor:
     """As whom a call edits drafts."""
     services = services_of(request)
-    return Editor(services.pool, services.engine.broker, author_of(request[PRINCIPAL]))
+    return Editor(services.pool, services.engine.broker, author_of(request[PRINCIPAL]), rewriter(services.registry))
 
 
 def public_url(request: web.Request) -> str:

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from melagent.domain.json_paths import Path
 
 MAX_OPERATIONS: Final = 5_000
-MAX_DEFINITION_BYTES: Final = 10 * 1024 * 1024
-"""Of a definition as JSON text with every field written out."""
+MAX_DEFINITION_BYTES: Final = 16 * 1024 * 1024
+"""Of a definition as JSON text. One that comes in a body of 10 MiB is smaller, with every field written out."""
 
 Rewrites: TypeAlias = Callable[[Mapping[str, "JsonObject"], str, str], list["JsonObject"]]
 """What becomes of the values that name a node when it gets another id, as `{id, path, value}` with the new ids."""

@@ -90,7 +90,7 @@ def check_rename(editing: Editing, op: Operation) -> Checked:
         raise editing.bad("op", f"An edit renames at most {MAX_RENAMES} nodes.")
     sets = editing.rewrites(state.nodes, node["id"], to)
     back = [_set_back(state.nodes[node["id"] if one["id"] == to else one["id"]], one) for one in sets]
-    return {**op, "sets": sets}, [*reversed(back), {"op": "node.rename", "id": to, "to": node["id"]}]
+    return {**op, "sets": sets}, [*reversed(back), {"op": "node.rename", "to": node["id"], "id": to, "sets": []}]
 
 
 def perform_rename(change: Change, op: Operation) -> None:

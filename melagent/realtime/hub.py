@@ -18,7 +18,7 @@ from melagent.realtime.frames import Close, Closing
 from melagent.realtime.lane import Lane
 from melagent.realtime.room import Room, frame_of
 from melagent.realtime.seating import Seating
-from melagent.services import drafts
+from melagent.services import drafts, history
 from melagent.services.rooms import ACCESS
 from melagent.store import edits, rooms
 from melagent.store.pool import MAY_PASS
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from melagent.broker import Broker
+    from melagent.domain.draft_state import Refused
     from melagent.domain.editing import Rewrites
     from melagent.domain.seats import Seat
     from melagent.realtime.derived import FindProblems
@@ -210,6 +211,7 @@ class Hub:
             on_ready=self.lane.ready,
             on_behind=self._catching_up.begin,
             on_deleted=self._deleted,
+            on_missing=self._missing,
         )
         await self._broker.open(room.topic, room.receive)
         try:
@@ -348,6 +350,17 @@ class Hub:
             room.refuse_repetition(edit)
         else:
             edit.peer.send(frame_of(stored))
+
+    def _missing(self, room: Room, edit: Waiting, refused: Refused, seq: int) -> None:
+        self._soon(self._explain(room, edit, refused, seq))
+
+    async def _explain(self, room: Room, edit: Waiting, refused: Refused, seq: int) -> None:
+        try:
+            async with self.pool.acquire() as conn:
+                refused = await history.explained(conn, room.workflow_id, refused)
+        except MAY_PASS as error:  # then it is not said who took it away
+            log.warning("refusal not explained", error=repr(error))
+        edit.peer.refuse(edit.id, seq, refused)
 
     def _soon(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)

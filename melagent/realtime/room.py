@@ -138,7 +138,10 @@ class Log:
 
 
 class Room:
-    """`on_ready` is called when edits can be committed, `on_behind` when edits are missing here."""
+    """`on_ready` is called when edits can be committed, `on_behind` when edits are missing here, `on_deleted` when the
+    workflow is gone, `on_missing` to refuse an edit about something of which the room does not know whether it was
+    ever there.
+    """
 
     def __init__(  # noqa: PLR0917  # what it is connected to
         self,
@@ -149,6 +152,7 @@ class Room:
         on_ready: Callable[[Room], None],
         on_behind: Callable[[Room], None],
         on_deleted: Callable[[Room], None],
+        on_missing: Callable[[Room, Waiting, Refused, int], None],
     ) -> None:
         self.workflow_id = workflow_id
         self.topic = topic_of(workflow_id)
@@ -175,6 +179,7 @@ class Room:
         self._on_ready = on_ready
         self._on_behind = on_behind
         self._on_deleted = on_deleted
+        self._on_missing = on_missing
         self._state: DraftState | None = None
         self._arrived: dict[int, Committed] = {}
         self._attempts: list[Attempt] = []
@@ -396,7 +401,11 @@ class Room:
             act()
 
     def refuse(self, edit: Waiting, refusal: Refused) -> None:
-        edit.peer.refuse(edit.id, self.seq, refusal)
+        """Tell the author. Whoever misses something that was there before is told who took it away."""
+        if refusal.error is Code.NOT_FOUND and refusal.missing is not None:
+            self._on_missing(self, edit, refusal, self.seq)
+        else:
+            edit.peer.refuse(edit.id, self.seq, refusal)
 
     def refuse_repetition(self, edit: Waiting) -> None:
         """An edit whose id is used up, but which is not among those that were committed."""

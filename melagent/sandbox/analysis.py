@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 from melagent.sandbox.lexer import Token, error_at
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 FACTOR = "|_factor"
 """The filter that refuses lists and objects; see `guarded`."""
 
+_NAME = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 _NOTHING = Token("mark", "", 0, 0)
 _STEP_NAMES = ("steps", "inputs")
 _SHARED = "vars"
@@ -72,6 +78,20 @@ def _step(token: Token, mark: Token, key: Token) -> set[str]:
     if token.text in _STEP_NAMES and mark.text == "[" and key.kind == "text":
         return {key.text[1:-1]}
     return set()
+
+
+def renaming(tokens: tuple[Token, ...], node_id: str, to: str) -> Iterator[tuple[int, int, str]]:
+    """What to put where (from, to) so that what names the steps of one node names those of another."""
+    for index, token in enumerate(tokens):
+        mark, key = _at(tokens, index + 1), _at(tokens, index + 2)
+        is_variable = token.kind == "name" and _at(tokens, index - 1).text not in (".", "|")
+        if is_variable and _step(token, mark, key) == {node_id}:
+            if key.kind == "text":
+                yield key.start + 1, key.end - 1, to
+            elif _NAME.fullmatch(to):
+                yield key.start, key.end, to
+            else:
+                yield mark.start, key.end, f'["{to}"]'
 
 
 def _key(mark: Token, key: Token, end: Token) -> str | None:

@@ -16,8 +16,9 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from melagent.sandbox.analysis import renaming
 from melagent.sandbox.evaluation import Expression, compile_expression
-from melagent.sandbox.lexer import ExpressionError
+from melagent.sandbox.lexer import ExpressionError, Tag, split, tokenize
 from melagent.sandbox.templates import Template as Text
 from melagent.sandbox.templates import compile_template
 
@@ -33,6 +34,7 @@ __all__ = [
     "fill",
     "is_template",
     "references",
+    "renamed",
     "render",
     "variables",
 ]
@@ -68,6 +70,17 @@ def check(source: str, *, expression: bool = False) -> str | None:
 def references(source: str, *, expression: bool = False) -> frozenset[str]:
     """Ids of the nodes whose steps a template (or an expression) names. Raises ExpressionError when it is malformed."""
     return frozenset().union(*(part.names.steps for part in _expressions(source, expression)))
+
+
+def renamed(source: str, node_id: str, to: str) -> str:
+    """A template or expression that names the steps of a node by its new id. A malformed one stays as it is."""
+    try:
+        tags = [piece.tokens for piece in split(source) if isinstance(piece, Tag)] or [tokenize(source)]
+    except ExpressionError:
+        return source
+    for start, end, new in sorted((place for tokens in tags for place in renaming(tokens, node_id, to)), reverse=True):
+        source = source[:start] + new + source[end:]
+    return source
 
 
 def variables(source: str, *, expression: bool = False) -> frozenset[str] | None:

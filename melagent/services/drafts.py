@@ -1,7 +1,7 @@
 """Drafts as everybody reads and edits them: a snapshot, and the edits that came after it.
 
-Whatever changes a draft, through whichever door, is an edit: checked and applied to the draft as it is, committed as its
-next number, and told to open rooms afterwards. Doors without a room hold the draft's row while they do that.
+Whatever changes a draft, through whichever door, is an edit: checked and applied to the draft as it is, committed as
+its next number, and told to open rooms afterwards. Doors without a room hold the draft's row while they do that.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import orjson
 
 from melagent.domain.definition import Definition
 from melagent.domain.draft_state import Author, DraftState, Refused
-from melagent.domain.editing import no_rewrites
+from melagent.domain.editing import Rewrites, no_rewrites
 from melagent.domain.operations import apply, replay
 from melagent.errors import (
     BadRequest,
@@ -46,7 +46,6 @@ if TYPE_CHECKING:
 
     from melagent.broker import Broker
     from melagent.domain.draft_state import Operation
-    from melagent.domain.editing import Rewrites
     from melagent.services.access import Principal
     from melagent.store.pool import Connection, Pool
     from melagent.store.rows import Edit, Snapshot
@@ -68,11 +67,12 @@ Make: TypeAlias = Callable[[DraftState], "list[Operation]"]
 
 @dataclass(frozen=True, slots=True)
 class Editor:
-    """Who edits through a door that has no room, and who is told of it."""
+    """Who edits through a door that has no room, and who is told of it. `rewrites` as in `operations.apply`."""
 
     pool: Pool
     broker: Broker
     author: Author
+    rewrites: Rewrites = no_rewrites
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,19 +119,13 @@ async def edit(editor: Editor, workflow_id: UUID, make: Make) -> Edited:
     Raises what `make` raises, NotFound, and the error that tells why the operations are refused.
     """
     async with transaction(editor.pool) as conn:
-        edited = await edit_within(conn, editor.author, workflow_id, make)
+        edited = await edit_within(conn, editor, workflow_id, make)
     tell(editor.broker, edited)
     return edited
 
 
 async def edit_within(
-    conn: Connection,
-    author: Author,
-    workflow_id: UUID,
-    make: Make,
-    *,
-    reverts: Sequence[int] = (),
-    rewrites: Rewrites = no_rewrites,
+    conn: Connection, editor: Editor, workflow_id: UUID, make: Make, reverts: Sequence[int] = ()
 ) -> Edited:
     """As `edit`, in the caller's transaction; when that is committed he tells of it."""
     snapshot = await drafts.lock(conn, workflow_id)
@@ -143,14 +137,14 @@ async def edit_within(
     if not ops:
         return Edited(workflow_id, state, [], snapshot.updated_at)
     try:
-        applied = apply(state, ops, state.seq + 1, author, datetime.now(UTC), rewrites)
+        applied = apply(state, ops, state.seq + 1, editor.author, datetime.now(UTC), editor.rewrites)
     except Refused as refused:
         raise _error_of(refused) from None
     new = NewEdit(
         client=f"rest-{token_hex(8)}",
         client_edit_id=1,
-        by_id=author.id,
-        by_name=author.name,
+        by_id=editor.author.id,
+        by_name=editor.author.name,
         ops=applied.ops_text,
         inverse=applied.inverse_text,
         reverts=tuple(reverts),

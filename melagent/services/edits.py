@@ -139,7 +139,7 @@ async def _add(editor: Editor, workflow_id: UUID, make: Make, kind: type[Node | 
         found(await drafts.lock(conn, workflow_id), "workflow")
         if claim is not None and (kept := await run_keys.find(conn, claim)) is not None:
             return kept.body
-        edited = await edit_within(conn, editor.author, workflow_id, make)
+        edited = await edit_within(conn, editor, workflow_id, make)
         made = {field: value for field, value in edited.ops[0].items() if field != "op"}
         text = kind.model_validate(made).model_dump_json().encode()
         if claim is not None:

@@ -71,7 +71,7 @@ async def update(
             raise NotFound("There is no such workflow.")
         await workflows.update(conn, workflow_id, name, description)
         if definition is not None:
-            edited = await drafts.edit_within(conn, editor.author, workflow_id, lambda _: drafts.replacing(definition))
+            edited = await drafts.edit_within(conn, editor, workflow_id, lambda _: drafts.replacing(definition))
         changed = await _found(conn, workflow_id)
     if edited is not None:
         drafts.tell(editor.broker, edited)

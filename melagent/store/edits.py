@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from melagent.store.rows import Edit, HistoricEdit, value_of
+from melagent.store.rows import Edit, UndoableEdit, value_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -93,7 +93,7 @@ async def commit(conn: Connection, drafts: Sequence[DraftEdits]) -> dict[UUID, d
 
 
 EDITS_AFTER = """
-SELECT workflow_id, seq, client, client_edit_id, by_id, by_name, at, ops::text AS ops
+SELECT workflow_id, seq, client, client_edit_id, by_id, by_name, at, ops::text AS ops, reverts
   FROM edits WHERE workflow_id = $1 AND seq > $2 ORDER BY seq LIMIT $3
 """
 
@@ -104,7 +104,7 @@ async def after(conn: Connection, workflow_id: UUID, seq: int, limit: int) -> li
 
 
 EDITS_AFTER_EACH = """
-SELECT e.workflow_id, e.seq, e.client, e.client_edit_id, e.by_id, e.by_name, e.at, e.ops::text AS ops
+SELECT e.workflow_id, e.seq, e.client, e.client_edit_id, e.by_id, e.by_name, e.at, e.ops::text AS ops, e.reverts
   FROM unnest($1::uuid[], $2::bigint[]) AS w(workflow_id, seq)
        JOIN edits e ON e.workflow_id = w.workflow_id AND e.seq > w.seq
  ORDER BY e.workflow_id, e.seq
@@ -125,7 +125,7 @@ async def last_id(conn: Connection, workflow_id: UUID, client: str) -> int:
 
 
 FIND_EDIT = """
-SELECT workflow_id, seq, client, client_edit_id, by_id, by_name, at, ops::text AS ops
+SELECT workflow_id, seq, client, client_edit_id, by_id, by_name, at, ops::text AS ops, reverts
   FROM edits WHERE workflow_id = $1 AND client = $2 AND client_edit_id = $3
 """
 
@@ -137,34 +137,49 @@ async def find(conn: Connection, workflow_id: UUID, client: str, client_edit_id:
 
 
 HISTORY = """
-SELECT seq, client, client_edit_id, by_id, by_name, at, ops::text AS ops, inverse::text AS inverse, reverts
-  FROM edits WHERE workflow_id = $1 AND seq < $2 ORDER BY seq DESC LIMIT $3
+SELECT workflow_id, seq, client, client_edit_id, by_id, by_name, at, ops::text AS ops, reverts
+  FROM (SELECT *, sum(octet_length(ops::text)) OVER (ORDER BY seq DESC) - octet_length(ops::text) AS shown
+          FROM edits WHERE workflow_id = $1 AND seq < $2 ORDER BY seq DESC LIMIT $3) newest
+ WHERE shown < $4 ORDER BY seq DESC
 """
 
 
-async def before(conn: Connection, workflow_id: UUID, seq: int, limit: int) -> list[HistoricEdit]:
-    """The edits before `seq`, newest first."""
-    return [value_of(HistoricEdit, row) for row in await conn.fetch(HISTORY, workflow_id, seq, limit)]
+async def before(conn: Connection, workflow_id: UUID, seq: int, limit: int, size: int) -> list[Edit]:
+    """The edits before `seq`, newest first; no more after so many bytes of operations."""
+    return [value_of(Edit, row) for row in await conn.fetch(HISTORY, workflow_id, seq, limit, size)]
+
+
+EDITS_TO_UNDO = """
+SELECT seq, by_id, by_name, at, ops::text AS ops, inverse::text AS inverse
+  FROM edits WHERE workflow_id = $1 AND seq >= $2 AND seq <= $3 ORDER BY seq DESC
+"""
+
+
+async def to_undo(conn: Connection, workflow_id: UUID, first: int, last: int) -> list[UndoableEdit]:
+    """The edits from `first` to `last`, newest first."""
+    return [value_of(UndoableEdit, row) for row in await conn.fetch(EDITS_TO_UNDO, workflow_id, first, last)]
 
 
 REMOVALS = """
-SELECT seq, client, client_edit_id, by_id, by_name, at, ops::text AS ops, inverse::text AS inverse, reverts
+SELECT seq, by_id, by_name, at, ops::text AS ops, inverse::text AS inverse
   FROM edits
  WHERE workflow_id = $1 AND seq > $2
    AND (strpos(inverse::text, $3) > 0 OR strpos(inverse::text, $4) > 0 OR strpos(inverse::text, $5) > 0
-        OR (strpos(inverse::text, '"op":"draft.replace"') > 0 AND strpos(inverse::text, $6) > 0))
+        OR (strpos(inverse::text, '"op":"draft.replace"') > 0
+            AND strpos(inverse::text, $6) > 0 AND strpos(ops::text, $6) = 0))
  ORDER BY seq DESC LIMIT $7
 """
 
 
-async def removals(conn: Connection, workflow_id: UUID, lost: str, since: int, limit: int) -> list[HistoricEdit]:
+async def removals(conn: Connection, workflow_id: UUID, lost: str, since: int, limit: int) -> list[UndoableEdit]:
     """Edits after `since` that may have taken away or renamed the node or edge `lost`, newest first.
 
     What was taken away comes back with the inverse, so that is where it is looked for. An id that JSON would escape is
     none.
     """
-    texts = (f'"op":"node.add","id":"{lost}"', f'"op":"edge.add","id":"{lost}"', f'"to":"{lost}"', f'"id":"{lost}"')
-    return [value_of(HistoricEdit, row) for row in await conn.fetch(REMOVALS, workflow_id, since, *texts, limit)]
+    added = (f'"op":"node.add","id":"{lost}"', f'"op":"edge.add","id":"{lost}"', f'"op":"node.rename","to":"{lost}"')
+    texts = (*added, f'"id":"{lost}"')
+    return [value_of(UndoableEdit, row) for row in await conn.fetch(REMOVALS, workflow_id, since, *texts, limit)]
 
 
 PRUNE_EDITS = """

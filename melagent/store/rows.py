@@ -40,7 +40,7 @@ class Workflow:
 
 @dataclass(frozen=True, slots=True)
 class StoredWorkflow:
-    """A workflow whose definition and `has_changes` are those of its draft's snapshot. Edits came after it if `is_behind`."""
+    """A workflow with the definition and `has_changes` of its draft's snapshot. If `is_behind`, edits came after it."""
 
     workflow: Workflow
     is_behind: bool
@@ -67,7 +67,7 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True)
 class Edit:
-    """A committed edit of a draft; `ops` is the JSON text of its operations."""
+    """A committed edit of a draft; `ops` is the JSON text of its operations. `reverts` are edits that it undid."""
 
     workflow_id: UUID
     seq: int
@@ -77,21 +77,19 @@ class Edit:
     by_name: str
     at: datetime
     ops: bytes
+    reverts: list[int] | None
 
 
 @dataclass(frozen=True, slots=True)
-class HistoricEdit:
-    """An edit with what undoes it, and the edits that it undid itself."""
+class UndoableEdit:
+    """An edit with what undoes it, as JSON text, on the draft right after it."""
 
     seq: int
-    client: str
-    client_edit_id: int
     by_id: str | None
     by_name: str
     at: datetime
     ops: bytes
     inverse: bytes
-    reverts: list[int] | None
 
 
 @dataclass(frozen=True, slots=True)

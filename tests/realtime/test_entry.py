@@ -69,9 +69,7 @@ async def test_a_page_of_another_origin_does_not_get_in_with_a_session(one, work
 async def test_a_page_of_an_allowed_origin_gets_in(start, make_workflow, connect, sign_in):
     one = await start(allowed_origins=("https://tools.example",))
     session, _ = await sign_in(one)
-    await connect(
-        one, await make_workflow(one), key=None, headers=session | {"Origin": "https://tools.example"}
-    )
+    await connect(one, await make_workflow(one), key=None, headers=session | {"Origin": "https://tools.example"})
 
 
 @pytest.mark.parametrize("header", ["Authorization", "X-API-Key"])

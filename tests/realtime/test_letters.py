@@ -48,9 +48,7 @@ class Mangled:
 
 
 @pytest.mark.parametrize("seed", [1, 2])
-async def test_letters_that_are_lost_doubled_and_late_change_nothing(
-    one, two, make_workflow, connect, converged, seed
-):
+async def test_letters_that_are_lost_doubled_and_late_change_nothing(one, two, make_workflow, connect, converged, seed):
     mangled = [Mangled(one, seed), Mangled(two, seed + 100)]
     workflow_id = await make_workflow(one)
     clients = [await connect(instance, workflow_id) for instance in (one, two, one, two)]
@@ -102,7 +100,7 @@ async def test_a_hole_in_the_table_is_jumped_over(one, make_workflow, connect, p
     workflow_id = await make_workflow(one)
     ada = await connect(one, workflow_id)
     await pool.execute(
-        "UPDATE drafts SET seq = seq + 3, definition = '{\"nodes\": [], \"edges\": []}' WHERE workflow_id = $1",
+        'UPDATE drafts SET seq = seq + 3, definition = \'{"nodes": [], "edges": []}\' WHERE workflow_id = $1',
         UUID(workflow_id),
     )
     await eventually(lambda: any(f["type"] == "tick" and f["seq"] == 4 for f in ada.frames))

@@ -2,6 +2,7 @@ import asyncio
 
 from melagent.store import drafts, versions, workflows
 from melagent.store.ids import LAST_ID, new_id
+from melagent.store.rows import StoredWorkflow
 
 
 async def make(pool, name="orders", definition=b'{"nodes": []}'):
@@ -15,37 +16,24 @@ async def add_version(conn, workflow_id, definition=b'{"nodes": []}'):
 
 async def test_a_new_workflow_has_a_draft_at_revision_one(pool):
     made = await make(pool)
-    draft = await drafts.find(pool, made.id)
-    assert (draft.revision, draft.definition) == (1, b'{"nodes": []}')
-    assert await workflows.find(pool, made.id) == made
+    [draft] = await drafts.find(pool, [made.id])
+    assert (draft.seq, draft.snapshot_seq, draft.definition) == (1, 1, b'{"nodes": []}')
+    assert await workflows.find(pool, made.id) == StoredWorkflow(made, is_behind=False)
 
 
 async def test_a_definition_comes_back_byte_for_byte_with_nul_and_key_order(pool):
     text = b'{"b":"\\u0000","a":1.0}'
     made = await make(pool, definition=text)
-    assert (await workflows.find(pool, made.id)).definition == text
+    assert (await workflows.find(pool, made.id)).workflow.definition == text
 
 
 async def test_a_workflow_has_changes_until_its_draft_is_what_the_current_version_holds(pool):
     made = await make(pool)
     version = await add_version(pool, made.id)
     await workflows.set_current_version(pool, made.id, version.id)
-    assert not (await workflows.find(pool, made.id)).has_changes
-    await drafts.replace(pool, made.id, b'{"nodes": [1]}', None)
-    assert (await workflows.find(pool, made.id)).has_changes
-
-
-async def test_a_draft_is_replaced_only_at_the_revision_that_was_seen(pool):
-    made = await make(pool)
-    second = await drafts.replace(pool, made.id, b"{}", 1)
-    assert second.revision == 2
-    assert await drafts.replace(pool, made.id, b"{}", 1) is None
-
-
-async def test_of_many_who_replace_the_same_revision_one_wins(pool):
-    made = await make(pool)
-    results = await asyncio.gather(*(drafts.replace(pool, made.id, b"{}", 1) for _ in range(8)))
-    assert len([draft for draft in results if draft]) == 1
+    assert not (await workflows.find(pool, made.id)).workflow.has_changes
+    await drafts.write_snapshot(pool, made.id, b'{"nodes": [1]}', 1)
+    assert (await workflows.find(pool, made.id)).workflow.has_changes
 
 
 async def test_a_deleted_workflow_is_found_by_nobody(pool):
@@ -53,8 +41,8 @@ async def test_a_deleted_workflow_is_found_by_nobody(pool):
     await add_version(pool, made.id)
     await workflows.mark_deleted(pool, made.id)
     assert await workflows.find(pool, made.id) is None
-    assert await drafts.find(pool, made.id) is None
-    assert await drafts.replace(pool, made.id, b"{}", None) is None
+    assert await drafts.find(pool, [made.id]) == []
+    assert await drafts.lock(pool, made.id) is None
     assert await versions.find(pool, made.id, 1) is None
     assert await versions.page(pool, made.id, 10, 10) == []
     assert await workflows.page(pool, LAST_ID, 10) == []
@@ -66,8 +54,8 @@ async def test_pages_go_from_new_to_old_without_gap_or_repetition(pool):
     made = [await make(pool, f"w{number}") for number in range(5)]
     ids = sorted((workflow.id for workflow in made), reverse=True)
     first = await workflows.page(pool, LAST_ID, 3)
-    second = await workflows.page(pool, first[-1].id, 3)
-    assert [workflow.id for workflow in (*first, *second)] == ids
+    second = await workflows.page(pool, first[-1].workflow.id, 3)
+    assert [stored.workflow.id for stored in (*first, *second)] == ids
 
 
 async def test_versions_are_numbered_from_one_in_each_workflow(pool):

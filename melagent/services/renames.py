@@ -1,0 +1,26 @@
+"""What follows a node that gets another id: the expressions and templates of all nodes that name its steps."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from melagent.domain.draft_state import JsonObject
+    from melagent.domain.editing import Rewrites
+    from melagent.registry import Registry
+
+
+def rewriter(registry: Registry) -> Rewrites:
+    """Finds what a renaming changes besides. Texts of code, and of nodes whose type is unknown, stay as they are."""
+
+    def rewrites(nodes: Mapping[str, JsonObject], node_id: str, to: str) -> list[JsonObject]:
+        return [
+            {"id": to if node["id"] == node_id else node["id"], "path": ["config", *path], "value": text}
+            for node in nodes.values()
+            if (node_type := registry.get(node["type"])) is not None
+            for path, text in node_type.renamed(node["config"], node_id, to)
+        ]
+
+    return rewrites
