@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Proves that the scaled deployment scales: load balancing, readiness, the API, workers, fail-over, scaling up and down.
+# Proves that the scaled deployment scales: load balancing, readiness, the API, workers, fail-over, scaling up and down,
+# and live editing over instances.
 #
 #   ./test-scaling.sh           with containers, by docker-compose.scale.yml
 #   ./test-scaling.sh --local   the same topology as processes of this machine, behind nginx; no container engine
@@ -46,6 +47,19 @@ run_workflow() { # starts a run through nginx and waits for its end
             "edges": [{"source": "start", "target": "say"}]}}' | grep "\"status\":\"completed\"" >/dev/null
 }
 
+live_editing() { # two people on two instances through nginx; the instance of one of them is killed
+    local word rest
+    coproc EDITING { compose run --rm -T --no-deps -e "MEL_API_KEY=$MEL_API_KEY" worker python -c "$(cat deploy/local/editing.py)" http://nginx:8080 2>&1; }
+    while read -r word rest <&"${EDITING[0]}"; do
+        case $word in
+        kill) docker kill "${rest%-*}" >/dev/null && echo killed >&"${EDITING[1]}" ;; # a container is called as its host
+        ok) say "ok    live editing: $rest" && return ;;
+        FAIL) fail "live editing: $rest" ;;
+        esac
+    done
+    fail "live editing ended without a word"
+}
+
 in_containers() {
     docker info >/dev/null 2>&1 || fail "no container engine answers here; ./test-scaling.sh --local needs none"
     export MEL_API_KEY=${MEL_API_KEY:-change-me}
@@ -66,6 +80,7 @@ in_containers() {
     compose up -d --no-recreate --scale api=5 --scale worker=4
     until_answers_from 5
     say "ok    scaling up: five instances answer"
+    live_editing
     compose up -d --no-recreate --scale api=2 --scale worker=1
     until_answers_from 2
     run_workflow || fail "no run after scaling down"

@@ -44,7 +44,11 @@ class Proxy:
         if self.away:
             writer.transport.abort()
             return
-        there_reader, there = await self._connect()
+        try:
+            there_reader, there = await self._connect()
+        except OSError:  # as if the server itself had refused
+            writer.transport.abort()
+            return
         self._lines |= {writer, there}
         try:
             async with asyncio.TaskGroup() as group:

@@ -18,10 +18,13 @@ from typing import TYPE_CHECKING, Any
 
 import aiohttp
 
+from deploy.local import editing
 from deploy.local.topology import ProgramMissing, Topology, topology, until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+
+    from deploy.local.topology import Member
 
 WORKFLOW: dict[str, Any] = {
     "nodes": [
@@ -103,6 +106,42 @@ class Proof:
             await until(self._all_workers_claim, "all workers to get work")
         expect(len(self.cluster.of_kind("worker-")) == 4, "a worker has ended")
         return "api=5 worker=4 while running: no call failed, all of them answer and work"
+
+    async def live_editing(self) -> str:
+        return await self._edit_together("api-")
+
+    async def live_editing_scaled_apart(self) -> str:
+        """`server realtime` takes all sockets, and the API goes on beside it."""
+        names = ("realtime-1", "realtime-2")
+        for name in names:
+            await self.cluster.start_realtime(name)
+        await self.cluster.reload_nginx()
+        seen = await self._edit_together("realtime-")
+        for name in names:
+            code = await self.cluster.stop(name)
+            expect(code == 0, f"{name} ended with {code}")
+        await self.cluster.reload_nginx()
+        return f"two instances of `server realtime`: {seen}"
+
+    async def _edit_together(self, kind: str) -> str:
+        """Two people on two instances of a kind, one of which is killed, and there again afterwards."""
+        killed: list[str] = []
+
+        async def kill(instance: str) -> None:
+            members = {await self._name_of(member): member for member in self.cluster.of_kind(kind)}
+            expect(instance in members, f"the socket was on {instance}, and not on {sorted(members)}")
+            killed.append(members[instance].name)
+            await self.cluster.kill(killed[0])
+
+        seen = await editing.prove(self.cluster.url, self.cluster.api_key, kill)
+        await self.cluster.start_again(killed[0])
+        return seen
+
+    async def _name_of(self, member: Member) -> str:
+        """What an instance calls itself."""
+        url = f"http://127.0.0.1:{member.port}/health"
+        async with fresh_connections() as session, session.get(url) as response:
+            return response.headers["X-Mel-Instance"]
 
     async def scaling_down(self) -> str:
         async with self._calls_meanwhile():
@@ -206,8 +245,8 @@ async def main(*, keep: bool) -> int:
             proof = Proof(cluster)
             checks: list[Callable[[], Awaitable[str]]] = [
                 proof.readiness, proof.load_balancing, proof.api, proof.runs, proof.distribution,
-                proof.failover_of_an_instance, proof.failover_of_a_worker, proof.scaling_up, proof.scaling_down,
-                proof.exactness,
+                proof.failover_of_an_instance, proof.failover_of_a_worker, proof.scaling_up, proof.live_editing,
+                proof.live_editing_scaled_apart, proof.scaling_down, proof.exactness,
             ]  # fmt: skip  # the order is the story
             passed = await _run(checks)
             print(f"\n{passed} of {len(checks)} checks passed in {time.monotonic() - begun:.0f} s", flush=True)
@@ -248,7 +287,7 @@ async def _run(checks: list[Callable[[], Awaitable[str]]]) -> int:
         name = getattr(check, "__name__", "check").replace("_", " ")
         try:
             print(f"ok    {name}: {await check()}", flush=True)
-        except (Failed, RuntimeError, TimeoutError, aiohttp.ClientError) as error:
+        except (Failed, editing.Broken, RuntimeError, TimeoutError, aiohttp.ClientError) as error:
             print(f"FAIL  {name}: {error}", flush=True)
             return number
     return len(checks)

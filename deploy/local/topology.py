@@ -25,7 +25,7 @@ import asyncpg
 from melagent import embedded
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Sequence
 
 ROOT = Path(__file__).parents[2]
 NGINX = ROOT / "deploy/nginx"
@@ -51,11 +51,18 @@ http {{
 {servers}
         keepalive 64;
     }}
+    upstream socket_servers {{
+{socket_servers}
+    }}
     server {{
         listen 127.0.0.1:{port};
+        include {nginx}/proxy.conf;
         location / {{
-            include {nginx}/proxy.conf;
             proxy_pass http://api_servers;
+        }}
+        location /api/ws/ {{
+            proxy_next_upstream error timeout http_503;
+            proxy_pass http://socket_servers;
         }}
     }}
 }}
@@ -147,6 +154,18 @@ class Topology:
         if wait:
             await self.until_ready(member)
         return member
+
+    async def start_realtime(self, name: str) -> Member:
+        """Live editing alone: from the next reload on nginx sends sockets to these instances and no others."""
+        port = free_port()
+        command = program("realtime", "--host", "127.0.0.1", "--port", str(port))
+        member = await self._start(Member(name, command, port))
+        await self.until_ready(member)
+        return member
+
+    async def start_again(self, name: str) -> None:
+        """Start an instance that has ended, as it was, and return when it is ready."""
+        await self.until_ready(await self._start(self.members[name]))
 
     async def start_worker(self, name: str, *options: str) -> Member:
         return await self._start(Member(name, program("worker", "--server", self.url, "--id", name, *options)))
@@ -277,12 +296,12 @@ class Topology:
 
     def _write_nginx(self, instances: int | None = None) -> None:
         members = self.of_kind("api-")[:instances]
-        servers = [f"        server 127.0.0.1:{member.port} max_fails=0;" for member in members]
         text = NGINX_CONF.format(
             folder=self.folder,
             nginx=NGINX,
             port=self.port,
-            servers="\n".join(servers),
+            servers=_servers(members),
+            socket_servers=_servers(self.of_kind("realtime-") or members),
             user="user root;" if os.geteuid() == 0 else "",
         )
         (self.folder / "nginx.conf").write_text(text)
@@ -315,6 +334,10 @@ async def topology(*, apis: int = 3, workers: int = 2, redis: bool = True, **set
         yield made
     finally:
         await made.close()
+
+
+def _servers(members: Sequence[Member]) -> str:
+    return "\n".join(f"        server 127.0.0.1:{member.port} max_fails=0;" for member in members)
 
 
 def program(*arguments: str) -> list[str]:

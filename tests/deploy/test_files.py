@@ -66,8 +66,8 @@ def test_nobody_else_reaches_a_deployment_that_has_the_secrets_of_the_example(na
 
 def test_what_is_scaled_has_neither_a_name_nor_a_port_of_its_own():
     services = compose("docker-compose.scale.yml")["services"]
-    assert {"nginx", "api", "worker", "db", "redis"} <= set(services)
-    for name in ("api", "worker"):
+    assert {"nginx", "api", "realtime", "worker", "db", "redis"} <= set(services)
+    for name in ("api", "realtime", "worker"):
         assert not {"container_name", "ports"} & set(services[name])
         assert "ip_hash" not in (NGINX / "nginx.conf").read_text()
 
@@ -147,16 +147,44 @@ def test_the_objects_have_the_names_that_the_contract_promises():
     assert (port["port"], container["ports"][0]["containerPort"]) == (80, 8080)
     probes = (container["livenessProbe"]["httpGet"]["path"], container["readinessProbe"]["httpGet"]["path"])
     assert probes == ("/health", "/ready")
-    for deployment in (api, worker):
+    realtime = objects["Deployment", "mel-agent-realtime"]
+    for kind in ("HorizontalPodAutoscaler", "PodDisruptionBudget"):
+        assert (kind, "mel-agent-realtime") in objects
+    for deployment in (api, realtime, worker):
         spec = deployment["spec"]["template"]["spec"]
         assert spec["terminationGracePeriodSeconds"] > 30  # the grace time of the program
         assert spec["securityContext"]["runAsNonRoot"]
         assert spec["containers"][0]["securityContext"]["readOnlyRootFilesystem"]
 
 
-@pytest.mark.parametrize("name", ["nginx.conf", "round-robin.conf", "least-conn.conf"])
+def test_an_ingress_sends_sockets_to_the_realtime_instances_and_all_else_to_the_api():
+    ingress = yaml.safe_load((KUBERNETES / "overlays/one-region-realtime/ingress.yaml").read_text())
+    (rule,) = ingress["spec"]["rules"]
+    leads = {path["path"]: path["backend"]["service"] for path in rule["http"]["paths"]}
+    assert leads.keys() == {"/api/ws/", "/"}
+    for (path, service), role, port in zip(leads.items(), ("realtime", "api"), (8090, 8080), strict=True):
+        base = KUBERNETES / "base" / role
+        made, deployed = (yaml.safe_load((base / name).read_text()) for name in ("service.yaml", "deployment.yaml"))
+        assert (service["name"], service["port"]) == (made["metadata"]["name"], {"name": "http"}), path
+        labels = deployed["spec"]["template"]["metadata"]["labels"]
+        assert made["spec"]["selector"].items() <= labels.items()
+        (container,) = deployed["spec"]["template"]["spec"]["containers"]
+        assert container["ports"] == [{"containerPort": port, "name": made["spec"]["ports"][0]["targetPort"]}]
+
+
+def test_sockets_find_the_port_that_the_realtime_service_listens_on():
+    service = compose("docker-compose.scale.yml")["services"]["realtime"]
+    port = service["environment"]["PORT"]
+    assert service["expose"] == [port]
+    assert f"http://$realtime:{port};" in (NGINX / "nginx.conf").read_text()
+    assert f"realtime-1:{port} " in (NGINX / "realtime.conf").read_text()
+
+
+@pytest.mark.parametrize("name", ["nginx.conf", "round-robin.conf", "least-conn.conf", "realtime.conf"])
 def test_nginx_takes_the_configuration(name, tmp_path):
-    names = [(f"api-{number}:", f"127.0.0.{number}:") for number in (1, 2, 3)]  # which only the real network knows
+    names = [
+        (f"{kind}-{number}:", f"127.0.0.{number}:") for kind in ("api", "realtime") for number in (1, 2, 3)
+    ]  # which only the real network knows
     path = configuration((NGINX / name).read_text(), tmp_path, changes=names)
     answer = run("nginx", "-t", "-p", str(tmp_path), "-c", str(path))
     assert answer.returncode == 0, answer.stderr
@@ -193,7 +221,7 @@ def test_the_image_runs_the_program_by_its_launcher_with_its_migrations(image):
     app, environment = image
     answer = run(str(app / "server"), "version", cwd=app, env=environment)
     assert answer.returncode == 0, answer.stderr
-    commands = {"./server api-server", "./server worker", "./server migrate", "./server healthcheck"}
+    commands = {"./server api-server", "./server realtime", "./server worker", "./server migrate", "./server healthcheck"}
     for command in commands:
         answer = run(str(app / "server"), command.split()[1], "--help", cwd=app, env=environment)
         assert answer.returncode == 0, answer.stderr

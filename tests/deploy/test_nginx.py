@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
+from collections import Counter
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from io import BytesIO
@@ -18,23 +19,27 @@ from tests.builders import eventually
 from tests.deploy.proxy_server import NGINX, configuration, nginx
 
 MIB = 1024 * 1024
-CONFIGURATIONS = ["nginx.conf", "round-robin.conf", "least-conn.conf"]
+CONFIGURATIONS = ["nginx.conf", "round-robin.conf", "least-conn.conf", "realtime.conf"]
+API = {"127.0.0.2", "127.0.0.3", "127.0.0.4"}
+REALTIME = {"127.0.0.5", "127.0.0.6"}
 
 
 class Names(asyncio.DatagramProtocol):
-    """A name server that answers every question with `addresses`, as Docker's does for a scaled service."""
+    """A name server that knows `api` and `realtime` as Docker's knows scaled services: a name without addresses is none."""
 
     def __init__(self):
         self.addresses = []
+        self.realtime = []
 
     def connection_made(self, transport):
         self.transport = transport
 
     def datagram_received(self, data, addr):
         question = data[12 : data.index(b"\0", 12) + 5]
-        header = data[:2] + struct.pack(">5H", 0x8180, 1, len(self.addresses), 0, 0)
+        addresses = self.realtime if question.startswith(b"\x08realtime") else self.addresses
+        header = data[:2] + struct.pack(">5H", 0x8180 if addresses else 0x8183, 1, len(addresses), 0, 0)
         answers = [
-            b"\xc0\x0c" + struct.pack(">HHIH", 1, 1, 600, 4) + socket.inet_aton(address) for address in self.addresses
+            b"\xc0\x0c" + struct.pack(">HHIH", 1, 1, 600, 4) + socket.inet_aton(address) for address in addresses
         ]
         self.transport.sendto(header + question + b"".join(answers), addr)
 
@@ -46,6 +51,7 @@ class Instance:
     address: str
     breaks: bool = False
     has_file: bool = False
+    stops: bool = False
     broken: list = field(default_factory=list)
     seen_by_client: asyncio.Event = field(default_factory=asyncio.Event)
     runner: web.AppRunner | None = None
@@ -78,6 +84,16 @@ class Instance:
         await opened.send_str(await opened.receive_str())
         return opened
 
+    async def live(self, request):
+        """Live editing: who answers; an instance that stops lets nobody in."""
+        if self.stops:
+            return web.Response(status=503)
+        opened = web.WebSocketResponse()
+        await opened.prepare(request)
+        await opened.send_str(self.address)
+        await opened.receive()
+        return opened
+
     async def listen(self, port):
         app = web.Application(client_max_size=20 * MIB)
         app.router.add_route("*", "/who", self.who)
@@ -86,17 +102,21 @@ class Instance:
         app.router.add_post("/size", self.size)
         app.router.add_get("/events", self.events)
         app.router.add_get("/socket", self.socket)
+        app.router.add_get("/api/ws/workflows/{id}", self.live)
         self.runner = web.AppRunner(app, access_log=None)
         await self.runner.setup()
         await web.TCPSite(self.runner, self.address, port).start()
 
     async def stop(self):
-        await self.runner.cleanup()
+        if self.runner is not None:
+            await self.runner.cleanup()
+            self.runner = None
 
 
 @dataclass
 class Proxy:
     instances: list
+    realtime: list
     names: Names
     folder: object
     port: int
@@ -105,6 +125,18 @@ class Proxy:
     async def who(self, method="GET"):
         async with self.session.request(method, f"http://127.0.0.1:{self.port}/who", data=b"") as response:
             return await response.text() if response.status == 200 else response.status
+
+    async def open(self):
+        """A socket of live editing, and the address of the instance that it is on."""
+        opened = await self.session.ws_connect(f"http://127.0.0.1:{self.port}/api/ws/workflows/1")
+        return opened, await opened.receive_str()
+
+    async def taking(self):
+        """The instances on which sockets land, and how many."""
+        opened = [await self.open() for _ in range(20)]
+        for each, _ in opened:
+            await each.close()
+        return Counter(address for _, address in opened)
 
     async def answering(self):
         return {await self.who() for _ in range(40)}
@@ -117,32 +149,38 @@ def configured():
 
 @pytest.fixture
 async def proxy(configured, tmp_path):
-    """The file named, in an nginx in front of three instances that listen on one port of addresses of their own."""
+    """The file named, in an nginx in front of three API instances that listen on one port of addresses of their own.
+
+    Two realtime instances run, of which only `realtime.conf` knows before the name server does.
+    """
     loop = asyncio.get_running_loop()
-    instances = [Instance(f"127.0.0.{number}") for number in (2, 3, 4)]
+    instances = [Instance(address) for address in sorted(API)]
+    realtime = [Instance(address) for address in sorted(REALTIME)]
     names_port, port, instance_port = free_port(), free_port(), free_port()
     changes = [
         ("resolver 127.0.0.11 ", f"resolver 127.0.0.1:{names_port} "),
         ("$api:8080", f"$api:{instance_port}"),
+        ("$realtime:8090", f"$realtime:{instance_port}"),
+        *((f"realtime-{number}:8090", f"127.0.0.{number + 4}:{instance_port}") for number in (1, 2)),
         *((f"api-{number}:8080", f"127.0.0.{number + 1}:{instance_port}") for number in (1, 2, 3)),
     ]
     async with AsyncExitStack() as stack:
         transport, names = await loop.create_datagram_endpoint(Names, local_addr=("127.0.0.1", names_port))
         stack.callback(transport.close)
         names.addresses = [instance.address for instance in instances]
-        for instance in instances:
+        for instance in (*instances, *realtime):
             await instance.listen(instance_port)
             stack.push_async_callback(instance.stop)
         text = (NGINX / configured).read_text()
         path = configuration(text, tmp_path, listen=f"127.0.0.1:{port}", changes=changes)
         await stack.enter_async_context(nginx(path, port))
         session = await stack.enter_async_context(aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=60)))
-        yield Proxy(instances, names, tmp_path, port, session)
+        yield Proxy(instances, realtime, names, tmp_path, port, session)
 
 
 @pytest.mark.parametrize("configured", CONFIGURATIONS)
 async def test_requests_go_to_all_instances_and_the_access_log_says_to_which(proxy):
-    assert await proxy.answering() == {"127.0.0.2", "127.0.0.3", "127.0.0.4"}
+    assert await proxy.answering() == API
 
     def logged():
         text = (proxy.folder / "access.log").read_text()
@@ -209,6 +247,58 @@ async def test_a_websocket_passes(proxy):
     async with proxy.session.ws_connect(f"http://127.0.0.1:{proxy.port}/socket") as opened:
         await opened.send_str("hello")
         assert await opened.receive_str() == "hello"
+
+
+@pytest.mark.parametrize("configured", CONFIGURATIONS)
+async def test_sockets_of_live_editing_are_spread_over_all_that_take_them(proxy, configured):
+    assert set(await proxy.taking()) == (REALTIME if configured == "realtime.conf" else API)
+
+
+@pytest.mark.parametrize("configured", CONFIGURATIONS)
+async def test_a_socket_that_an_instance_does_not_take_any_more_goes_to_another_at_once(proxy, configured):
+    for instance in (proxy.instances[0], proxy.realtime[0]):
+        instance.stops = True
+    taking = await proxy.taking()
+    assert set(taking) == ({"127.0.0.6"} if configured == "realtime.conf" else {"127.0.0.3", "127.0.0.4"})
+
+
+async def test_sockets_go_to_the_realtime_service_when_it_comes_and_back_when_it_goes(proxy):
+    async def sockets_and_calls():
+        return set(await proxy.taking()), await proxy.answering()
+
+    async def are_apart():
+        return await sockets_and_calls() == (REALTIME, API)
+
+    async def are_together():
+        return await sockets_and_calls() == (API, API)
+
+    await eventually(are_together)
+    proxy.names.realtime = sorted(REALTIME)
+    await eventually(are_apart)
+    for instance in proxy.realtime:
+        await instance.stop()  # killed: the name is still known
+    assert await sockets_and_calls() == (API, API)
+    proxy.names.realtime = []
+    await eventually(are_together)
+
+
+@pytest.mark.parametrize("configured", ["realtime.conf"])
+async def test_instances_known_by_name_take_sockets_when_no_realtime_instance_is_there(proxy):
+    for instance in proxy.realtime:
+        await instance.stop()
+    assert set(await proxy.taking()) == API
+
+
+@pytest.mark.parametrize("configured", ["least-conn.conf", "realtime.conf"])
+async def test_the_instance_with_the_fewest_sockets_gets_the_next_ones(proxy):
+    opened = [await proxy.open() for _ in range(12)]
+    gone = opened[0][1]
+    for each, address in opened:
+        if address == gone:
+            await each.close()
+    left = sum(address != gone for _, address in opened)
+    share = left // len({address for _, address in opened if address != gone})
+    assert {address for _, address in [await proxy.open() for _ in range(share)]} == {gone}
 
 
 @pytest.mark.parametrize("configured", CONFIGURATIONS)
