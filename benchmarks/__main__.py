@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
+import signal
 import sys
 import tempfile
 from dataclasses import asdict
@@ -69,11 +71,15 @@ def main() -> None:
         sockets=tuple(given.connections or SOCKETS),
         many=given.many,
         parts=tuple(given.parts),
+        rounds=given.rounds,
     )
     uvloop.run(_measure(given.names or list(BENCHMARKS), options, given.out))
 
 
 async def _measure(names: list[str], options: Options, out: Path | None) -> None:
+    task = asyncio.current_task()
+    assert task is not None  # noqa: S101
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)  # whatever was started is stopped
     frame = {
         "commit": machine.commit(),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -111,6 +117,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--minute", type=float, default=60.0, metavar="SECONDS", help="length of a minute of the soak")
     parser.add_argument("--many", type=int, default=10_000, help="sockets on one instance, for `realtime`")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=[], help="of `realtime`; all by default")
+    parser.add_argument("--rounds", type=int, default=3, help="of `realtime`, of which the median counts")
     parser.add_argument("--out", type=Path, help="one file for all results, instead of benchmarks/results/<name>.json")
     given = parser.parse_args()
     if unknown := set(given.names) - set(BENCHMARKS):

@@ -15,7 +15,7 @@ from benchmarks.realtime.measures import begin_at, delivery, highest, killed, ma
 from benchmarks.realtime.setting_up import peers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
@@ -24,10 +24,12 @@ if TYPE_CHECKING:
 
     Contenders = dict[str, Callable[[], AbstractAsyncContextManager[Contender]]]
 
-PARTS = ("delivery", "highest", "resting", "many", "killed")
+IN_ROUNDS = ("delivery", "highest", "killed")
+"""In this order: the last one ends a contender."""
+
+PARTS = (*IN_ROUNDS, "resting", "many")
 OURS, ALONE, HOCUSPOCUS = "ours", "ours, PostgreSQL alone", "hocuspocus"
 SECONDS = 5.0
-ROUNDS = 3
 DELIVERIES = 9.0
 """A second, for each connection, where it is measured how long they take: 9,000 at 1,000."""
 
@@ -51,8 +53,13 @@ async def realtime(folder: Path, options: Options) -> Outcome:
     allow_open_files(max(options.many, 4 * max(options.sockets)) + OPEN_FILES)
     installed = await peers()
     measured = _Measured(contenders(installed, folder / "peers"), options)
-    for part in options.parts or PARTS:
-        await getattr(measured, part)()
+    parts = options.parts or PARTS
+    if in_rounds := [part for part in IN_ROUNDS if part in parts]:
+        await measured.rounds(in_rounds)
+    if "resting" in parts:
+        await measured.resting()
+    if "many" in parts:
+        await measured.many()
     return Outcome(
         measured.rows(), measured.goals(), measured.postgres, {"peers": installed.versions, **measured.details}
     )
@@ -69,31 +76,34 @@ class _Measured:
         self._seconds = options.seconds or SECONDS
         self._sockets = max(options.sockets)
 
-    async def delivery(self) -> None:
-        """Rounds in turns, so that what disturbs the machine disturbs all."""
-        rounds: dict[str, dict[str, list[dict[str, Any]]]] = {name: {} for name in self._known}
-        for name in list(self._known) * ROUNDS:
-            async with self._known[name]() as contender:
-                await self._note(contender)
-                for sockets in self._options.sockets:
-                    figures = await delivery(contender, sockets, DELIVERIES * sockets, self._seconds)
-                    rounds[name].setdefault(str(sockets), []).append(figures)
-                    _say(f"{name}, {sockets} sockets: {figures['same']} {figures['cross']} {figures['missing']} missing")
-        self.details["delivery"] = rounds
-
-    async def highest(self) -> None:
-        rounds: dict[str, list[dict[str, Any]]] = {name: [] for name in self._known}
-        for name in list(self._known) * ROUNDS:
-            before = rounds[name][-1]["deliveries"] if rounds[name] else 0
-            async with self._known[name]() as contender:
-                await self._note(contender)
-                figures = await highest(contender, self._sockets, self._seconds, begin_at(before))
-            if not figures["deliveries"] and before:  # it began too high
+    async def rounds(self, parts: Sequence[str]) -> None:
+        """Each contender in its turn, so that what disturbs the machine disturbs all; it is started anew each time."""
+        for _ in range(self._options.rounds):
+            for name in self._known:
                 async with self._known[name]() as contender:
-                    figures = await highest(contender, self._sockets, self._seconds)
-            rounds[name].append(figures)
-            _say(f"{name}: {figures['deliveries']} deliveries/s")
-        self.details["highest"] = rounds
+                    await self._note(contender)
+                    for part in parts:
+                        _say(f"{name}, {part}")
+                        await getattr(self, f"_{part}")(name, contender)
+
+    async def _delivery(self, name: str, contender: Contender) -> None:
+        for sockets in self._options.sockets:
+            figures = await delivery(contender, sockets, DELIVERIES * sockets, self._seconds)
+            self._add(f"delivery_at_{sockets}", name, figures)
+            _say(f"  {sockets} sockets: same {figures['same']}, cross {figures['cross']}")
+
+    async def _highest(self, name: str, contender: Contender) -> None:
+        before = self._of("highest", name)
+        reached = before[-1]["deliveries"] if before else 0
+        figures = await highest(contender, self._sockets, self._seconds, begin_at(reached))
+        if reached and not figures["deliveries"]:  # it began too high
+            figures = await highest(contender, self._sockets, self._seconds)
+        self._add("highest", name, figures)
+
+    async def _killed(self, name: str, contender: Contender) -> None:
+        figures = await killed(contender, self._sockets)
+        self._add("killed", name, figures)
+        _say(f"  {figures}")
 
     async def resting(self) -> None:
         """All at the same time: nothing happens that could disturb."""
@@ -116,15 +126,6 @@ class _Measured:
         _say(f"ours, many: {figures}")
         self.details["many"] = {OURS: figures}
 
-    async def killed(self) -> None:
-        rounds: dict[str, list[dict[str, Any]]] = {name: [] for name in self._known}
-        for name in list(self._known) * ROUNDS:
-            async with self._known[name]() as contender:
-                await self._note(contender)
-                rounds[name].append(await killed(contender, self._sockets))
-                _say(f"{name}, instance killed: {rounds[name][-1]}")
-        self.details["killed"] = rounds
-
     def rows(self) -> list[dict[str, Any]]:
         """One for each contender and number of connections; what is measured at one number only stands there."""
         return [self._row(name, sockets) for name in self._known for sockets in self._options.sockets]
@@ -133,8 +134,7 @@ class _Measured:
         delivered = self._delivered(name, sockets)
         row: dict[str, Any] = {"what": name, "connections": sockets}
         for where in ("same", "cross"):
-            latencies = delivered[where] if delivered else {}
-            row |= {f"{where} {share} ms": latencies.get(f"{share}_ms") for share in ("p50", "p95", "p99")}
+            row[f"{where} p50, p95, p99 ms"] = _shown(delivered[where]) if delivered else None
         at_most = sockets == self._sockets
         reached, stopped = self._reached(name), self._stopped(name)
         rest = self.details.get("resting", {}).get(name)
@@ -172,23 +172,34 @@ class _Measured:
                 goals.append(Goal(f"{where}, updates lost", stopped["missing"], "at most", 0))
         return goals
 
+    def _add(self, part: str, name: str, figures: dict[str, Any]) -> None:
+        self.details.setdefault(part, {}).setdefault(name, []).append(figures)
+
+    def _of(self, part: str, name: str) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self.details.get(part, {}).get(name, [])
+        return found
+
     async def _note(self, contender: Contender) -> None:
         if contender.cluster is not None and not self.postgres:
             self.postgres = await machine.postgres(contender.cluster.dsn)
 
     def _delivered(self, name: str, sockets: int) -> dict[str, Any] | None:
         """The round whose latency is the median; null when it was not measured, or did not deliver everything."""
-        rounds = self.details.get("delivery", {}).get(name, {}).get(str(sockets), [])
+        rounds = self._of(f"delivery_at_{sockets}", name)
         whole = [{**figures, "by": figures["cross"]["p99_ms"]} for figures in rounds if figures["cross"]]
         return median_by("by", whole) if whole else None
 
     def _reached(self, name: str) -> int | None:
-        rounds = self.details.get("highest", {}).get(name, [])
+        rounds = self._of("highest", name)
         return int(median_by("deliveries", rounds)["deliveries"]) if rounds else None
 
     def _stopped(self, name: str) -> dict[str, Any] | None:
-        rounds = self.details.get("killed", {}).get(name, [])
+        rounds = self._of("killed", name)
         return median_by("in_step_seconds", rounds) if rounds else None
+
+
+def _shown(latencies: dict[str, float]) -> str:
+    return ", ".join(f"{latencies[share]:g}" for share in ("p50_ms", "p95_ms", "p99_ms"))
 
 
 def _say(text: str) -> None:

@@ -114,10 +114,10 @@ class Swarm:
             socket.arrivals = {}
         watching = [asyncio.create_task(self._stay(place, addresses)) for place in range(len(self._sockets))]
         base = {socket.seat.index: socket.seat.number for socket in self._sockets}
-        begin = clock_us()
-        sent, _ = await self._send(begin, rate, seconds)
+        await self._send(clock_us(), rate, seconds)
         await asyncio.sleep(SETTLE_SECONDS)
         returns = [await _ended(task) for task in watching]
+        sent = sum(socket.seat.number - base[socket.seat.index] for socket in self._sockets)
         return {"sent": sent, **self._in_step(base, [at for at in returns if at])}
 
     async def _open(self, seat: Seat, address: str, arrivals: dict[int, int] | None) -> Socket:
@@ -177,7 +177,7 @@ class Swarm:
         try:
             while True:
                 lost = self._sockets[place]
-                await lost.lost
+                await asyncio.shield(lost.lost)
                 self._sockets[place] = await self._again(lost, addresses)
                 at = clock_us()
         except asyncio.CancelledError:
