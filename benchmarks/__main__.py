@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
+import signal
 import sys
 import tempfile
 from dataclasses import asdict
@@ -21,6 +23,7 @@ from benchmarks.crossing import crossing
 from benchmarks.growth import growth
 from benchmarks.instances import instances
 from benchmarks.outcome import Options
+from benchmarks.realtime.benchmark import PARTS, realtime
 from benchmarks.remote import remote
 from benchmarks.report import record, show
 from benchmarks.soak import soak
@@ -49,19 +52,34 @@ BENCHMARKS: dict[str, Benchmark] = {
     "remote": remote,
     "instances": instances,
     "crossing": crossing,
+    "realtime": realtime,
 }
+CONNECTIONS, SOCKETS = (1, 10, 50, 100), (100, 1_000)
 
 
 def main() -> None:
     """Exits with 1 when a proof fails or an answer is wrong; a goal that is missed is a result, not an error."""
     given = _arguments()
     options = Options(
-        given.seconds, tuple(given.connections), given.queued, given.runs, given.minute, given.parked, given.children
+        given.seconds,
+        tuple(given.connections or CONNECTIONS),
+        given.queued,
+        given.runs,
+        given.minute,
+        given.parked,
+        given.children,
+        sockets=tuple(given.connections or SOCKETS),
+        many=given.many,
+        parts=tuple(given.parts),
+        rounds=given.rounds,
     )
     uvloop.run(_measure(given.names or list(BENCHMARKS), options, given.out))
 
 
 async def _measure(names: list[str], options: Options, out: Path | None) -> None:
+    task = asyncio.current_task()
+    assert task is not None  # noqa: S101
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)  # whatever was started is stopped
     frame = {
         "commit": machine.commit(),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -91,12 +109,15 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="name", help=f"{', '.join(BENCHMARKS)}; all of them by default")
     parser.add_argument("--seconds", type=float, help="length of one measurement, 5 by default; not of the soak")
-    parser.add_argument("--connections", type=int, nargs="+", default=[1, 10, 50, 100], metavar="N")
+    parser.add_argument("--connections", type=int, nargs="+", metavar="N", help="1 10 50 100; 100 1000 of `realtime`")
     parser.add_argument("--queued", type=int, default=1_000_000, help="length of the long queue for `claim`")
     parser.add_argument("--runs", type=int, default=100_000, help="of each worker while its memory is watched")
     parser.add_argument("--parked", type=int, default=100_000, help="sleeping runs, and waiting ones, for `growth`")
     parser.add_argument("--children", type=int, default=1_000, help="of one run, for `growth`; ten times as many items")
     parser.add_argument("--minute", type=float, default=60.0, metavar="SECONDS", help="length of a minute of the soak")
+    parser.add_argument("--many", type=int, default=10_000, help="sockets on one instance, for `realtime`")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=[], help="of `realtime`; all by default")
+    parser.add_argument("--rounds", type=int, default=3, help="of `realtime`, of which the median counts")
     parser.add_argument("--out", type=Path, help="one file for all results, instead of benchmarks/results/<name>.json")
     given = parser.parse_args()
     if unknown := set(given.names) - set(BENCHMARKS):

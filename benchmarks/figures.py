@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
 
 def latencies_ms(seconds: Iterable[float]) -> dict[str, float]:
@@ -16,6 +16,16 @@ def latencies_ms(seconds: Iterable[float]) -> dict[str, float]:
         return {}
     shares = {"p50_ms": 0.50, "p95_ms": 0.95, "p99_ms": 0.99, "max_ms": 1.0}
     return {name: round(_quantile(ordered, share) * 1000, 3) for name, share in shares.items()}
+
+
+def quantile(counts: Mapping[int, int], share: float) -> int:
+    """The smallest value that at least this share of the values does not exceed, of values that were counted."""
+    left = max(1, math.ceil(sum(counts.values()) * share))
+    for value in sorted(counts):
+        left -= counts[value]
+        if left <= 0:
+            return value
+    raise ValueError("nothing was counted")
 
 
 def median_by(key: str, rounds: Sequence[dict[str, Any]]) -> dict[str, Any]:

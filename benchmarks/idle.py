@@ -28,10 +28,13 @@ SETTLE_SECONDS = 11.0
 OPEN_FILES = 4 * WORKERS + 1_000
 
 
-def allow_open_files() -> None:
-    """Let this process, and those it starts from now on, have a connection for each claim. Raises ValueError."""
+def allow_open_files(count: int = OPEN_FILES) -> None:
+    """Let this process, and those it starts from now on, have so many files open. Raises ValueError.
+
+    By default these are enough for a connection for each claim.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, OPEN_FILES), hard))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, count), hard))
 
 
 async def idle(product: Product, token: str, seconds: float = SECONDS) -> dict[str, Any]:

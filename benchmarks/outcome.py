@@ -12,6 +12,8 @@ class Options:
 
     `parked` sleepers, and as many that wait, lie beside what is measured; `children` are how many runs one run starts.
     `runs` of each worker while its memory is watched; `minute` is the length of one of the soak, in seconds.
+    `sockets` are those of live editing, `many` those on one instance, `parts` what is measured of it, or all, in so many
+    `rounds`.
     """
 
     seconds: float | None
@@ -21,6 +23,10 @@ class Options:
     minute: float = 60.0
     parked: int = 100_000
     children: int = 1_000
+    sockets: tuple[int, ...] = (100, 1_000)
+    many: int = 10_000
+    parts: tuple[str, ...] = ()
+    rounds: int = 3
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,171 @@
+"""The three that are measured, each as two instances with what they need, on one machine."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+import psutil
+
+from benchmarks.product import metrics_of
+from benchmarks.processes import end_of
+from benchmarks.realtime.dialects import ROOM
+from deploy.local.topology import NGINX, NGINX_CONF, Topology, free_port, required, topology
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+    from contextlib import AbstractAsyncContextManager
+    from pathlib import Path
+
+    from benchmarks.realtime.setting_up import Peers
+
+READY_SECONDS = 60.0
+STOP_SECONDS = 15.0
+CALLS_AT_ONCE = 20
+PING_SECONDS = 0.05
+
+
+@dataclass(slots=True)
+class Contender:
+    """Two instances that run. `addresses` are those of the instances, `nginx` leads to both in turn; `cluster` is ours."""
+
+    name: str
+    dialect: str
+    addresses: list[str]
+    nginx: str
+    pids: list[int]
+    key: str = ""
+    cluster: Topology | None = None
+    made: int = field(default=0)
+
+    def rss_bytes(self) -> int:
+        """Of both instances."""
+        return sum(psutil.Process(pid).memory_info().rss for pid in self.pids)
+
+    def cpu_seconds(self) -> list[float]:
+        """Of each instance."""
+        return [sum(psutil.Process(pid).cpu_times()[:2]) for pid in self.pids]
+
+    async def rooms(self, count: int) -> list[str]:
+        """So many new rooms."""
+        first, self.made = self.made, self.made + count
+        if self.cluster is None:
+            return [f"room-{number}" for number in range(first, first + count)]
+        gate = asyncio.Semaphore(CALLS_AT_ONCE)
+        url, headers = f"http://{self.addresses[0]}/api/workflows", {"Authorization": f"Bearer {self.key}"}
+        async with aiohttp.ClientSession(headers=headers) as session:
+
+            async def make(number: int) -> str:
+                body = {"name": f"room {number}", "definition": DEFINITION}
+                async with gate, session.post(url, json=body) as answer:
+                    if answer.status >= 300:
+                        raise RuntimeError(f"no workflow was made: {answer.status} {await answer.text()}")
+                    return str((await answer.json())["id"])
+
+            return list(await asyncio.gather(*map(make, range(first, first + count))))
+
+    async def rooms_open(self) -> int:
+        """How many rooms ours has open; of the others nobody knows: 0."""
+        if self.cluster is None:
+            return 0
+        shown = [await metrics_of(f"http://{address}") for address in self.addresses]
+        return int(sum(metrics["mel_rooms"] + metrics["mel_peers"] for metrics in shown))
+
+    async def kill_second(self) -> None:
+        """SIGKILL of the second instance."""
+        os.kill(self.pids[1], signal.SIGKILL)
+
+
+DEFINITION: dict[str, Any] = {
+    "nodes": [
+        {"id": "start", "type": "manual_trigger"},
+        *({"id": f"n{place}", "type": "noop", "position": {"x": 200 * place, "y": 0}} for place in range(ROOM)),
+    ],
+    "edges": [{"source": "start", "target": f"n{place}"} for place in range(ROOM)],
+}
+
+
+@asynccontextmanager
+async def ours(*, redis: bool) -> AsyncIterator[Contender]:
+    """The product as it is deployed, with Redis or with PostgreSQL alone; the clients' key may edit."""
+    async with topology(apis=2, workers=0, redis=redis) as cluster:
+        made = await cluster.call("POST", "/api/tokens", {"name": "benchmark", "role": "editor"})
+        members = cluster.of_kind("api-")
+        yield Contender(
+            "ours" if redis else "ours, PostgreSQL alone",
+            "ours",
+            [f"127.0.0.1:{member.port}" for member in members],
+            f"127.0.0.1:{cluster.port}",
+            [member.process.pid for member in members if member.process],
+            made["token"],
+            cluster,
+        )
+
+
+@asynccontextmanager
+async def peer(name: str, command: Callable[[int, int], list[str]], folder: Path) -> AsyncIterator[Contender]:
+    """Two instances of another program, with a Redis and an nginx of their own. `command` takes port and Redis' port."""
+    folder.mkdir(parents=True, exist_ok=True)
+    redis_port, port, ports = free_port(), free_port(), [free_port(), free_port()]
+    options = ["--port", str(redis_port), "--save", "", "--appendonly", "no", "--bind", "127.0.0.1"]
+    servers = "\n".join(f"        server 127.0.0.1:{each} max_fails=0;" for each in ports)
+    user = "user root;" if os.geteuid() == 0 else ""
+    text = NGINX_CONF.format(folder=folder, nginx=NGINX, port=port, servers=servers, user=user)
+    (folder / "nginx.conf").write_text(text)
+    nginx = [required("nginx", "nginx-light"), "-c", str(folder / "nginx.conf"), "-p", str(folder)]
+    async with AsyncExitStack() as stack:
+        redis = [required("redis-server", "redis-server"), *options, "--dir", str(folder)]
+        await stack.enter_async_context(program(redis, redis_port, folder / "redis.log"))
+        pids = [
+            await stack.enter_async_context(program(command(each, redis_port), each, folder / f"{name}-{each}.log"))
+            for each in ports
+        ]
+        await stack.enter_async_context(program(nginx, port, folder / "nginx.log"))
+        yield Contender(name, name, [f"127.0.0.1:{each}" for each in ports], f"127.0.0.1:{port}", pids)
+
+
+@asynccontextmanager
+async def program(command: list[str], port: int, log: Path) -> AsyncIterator[int]:
+    """Run a program until it listens, and stop it by SIGTERM; its process id. RuntimeError when it does not come up."""
+    with log.open("ab") as output:
+        process = await asyncio.create_subprocess_exec(*command, stdout=output, stderr=output, cwd=log.parent)
+    try:
+        async with asyncio.timeout(READY_SECONDS):
+            while not await _listens(port):
+                if process.returncode is not None:
+                    raise RuntimeError(f"{command[0]} has ended:\n{end_of(log)}")
+                await asyncio.sleep(PING_SECONDS)
+        yield process.pid
+    finally:
+        if process.returncode is None:
+            process.terminate()
+            try:
+                async with asyncio.timeout(STOP_SECONDS):
+                    await process.wait()
+            except TimeoutError:
+                process.kill()
+                await process.wait()
+
+
+def contenders(peers: Peers, folder: Path) -> dict[str, Callable[[], AbstractAsyncContextManager[Contender]]]:
+    """By name, how each is started."""
+    return {
+        "ours": lambda: ours(redis=True),
+        "ours, PostgreSQL alone": lambda: ours(redis=False),
+        "hocuspocus": lambda: peer("hocuspocus", peers.hocuspocus, folder),
+        "socketio": lambda: peer("socketio", peers.socketio, folder),
+    }
+
+
+async def _listens(port: int) -> bool:
+    try:
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+    except OSError:
+        return False
+    writer.close()
+    return True
