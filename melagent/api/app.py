@@ -18,7 +18,7 @@ from melagent.api.context import (
     CHECKER,
     CONNECTIONS,
     DELIVERIES,
-    EDITOR,
+    BUILT_EDITOR,
     GATE,
     HUB,
     KEYS,
@@ -38,7 +38,7 @@ from melagent.api.context import (
     WORKERS,
     Services,
 )
-from melagent.api.editor import Editor
+from melagent.api.editor import BuiltEditor
 from melagent.api.failures import broken_off, failure
 from melagent.api.idempotency import once
 from melagent.api.limits import admit
@@ -95,7 +95,7 @@ def build_app(services: Services) -> web.Application:
     app[GATE] = Gate(services.pool, app[SECRETS], app[LIMITS])
     app[DELIVERIES] = Deliveries(services.pool)
     app[WEBHOOK_TESTS] = WebhookTests(services.pool, services.engine.broker)
-    app[EDITOR] = Editor(services.web_folder)
+    app[BUILT_EDITOR] = BuiltEditor(services.web_folder)
     for route in PAGE_ROUTES:
         _add(app, route)
     app.cleanup_ctx.append(_note_contacts)

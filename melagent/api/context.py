@@ -9,7 +9,7 @@ from uuid import UUID
 
 from aiohttp import web
 
-from melagent.api.editor import Editor
+from melagent.api.editor import BuiltEditor
 from melagent.api.route import Route
 from melagent.errors import NotFound
 from melagent.realtime.hub import Hub
@@ -107,7 +107,7 @@ CONNECTIONS = web.AppKey("connections", Connections)
 SECRETS = web.AppKey("secrets", Secrets)
 CHECKER = web.AppKey("checker", Checker)
 OAUTH = web.AppKey("oauth", OAuth)
-EDITOR = web.AppKey("editor", Editor)
+BUILT_EDITOR = web.AppKey("built_editor", BuiltEditor)
 STARTED_AT = web.AppKey("started_at", float)
 """On the monotonic clock."""
 

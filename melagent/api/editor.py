@@ -38,7 +38,7 @@ class Asset:
         return encoding, self.bodies[encoding]
 
 
-class Editor:
+class BuiltEditor:
     """What the build has made; `page` is null where there was no build."""
 
     def __init__(self, folder: Path | None) -> None:

@@ -11,7 +11,7 @@ from importlib import resources
 
 from aiohttp import web
 
-from melagent.api.context import EDITOR
+from melagent.api.context import BUILT_EDITOR
 from melagent.errors import NotFound
 
 PATHS = (
@@ -46,7 +46,7 @@ PLAIN_POLICY = (
 
 async def page(request: web.Request) -> web.Response:
     """The editor. Without a build, a page that says how to make one; setting up works there as well."""
-    editor = request.app[EDITOR]
+    editor = request.app[BUILT_EDITOR]
     if editor.page is None:
         return _plain("setup.html", 200) if request.path == "/setup" else _plain("unbuilt.html", 503)
     if any(etag.value in (editor.etag, "*") for etag in request.if_none_match or ()):
@@ -59,7 +59,7 @@ async def page(request: web.Request) -> web.Response:
 
 async def asset(request: web.Request) -> web.Response:
     """A file that the editor loads."""
-    found = request.app[EDITOR].assets.get(request.match_info["name"])
+    found = request.app[BUILT_EDITOR].assets.get(request.match_info["name"])
     if found is None:
         raise NotFound("There is no such file in this version of the editor.")
     encoding, body = found.body_for(request.headers.get("Accept-Encoding", ""))

@@ -182,12 +182,12 @@ async def _open_realtime(settings: Settings, dsn: str) -> Server:
         engine = await _open_engine(settings, pool, direct, registry, stack, role="realtime")
         _start(PoolKeeper(pool, limits).loop, stack)
         listening = listen(settings.server.host, settings.server.port)
-        services = _services(settings, pool, engine, registry, None, shared=_Shared(Vault(()), Renewals()))
+        services = _services(settings, pool, engine, registry, None, shared=_Shared(Vault(()), Renewals(pool)))
         services = replace(services, opens_secrets=False)
         registrar = await _open_registrar(services, "realtime", None, stack)
         await _serve(settings, services, listening, stack, build_realtime_app)
         port = listening.getsockname()[1]
-        server = Server(settings, services, f"http://{_reachable(settings.server.host)}:{port}", None, registrar)
+        server = Server(settings, services, f"http://{_address(settings.server.host, port)}", None, registrar)
         log.info("Realtime server listening", url=server.url)
         server._stack = stack.pop_all()  # noqa: SLF001  # as in open_server
     calm_garbage_collection()

@@ -229,7 +229,7 @@ def test_the_image_runs_the_program_by_its_launcher_with_its_migrations(image):
     python = str(Path(environment["PATH"].split(":")[0]) / "python")
     answer = run(python, "-c", asked, cwd=app, env=environment)
     assert "0004.workers" in answer.stdout
-    asked = "from melagent.api.editor import Editor, built_folder; print(len(Editor(built_folder()).assets))"
+    asked = "from melagent.api.editor import BuiltEditor, built_folder; print(len(BuiltEditor(built_folder()).assets))"
     answer = run(python, "-c", asked, cwd=app, env=environment)
     assert int(answer.stdout) > 5, "the editor is in the image"
 
