@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from melagent.broker import Broker
     from melagent.domain.draft_state import DraftState
     from melagent.domain.editing import Rewrites
-    from melagent.domain.seats import Seat
     from melagent.realtime.peer import Peer
 
 EDIT, QUESTION = b"e", b"q"
@@ -362,10 +361,6 @@ class Room:
     def ask_who_is_there(self) -> None:
         """Let the other instances tell who is with them."""
         self._broker.send(self.topic, QUESTION)
-
-    def compare_presence(self, seats: Iterable[Seat]) -> None:
-        self.presence.compare(seats)
-        self.presence_changed()
 
     def _show_presence(self, frame: bytes) -> int:
         self.show([frame])
