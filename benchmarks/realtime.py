@@ -17,6 +17,7 @@ import json
 import os
 import random
 import re
+import socket
 import sys
 import time
 from contextlib import asynccontextmanager
@@ -57,7 +58,7 @@ class Measured:
 class Connection:
     """One client in a room, on the instance with this number."""
 
-    socket: aiohttp.ClientWebSocketResponse
+    socket: aiohttp.ClientWebSocketResponse[Any]
     instance: int
     seq: int
     sent: int = 0
@@ -85,18 +86,15 @@ class Connection:
                 measured.deliveries += 1
 
 
-async def main(options: argparse.Namespace) -> None:
+async def measure(options: argparse.Namespace) -> dict[str, Any]:
     results = []
-    async with instances(options.dsn, options.redis) as urls, aiohttp.ClientSession(
-        headers={"X-API-Key": KEY}, connector=aiohttp.TCPConnector(limit=0)
-    ) as http:
+    async with (
+        instances(options.dsn, options.redis) as urls,
+        aiohttp.ClientSession(headers={"X-API-Key": KEY}, connector=aiohttp.TCPConnector(limit=0)) as http,
+    ):
         for size in options.rooms:
             results += [each async for each in steps(http, urls, options, size)]
-    report = {"machine": machine(), "bus": "redis" if options.redis else "postgres", "results": results}
-    text = json.dumps(report, indent=1)
-    if options.out:
-        Path(options.out).write_text(text)
-    print(text)
+    return {"machine": machine(), "bus": "redis" if options.redis else "postgres", "results": results}
 
 
 async def steps(
@@ -158,9 +156,7 @@ async def settled(connections: Sequence[Connection], rooms: Sequence[tuple[str, 
                 return
 
 
-async def room(
-    http: aiohttp.ClientSession, urls: Sequence[str], dsn: str, size: int
-) -> tuple[str, list[Connection]]:
+async def room(http: aiohttp.ClientSession, urls: Sequence[str], dsn: str, size: int) -> tuple[str, list[Connection]]:
     """A workflow, and its connections spread over the instances."""
     workflow_id = str(uuid4())
     nodes = [{"id": f"n{number}", "type": "noop"} for number in range(NODES)]
@@ -168,7 +164,8 @@ async def room(
     try:
         await connection.execute("INSERT INTO workflows (id, name) VALUES ($1, 'benchmark')", workflow_id)
         definition = json.dumps({"nodes": nodes, "edges": []})
-        await connection.execute("INSERT INTO drafts (workflow_id, definition) VALUES ($1, $2)", workflow_id, definition)
+        statement = "INSERT INTO drafts (workflow_id, definition) VALUES ($1, $2)"
+        await connection.execute(statement, workflow_id, definition)
     finally:
         await connection.close()
     return workflow_id, [await join(http, urls, number % len(urls), workflow_id) for number in range(size)]
@@ -176,10 +173,10 @@ async def room(
 
 async def join(http: aiohttp.ClientSession, urls: Sequence[str], instance: int, workflow_id: str) -> Connection:
     url = f"{urls[instance]}/api/ws/workflows/{workflow_id}"
-    socket = await http.ws_connect(url, max_msg_size=0, decode_text=False)
-    await socket.send_json({"type": "join", "client": uuid4().hex})
-    joined = json.loads((await socket.receive()).data)
-    return Connection(socket, instance, joined["seq"])
+    opened = await http.ws_connect(url, max_msg_size=0, decode_text=False)
+    await opened.send_json({"type": "join", "client": uuid4().hex})
+    joined = json.loads((await opened.receive()).data)
+    return Connection(opened, instance, joined["seq"])
 
 
 async def prove(dsn: str, rooms: Sequence[tuple[str, list[Connection]]]) -> None:
@@ -211,8 +208,8 @@ async def instances(dsn: str, redis: str | None) -> AsyncIterator[list[str]]:
     environment |= {"REDIS_URL": redis} if redis else {}
     try:
         for port in ports:
-            arguments = ("-m", "melagent", "realtime", "--host", "127.0.0.1", "--port", str(port))
-            processes.append(await asyncio.create_subprocess_exec(sys.executable, *arguments, cwd=ROOT, env=environment))
+            command = (sys.executable, "-m", "melagent", "realtime", "--host", "127.0.0.1", "--port", str(port))
+            processes.append(await asyncio.create_subprocess_exec(*command, cwd=ROOT, env=environment))
         urls = [f"http://127.0.0.1:{port}" for port in ports]
         for url in urls:
             await ready(url)
@@ -236,8 +233,6 @@ async def ready(url: str) -> None:
 
 
 def free_ports(count: int) -> list[int]:
-    import socket
-
     lines = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
     ports = [line.getsockname()[1] for line in lines]
     for line in lines:
@@ -264,4 +259,8 @@ def options() -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    uvloop.run(main(options()))
+    given = options()
+    report = json.dumps(uvloop.run(measure(given)), indent=1)
+    if given.out:
+        Path(given.out).write_text(report)
+    print(report)
