@@ -56,7 +56,7 @@ class NodeFacts:
 
 @dataclass(frozen=True, slots=True)
 class Structure:
-    """What ids, types and edges tell, whatever else is in the nodes. `above` has the nodes upstream of each, as bits."""
+    """What ids, types and edges tell, whatever else is in the nodes. `above`: the nodes upstream of each, as bits."""
 
     graph: Graph
     above: Sequence[int]

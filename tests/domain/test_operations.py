@@ -250,6 +250,14 @@ def test_the_size_of_a_draft_is_that_of_its_text_however_often_it_was_edited(mon
     assert refused.value.error is Code.TOO_LARGE
 
 
+def test_the_size_of_a_draft_counts_the_edges_of_a_node_that_gets_a_longer_id():
+    nodes = [{"id": f"n{number}", "type": "t"} for number in range(200)]
+    edges = [{"source": "n0", "target": f"n{number}"} for number in range(200)]
+    state = DraftState.load({"nodes": nodes, "edges": edges}, 1)
+    apply(state, [{"op": "node.rename", "id": "n0", "to": "n" * 100}], 2, ADA, AT)
+    assert state.size() <= state.bound
+
+
 def test_an_edit_renames_at_most_20_nodes():
     state = fresh()
     there_and_back = [
