@@ -28,6 +28,8 @@ class LiveProblems:
         self._nodes: dict[str, tuple[JsonObject, NodeFacts]] = {}
         self._edges: dict[str, Edge] = {}
         self._structure: tuple[Any, Structure] | None = None
+        self.definition = Definition()
+        """The one that was asked about last, without its notes."""
 
     def of(self, content: JsonObject) -> list[Problem]:
         """The problems of a definition as `DraftState.definition` answers it, which is not changed meanwhile."""
@@ -42,6 +44,7 @@ class LiveProblems:
             settings=WorkflowSettings.model_validate(content["settings"]),
             notes=(),
         )
+        self.definition = definition
         return derived(definition, self._registry, facts, lambda: self._structure_of(definition))
 
     def _facts(self, node: JsonObject) -> NodeFacts:
