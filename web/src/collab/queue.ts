@@ -38,11 +38,16 @@ export class Queue {
     return this.entries.length;
   }
 
+  /** All that waits, in order. */
+  get operations(): Operation[] {
+    return this.entries.flatMap((entry) => entry.ops);
+  }
+
   /** Add an edit; the last one takes it up when that has not been sent and wrote to the same places. */
   add(ops: readonly Operation[], label: string | undefined, inverse: Operation[]): { entry: Pending; merged: boolean } {
     const last = this.entries.at(-1);
     const merged = last !== undefined && !this.isUnderWay(last) && !last.alone ? mergedOps(last.ops, ops) : null;
-    if (last !== undefined && merged !== null) {
+    if (last !== undefined && merged !== null && JSON.stringify(merged).length <= FULL_FRAME) {
       last.ops = merged;
       return { entry: last, merged: true };
     }

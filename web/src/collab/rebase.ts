@@ -24,16 +24,14 @@ export type LostText = {
 /** What happened on the way, for whoever shows it. */
 export class Findings {
   /** Changes of texts as one sees them, by field; they end where one's own edits hide them. */
-  readonly texts = new Map<string, { key: FieldKey; changes: ChangeSet }[]>();
+  readonly texts = new Map<string, ChangeSet[]>();
   readonly lost: LostText[] = [];
-  /** Nodes that others renamed. */
-  readonly renamed: Renaming[] = [];
-  /** One's own new nodes that had to take another id. */
-  readonly moved: Renaming[] = [];
+  /** Nodes that others renamed, and one's own new ones that had to take another id. */
+  readonly renamings: Renaming[] = [];
 
   noteText(key: FieldKey, changes: ChangeSet): void {
     const text = keyText(key);
-    this.texts.set(text, [...(this.texts.get(text) ?? []), { key, changes }]);
+    this.texts.set(text, [...(this.texts.get(text) ?? []), changes]);
   }
 }
 
@@ -59,7 +57,7 @@ export function follow(
   replay(work, [op]);
   if (renaming !== null) {
     rewriteFrom(pending, 0, 0, renaming);
-    findings.renamed.push(renaming);
+    findings.renamings.push(renaming);
   }
   if (wish !== null) forgetFulfilled(pending, wish);
   if (op.op === "text.edit") {
@@ -115,7 +113,7 @@ export function avoidTakenIds(work: Working, pending: Pending[], view: DraftStat
       if (op.op === "node.add" && work.nodes.has(op.id) && !freed.has(op.id)) {
         const renaming = awayFrom(work, pending, op, view);
         rewriteFrom(pending, index, at, renaming);
-        findings.moved.push(renaming);
+        findings.renamings.push(renaming);
       }
     }
   }
@@ -164,7 +162,7 @@ export function withdraw(
     if (op.op !== "node.rename") continue;
     const renaming = renamingOf(op.to, op.id, edgesAt(seen, op.to));
     rewriteFrom(rest, 0, 0, renaming);
-    findings.renamed.push(renaming);
+    findings.renamings.push(renaming);
   }
   for (const { key, text } of left) {
     const { id } = refused.ops.reduce(renamedField, key);
