@@ -24,6 +24,13 @@ export type Pending = {
   inverse: Operation[] | null;
 };
 
+/** Other operations for an edit that waits, because of what somebody else has done. */
+export function replaceOps(entry: Pending, ops: Operation[]): void {
+  if (ops.length === entry.ops.length && ops.every((op, index) => op === entry.ops[index])) return;
+  entry.ops = ops;
+  entry.rewritten = true;
+}
+
 /** The id under which the first `count` edits were sent. */
 export type Sent = { readonly id: number; readonly count: number };
 

@@ -15,11 +15,12 @@ import { History, type Other, otherOf, type Stack } from "./history.ts";
 import type { Operation } from "./operations.ts";
 import type { Path } from "./paths.ts";
 import { type Pending, Queue } from "./queue.ts";
-import { avoidTakenIds, Findings, follow, loseWhenReplaced, withdraw } from "./rebase.ts";
+import { Findings, follow, loseWhenReplaced, withdraw } from "./rebase.ts";
 import { localRefusal, refusalOf, remedyFor } from "./refusal.ts";
 import { packed, unpacked } from "./saved_queue.ts";
 import { type DraftState, load, sharing, Working } from "./state.ts";
 import type { SavedQueue } from "./store.ts";
+import { avoidTakenIds } from "./taken_ids.ts";
 import { textAt, writeChanges } from "./text.ts";
 import { changesOf, TextFields, typedBy, typedByOthers } from "./text_fields.ts";
 
@@ -184,7 +185,7 @@ export class Replica implements TextHost {
     const findings = new Findings();
     const entries = this.queue.underWay();
     if (frame.error === "conflict" && this.#confirmed !== null) {
-      avoidTakenIds(new Working(this.#confirmed), this.queue.entries, this.#loaded(), findings);
+      findings.renamings.push(...avoidTakenIds(new Working(this.#confirmed), this.queue.entries, this.#loaded()));
     }
     switch (remedyFor(entries, frame)) {
       case "send later":
@@ -222,7 +223,7 @@ export class Replica implements TextHost {
   /** What is to be kept of the edits that wait; with `whole` the draft can be opened from it without the server. */
   saved(whole: boolean): SavedQueue | null {
     const base = this.#confirmed === null ? null : { seq: this.seq, state: this.#confirmed };
-    return packed(this.queue, base, whole);
+    return packed(this.queue, base, whole, [...this.#savedTexts]);
   }
 
   /** Take over edits that were kept. Those under way are sent again under their id. */
@@ -298,7 +299,7 @@ export class Replica implements TextHost {
       const before = saved ?? (previous && textAt(previous, key.id, key.path));
       loseWhenReplaced(waiting, key, before, textAt(this.#confirmed, key.id, key.path), findings);
     }
-    avoidTakenIds(new Working(this.#confirmed), waiting, view, findings);
+    findings.renamings.push(...avoidTakenIds(new Working(this.#confirmed), waiting, view));
     this.#rebuild(findings, null);
   }
 

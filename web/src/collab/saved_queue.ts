@@ -10,15 +10,18 @@ import { textAt } from "./text.ts";
 /** What is confirmed, below the edits that wait. */
 export type Base = { readonly seq: number; readonly state: DraftState };
 
-/** What is to be kept, with the whole draft below it when `whole` says so; null when nothing waits. */
-export function packed(queue: Queue, base: Base | null, whole: boolean): SavedQueue | null {
+/**
+ * What is to be kept, with the whole draft below it when `whole` says so; null when nothing waits. `texts` are those that
+ * were kept, as long as the draft has not been loaded.
+ */
+export function packed(queue: Queue, base: Base | null, whole: boolean, texts: SavedQueue["texts"]): SavedQueue | null {
   if (queue.size === 0) return null;
   const { entries, sent, nextId } = queue;
   return {
     nextId,
     sent,
     entries: entries.map(({ ops, label, alone }) => ({ ops, alone, ...(label === undefined ? {} : { label }) })),
-    texts: base === null ? [] : textsBelow(queue, base.state),
+    texts: base === null ? texts : textsBelow(queue, base.state),
     base: base !== null && whole ? { seq: base.seq, state: plain(base.state) } : null,
   };
 }
