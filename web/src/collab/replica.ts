@@ -109,6 +109,7 @@ export class Replica implements TextHost {
 
   /** Bring back a node that was removed, with its edges; false when this copy has not seen it removed. */
   restore(id: string): boolean {
+    if (this.#loaded().nodes.has(id)) return true;
     const ops = this.#graves.restoring(id);
     return ops !== null && this.edit(applicable(this.#loaded(), ops), { label: "restore" });
   }
