@@ -23,6 +23,8 @@ const NODE_FIELDS = new Set([
 const META_FIELDS = new Set(["settings", "notes"]);
 const NODE_ID = /^[A-Za-z0-9_][A-Za-z0-9_-]{0,99}$/;
 export const MOST_OPERATIONS = 5_000;
+/** In bytes: a frame of 1 MiB, less what is around the operations. */
+const LARGEST_EDIT = 1024 * 1024 - 1024;
 
 export type Problem = { readonly field: string; readonly problem: string };
 
@@ -34,6 +36,18 @@ export class Refused extends Error {
     readonly details: readonly Problem[] = [],
   ) {
     super(message);
+  }
+}
+
+/** Refuse what does not fit into a frame: the server closes the connection over it. */
+export function refuseTooLarge(ops: readonly Operation[]): void {
+  if (ops.length > MOST_OPERATIONS) {
+    throw new Refused("too_large", `An edit has at most ${MOST_OPERATIONS} operations.`);
+  }
+  const text = JSON.stringify(ops);
+  const mayBe = text.length * 3 > LARGEST_EDIT; // a UTF-16 unit has 3 bytes of UTF-8 at most
+  if (mayBe && new TextEncoder().encode(text).length > LARGEST_EDIT) {
+    throw new Refused("too_large", "An edit has at most 1 MiB.");
   }
 }
 

@@ -6,7 +6,7 @@
 import type { ChangeSet } from "@codemirror/state";
 import { type FieldKey, overwrites, typedFields, typesIn } from "./fields.ts";
 import type { Author, EditFrame } from "./frames.ts";
-import type { Json } from "./json.ts";
+import { equal, type Json } from "./json.ts";
 import { type Renaming, renamed } from "./names.ts";
 import type { Operation, TextEdit } from "./operations.ts";
 import { getAt, type Path } from "./paths.ts";
@@ -93,6 +93,7 @@ export class History {
       for (const [index, step] of stack.entries()) {
         const inverse = step.pending?.inverse;
         if (!inverse || step.edits > 1 || types(step.inverse) || types(inverse)) continue;
+        if (equal(step.inverse as Json, inverse as Json)) continue;
         mapBelow(stack.slice(0, index), step.inverse, inverse);
         step.inverse = inverse;
       }

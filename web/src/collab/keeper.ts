@@ -29,35 +29,36 @@ export class Keeper {
     this.#events = events;
   }
 
-  /** The queue to work with: one that was left behind, or else a new one. */
+  /** A queue to work with: one that was left behind, or else a new one. It is not kept before `use`. */
   async take(): Promise<TakenQueue> {
-    const abandoned = await this.#abandoned();
-    return abandoned === null ? this.takeNew() : this.#use(abandoned);
+    return (await this.takeAbandoned()) ?? this.takeNew();
   }
 
-  /** Exchange the queue for one that was left behind, if there is one and this one is empty even then. */
-  async exchange(isEmpty: () => boolean): Promise<TakenQueue | null> {
-    const abandoned = await this.#abandoned();
-    if (abandoned === null) return null;
-    await this.flush();
-    const before = this.#taken;
-    if (before === null || !isEmpty()) {
-      await abandoned.release();
+  async takeAbandoned(): Promise<TakenQueue | null> {
+    try {
+      return await this.#store.takeAbandoned(this.#workflowId);
+    } catch (error) {
+      this.#events.failed(error);
       return null;
     }
-    this.#use(abandoned);
-    void before.release();
-    return abandoned;
   }
 
   async takeNew(): Promise<TakenQueue> {
     try {
-      return this.#use(await this.#store.takeNew(this.#workflowId));
+      return await this.#store.takeNew(this.#workflowId);
     } catch (error) {
       this.#events.failed(error);
       this.#store = new MemoryStore();
       return this.takeNew();
     }
+  }
+
+  /** From now on `toKeep` is kept in this queue, and the one before is released. */
+  use(taken: TakenQueue): void {
+    const before = this.#taken;
+    this.#taken = taken;
+    this.#kept = taken.saved !== null;
+    if (before !== null) void this.#release(before);
   }
 
   /** Something may have changed that must be kept. */
@@ -78,26 +79,15 @@ export class Keeper {
     await this.flush();
     const taken = this.#taken;
     this.#taken = null;
+    if (taken !== null) await this.#release(taken);
+  }
+
+  async #release(taken: TakenQueue): Promise<void> {
     try {
-      await taken?.release();
+      await taken.release();
     } catch (error) {
       this.#events.failed(error);
     }
-  }
-
-  async #abandoned(): Promise<TakenQueue | null> {
-    try {
-      return await this.#store.takeAbandoned(this.#workflowId);
-    } catch (error) {
-      this.#events.failed(error);
-      return null;
-    }
-  }
-
-  #use(taken: TakenQueue): TakenQueue {
-    this.#taken = taken;
-    this.#kept = taken.saved !== null;
-    return taken;
   }
 
   async #write(): Promise<void> {

@@ -3,15 +3,16 @@
 import type { ChangeSet } from "@codemirror/state";
 import { apply, replay } from "./apply.ts";
 import { Refused } from "./check.ts";
-import { completeEdge, freshId, type WorkflowEdge } from "./definition.ts";
-import { edgesAt, followed } from "./edges.ts";
+import { edgesAt } from "./edges.ts";
 import { type FieldKey, fieldsToType, keyText, overwrites, renamedField, typesIn } from "./fields.ts";
 import type { Graves } from "./graves.ts";
-import { type Renaming, renamed } from "./names.ts";
-import type { NodeAdd, Operation } from "./operations.ts";
-import type { Pending } from "./queue.ts";
+import type { Renaming } from "./names.ts";
+import type { Operation } from "./operations.ts";
+import { type Pending, replaceOps } from "./queue.ts";
 import { type DraftState, Working } from "./state.ts";
+import { avoidTakenIds, renamingOf, rewriteFrom } from "./taken_ids.ts";
 import { changed, difference, readChanges, textAt, writeChanges } from "./text.ts";
+import { forgetFulfilled, wishFor } from "./wishes.ts";
 
 /** What one typed into a text that somebody replaced as a whole meanwhile: it is kept for copying. */
 export type LostText = {
@@ -24,16 +25,14 @@ export type LostText = {
 /** What happened on the way, for whoever shows it. */
 export class Findings {
   /** Changes of texts as one sees them, by field; they end where one's own edits hide them. */
-  readonly texts = new Map<string, { key: FieldKey; changes: ChangeSet }[]>();
+  readonly texts = new Map<string, ChangeSet[]>();
   readonly lost: LostText[] = [];
-  /** Nodes that others renamed. */
-  readonly renamed: Renaming[] = [];
-  /** One's own new nodes that had to take another id. */
-  readonly moved: Renaming[] = [];
+  /** Nodes that others renamed, and one's own new ones that had to take another id. */
+  readonly renamings: Renaming[] = [];
 
   noteText(key: FieldKey, changes: ChangeSet): void {
     const text = keyText(key);
-    this.texts.set(text, [...(this.texts.get(text) ?? []), { key, changes }]);
+    this.texts.set(text, [...(this.texts.get(text) ?? []), changes]);
   }
 }
 
@@ -59,7 +58,7 @@ export function follow(
   replay(work, [op]);
   if (renaming !== null) {
     rewriteFrom(pending, 0, 0, renaming);
-    findings.renamed.push(renaming);
+    findings.renamings.push(renaming);
   }
   if (wish !== null) forgetFulfilled(pending, wish);
   if (op.op === "text.edit") {
@@ -70,7 +69,7 @@ export function follow(
     const now = renaming !== null && key.id === renaming.from ? { ...key, id: renaming.to } : key;
     loseWhenReplaced(pending, now, before, textAt(work, now.id, now.path), findings);
   }
-  avoidTakenIds(work, pending, view, findings);
+  findings.renamings.push(...avoidTakenIds(work, pending, view));
 }
 
 /** One's typing in a field is lost when its text has become another one in some other way than by typing. */
@@ -105,43 +104,6 @@ function typed(text: string, op: Operation, key: FieldKey): string {
   return changes.length === text.length ? changed(text, changes) : text;
 }
 
-/** New nodes of one's own whose id others have taken get a free one, and so does what waits behind them. */
-export function avoidTakenIds(work: Working, pending: Pending[], view: DraftState, findings: Findings): void {
-  const freed = new Set<string>();
-  for (const [index, entry] of pending.entries()) {
-    for (const [at, op] of entry.ops.entries()) {
-      if (op.op === "draft.replace") return;
-      if (op.op === "node.remove" || op.op === "node.rename") freed.add(op.id);
-      if (op.op === "node.add" && work.nodes.has(op.id) && !freed.has(op.id)) {
-        const renaming = awayFrom(work, pending, op, view);
-        rewriteFrom(pending, index, at, renaming);
-        findings.moved.push(renaming);
-      }
-    }
-  }
-}
-
-function awayFrom(work: Working, pending: Pending[], add: NodeAdd, view: DraftState): Renaming {
-  const own = pending.flatMap((entry) => entry.ops);
-  const added = new Set(own.flatMap((op) => (op.op === "node.add" ? [op.id] : [])));
-  const taken = { has: (id: string) => work.nodes.has(id) || view.nodes.has(id) || added.has(id) };
-  const edges = own.flatMap((op) => (op.op === "edge.add" ? [completeEdge(op)] : []));
-  return renamingOf(add.id, freshId(taken, add.type), edges);
-}
-
-function rewriteFrom(pending: Pending[], index: number, at: number, renaming: Renaming): void {
-  for (const [position, entry] of pending.entries()) {
-    if (position < index) continue;
-    const begin = position === index ? at : 0;
-    const ops = entry.ops.map((op, place) => (place < begin ? op : renamed(op, renaming)));
-    replaceOps(entry, ops);
-  }
-}
-
-function renamingOf(from: string, to: string, edges: readonly WorkflowEdge[]): Renaming {
-  return { from, to, edges: new Map(edges.map((edge) => [edge.id, followed(edge, from, to).id])) };
-}
-
 /**
  * One's own edit was refused: what waits behind it was made on a draft that had it, and is rewritten for one that has
  * not.
@@ -164,7 +126,7 @@ export function withdraw(
     if (op.op !== "node.rename") continue;
     const renaming = renamingOf(op.to, op.id, edgesAt(seen, op.to));
     rewriteFrom(rest, 0, 0, renaming);
-    findings.renamed.push(renaming);
+    findings.renamings.push(renaming);
   }
   for (const { key, text } of left) {
     const { id } = refused.ops.reduce(renamedField, key);
@@ -201,55 +163,4 @@ function carry(pending: Pending[], field: FieldKey, theirs: ChangeSet, findings:
   };
   for (const entry of pending) replaceOps(entry, entry.ops.map(carried));
   if (!hidden) findings.noteText(key, changes);
-}
-
-/** Own operations that want what somebody else has just done, and those that undo it. */
-type Wish = { readonly same: (op: Operation) => boolean; readonly opposite: (op: Operation) => boolean };
-
-function wishFor(work: Working, op: Operation): Wish | null {
-  switch (op.op) {
-    case "node.remove": {
-      const edges = new Set(edgesAt(work, op.id).map((edge) => edge.id));
-      return {
-        same: (own) =>
-          (own.op === "node.remove" && own.id === op.id) || (own.op === "edge.remove" && edges.has(own.id)),
-        opposite: (own) => own.op === "node.add" && own.id === op.id,
-      };
-    }
-    case "edge.remove":
-      return { same: (own) => own.op === "edge.remove" && own.id === op.id, opposite: (own) => adds(own, op.id) };
-    case "edge.add": {
-      const { id, source, target } = completeEdge(op);
-      return {
-        same: (own) => adds(own, id),
-        opposite: (own) =>
-          (own.op === "edge.remove" && own.id === id) ||
-          (own.op === "node.remove" && (own.id === source || own.id === target)),
-      };
-    }
-    default:
-      return null;
-  }
-}
-
-function adds(op: Operation, edge: string): boolean {
-  return op.op === "edge.add" && completeEdge(op).id === edge;
-}
-
-/** Forget what is done already, so that it is not refused for that. */
-function forgetFulfilled(pending: Pending[], wish: Wish): void {
-  let over = false;
-  for (const entry of pending) {
-    const kept = entry.ops.filter((op) => {
-      over = over || wish.opposite(op) || op.op === "draft.replace";
-      return over || !wish.same(op);
-    });
-    replaceOps(entry, kept);
-  }
-}
-
-function replaceOps(entry: Pending, ops: Operation[]): void {
-  if (ops.length === entry.ops.length && ops.every((op, index) => op === entry.ops[index])) return;
-  entry.ops = ops;
-  entry.rewritten = true;
 }

@@ -4,6 +4,7 @@
 
 import { IDBFactory } from "fake-indexeddb";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
+import { openDraft } from "../draft.ts";
 import { IndexedDbStore } from "../indexed_db_store.ts";
 import { MemoryStore, type OfflineStore, QueueLost, type SavedQueue } from "../store.ts";
 import { Company, PROMPT, type Someone, THREE_NODES } from "./company.ts";
@@ -98,6 +99,8 @@ describe("leases", () => {
     const taken = await tab().takeAbandoned("w");
     expect(taken?.client).toBe(frozen.client);
     await expect(frozen.save(QUEUE)).rejects.toThrow(QueueLost);
+    await frozen.release();
+    expect(await tab().takeAbandoned("w")).toBeNull(); // it is not the frozen tab's to give away
     await taken?.save(null); // all sent
     await expect(frozen.save(QUEUE)).rejects.toThrow(QueueLost);
     await taken?.release();
@@ -151,6 +154,22 @@ describe("drafts", () => {
     expect([bob.name("a"), bob.text("a")]).toEqual(["First", "> Hello world"]);
   });
 
+  test("a page that is left again before it has opened the draft loses nothing", async () => {
+    const store = new MemoryStore();
+    const ada = await company.join("ada", { store });
+    ada.goOffline();
+    ada.rename("a", "First");
+    await ada.draft.close();
+    for (const ticks of [0, 1, 2, 3, 4, 5, 6]) {
+      const draft = openDraft({ workflowId: "w", url: () => "left", store, WebSocket: company.server.socketClass() });
+      for (let tick = 0; tick < ticks; tick += 1) await Promise.resolve();
+      await draft.close();
+    }
+    const again = await company.join("ada-again", { store });
+    await company.settle();
+    expect([again.draft.snapshot().status, bob.name("a")]).toEqual(["saved", "First"]);
+  });
+
   test("an edit that was under way when the page was reloaded is not made twice", async () => {
     const store = new MemoryStore();
     const ada = await company.join("ada", { store });
@@ -172,6 +191,23 @@ describe("drafts", () => {
     await company.join("ada-again", { store });
     await company.settle();
     expect(bob.text("a")).toBe("Hello!");
+  });
+
+  test("typing that was kept while online is given back when somebody has changed its text meanwhile", async () => {
+    const store = new MemoryStore();
+    const ada = await company.join("ada", { store });
+    ada.type("a", 5, "!");
+    await ada.draft.close();
+    const left = openDraft({ workflowId: "w", url: () => "left", store, WebSocket: company.server.socketClass() });
+    await vi.advanceTimersByTimeAsync(10); // has the queue, but not the draft
+    await left.close();
+    company.server.rest([{ op: "node.set", id: "a", path: PROMPT, value: "Howdy" }]);
+    const again = await company.join("ada-again", { store });
+    await company.settle();
+    expect([bob.text("a"), again.lost]).toEqual([
+      "Howdy",
+      [{ id: "a", path: PROMPT, yours: "Hello!", theirs: "Howdy" }],
+    ]);
   });
 
   test("what a tab that is gone has left behind is sent by one that is open, once that has nothing to send", async () => {
