@@ -74,7 +74,10 @@ export const theme = createTheme({
 
 /** Cards lie on a ground of their own, and dimmed text keeps a contrast of 4.5 on both. */
 export const variables: CSSVariablesResolver = () => ({
-  variables: {},
+  variables: {
+    "--mantine-color-red-filled": "#cf3040",
+    "--mantine-color-red-filled-hover": "#b92836",
+  },
   light: {
     "--mantine-color-dimmed": "#62646f",
     "--app-ground": "#f7f7f9",
