@@ -8,6 +8,7 @@ import {
   Text,
   UnstyledButton,
   useMantineColorScheme,
+  VisuallyHidden,
 } from "@mantine/core";
 import { useDisclosure } from "@mantine/hooks";
 import {
@@ -116,9 +117,10 @@ export function UserMenu({ compact = false }: { compact?: boolean }) {
   return (
     <Menu position="top-start" width={216} shadow="md">
       <Menu.Target>
-        <UnstyledButton className={classes.user} aria-label={compact ? name : undefined}>
+        <UnstyledButton className={classes.user}>
           <Group gap="sm" wrap="nowrap">
             <Avatar name={name} color="iris" size={30} radius="xl" alt="" aria-hidden />
+            {compact && <VisuallyHidden>{name}</VisuallyHidden>}
             {!compact && (
               <div className={classes.who}>
                 <Text fz="sm" fw={550} truncate>

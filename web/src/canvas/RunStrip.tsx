@@ -19,7 +19,7 @@ export function RunStrip() {
   const runId = usePart(editor.runId, (id) => id);
   const live = useLiveRun(runId);
   useEffect(() => {
-    if (runId) editor.run.set(runView(live, editor.run.get()));
+    if (runId) editor.run.set(runView(live, editor.edges.values(), editor.run.get()));
   }, [editor, runId, live]);
   const status = live.run?.status;
   useEffect(() => {

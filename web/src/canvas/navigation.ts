@@ -3,6 +3,8 @@ import type { FlowNode, Place } from "./graph";
 export type Direction = "ArrowLeft" | "ArrowRight" | "ArrowUp" | "ArrowDown";
 
 const ASIDE = 2.2;
+/** More than any canvas is wide: what lies rather beside than ahead is taken only when there is nothing else. */
+const OUT_OF_SIGHT = 1e6;
 
 export function isDirection(key: string): key is Direction {
   return key === "ArrowLeft" || key === "ArrowRight" || key === "ArrowUp" || key === "ArrowDown";
@@ -30,7 +32,7 @@ export function neighbour(
     const dy = node.position.y - from.position.y;
     const far = dx * ahead.x + dy * ahead.y;
     const aside = Math.abs(dx * ahead.y) + Math.abs(dy * ahead.x);
-    const distance = far + ASIDE * aside;
+    const distance = far + ASIDE * aside + (aside > 2 * far ? OUT_OF_SIGHT : 0);
     if (node.id !== from.id && far > 0 && distance < least) [best, least] = [node, distance];
   }
   return best;

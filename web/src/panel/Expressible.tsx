@@ -5,11 +5,11 @@ import { useEditor } from "../canvas/editor";
 import { fieldKey } from "../canvas/people";
 import { usePart } from "../canvas/store";
 import type { FieldProps } from "../forms/FormContext";
-import { useInputProps } from "../forms/fields/controls";
 import { CodeEditor } from "./CodeEditor";
 import { useShownNode } from "./NodeContext";
 import { Preview } from "./Preview";
 import classes from "./panel.module.css";
+import { useWrapper } from "./useWrapper";
 
 /** Fields that are chosen, never computed. */
 const CHOSEN = new Set(["connection", "workflow", "secret"]);
@@ -36,7 +36,7 @@ export function Expressible({ field, control }: { field: FieldProps; control: Re
   return (
     <Whereabouts path={path} tells={!isText} frame={frame}>
       {mayCompute && (
-        <ModeSwitch label={field.label} on={mode === "template"} low={field.hideLabel} onSwitch={switchMode} />
+        <ModeSwitch label={field.label} on={mode === "template"} low={field.isEntry} onSwitch={switchMode} />
       )}
       {mode === "plain" ? (
         control
@@ -93,12 +93,12 @@ function ExpressionField({
   isTemplate: boolean;
   autoFocus: boolean;
 }) {
-  const { disabled, ...wrapper } = useInputProps(field);
+  const { disabled, wrapper } = useWrapper(field);
   const { data } = useShownNode();
   const { value, schema, onChange } = field;
   const text = typeof value === "string" ? value : value === undefined ? "" : JSON.stringify(value);
   return (
-    <Input.Wrapper {...wrapper} labelElement="div">
+    <Input.Wrapper {...wrapper}>
       <CodeEditor
         label={field.label}
         value={text}

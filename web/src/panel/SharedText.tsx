@@ -3,16 +3,16 @@ import { useMemo } from "react";
 import { useEditor } from "../canvas/editor";
 import { extension } from "../collab/codemirror";
 import type { FieldProps } from "../forms/FormContext";
-import { useInputProps } from "../forms/fields/controls";
 import { CodeEditor } from "./CodeEditor";
 import { useShownNode } from "./NodeContext";
 import { Preview } from "./Preview";
+import { useWrapper } from "./useWrapper";
 
 const LINES = 3;
 
 /** A long text that several people type in at the same time, each seeing the other's cursor. */
 export function SharedText(field: FieldProps) {
-  const { disabled, ...wrapper } = useInputProps(field);
+  const { disabled, wrapper } = useWrapper(field);
   const { draft } = useEditor();
   const { id, data } = useShownNode();
   const place = JSON.stringify(field.path);
@@ -21,7 +21,7 @@ export function SharedText(field: FieldProps) {
   const value = typeof field.value === "string" ? field.value : "";
   const fallback = field.schema.default;
   return (
-    <Input.Wrapper {...wrapper} labelElement="div">
+    <Input.Wrapper {...wrapper}>
       <CodeEditor
         label={field.label}
         value={text.value}

@@ -25,15 +25,77 @@ export const NO_RUN: RunView = { nodes: new Map() };
 
 const TEXT_SHOWN = 160;
 
-/** A run by node. What has not changed stays the same object. */
-export function runView({ steps, texts }: Pick<LiveRun, "steps" | "texts">, before: RunView = NO_RUN): RunView {
+interface Wire {
+  readonly source: string;
+  readonly target: string;
+  readonly source_handle: string;
+}
+
+/**
+ * A run by node. What has not changed stays the same object. Steps are told when they end (those that take long and have
+ * effects also when they begin), so what runs now follows from the wires.
+ */
+export function runView(
+  { run, steps, texts }: Pick<LiveRun, "run" | "steps" | "texts">,
+  wires: Iterable<Wire> = [],
+  before: RunView = NO_RUN,
+): RunView {
   const found = new Map<string, NodeRun>();
   for (const step of steps.values()) {
     const text = step.status === "running" ? (texts.get(step.step_key) ?? "").slice(-TEXT_SHOWN) : "";
     found.set(step.node_id, together(found.get(step.node_id), step, text));
   }
+  if (run?.status === "running") {
+    for (const [id, startedAt] of begun([...wires], found))
+      found.set(id, { ...BEGUN, startedAt, text: textOf(id, texts) });
+  }
   const nodes = reusing(before.nodes, found, (left, right) => JSON.stringify(left) === JSON.stringify(right));
   return nodes === before.nodes ? before : { nodes };
+}
+
+const BEGUN: NodeRun = {
+  status: "running",
+  count: 1,
+  failed: 0,
+  startedAt: null,
+  finishedAt: null,
+  handles: [],
+  error: null,
+  attempt: 1,
+  text: "",
+};
+
+/** The nodes that a taken wire leads to and that have not ended, when nothing before them can still run; and since when. */
+function begun(wires: readonly Wire[], ended: ReadonlyMap<string, NodeRun>): Map<string, string | null> {
+  const sources = new Map<string, string[]>();
+  const reached = new Map<string, string | null>();
+  for (const { source, target, source_handle } of wires) {
+    sources.set(target, [...(sources.get(target) ?? []), source]);
+    const from = ended.get(source);
+    if (ended.has(target) || !from || !took(from, source_handle)) continue;
+    const [known, at] = [reached.get(target), from.finishedAt];
+    reached.set(target, known && at && known > at ? known : at);
+  }
+  return new Map([...reached].filter(([id]) => !waits(id, sources, reached)));
+}
+
+function took({ status, handles }: NodeRun, handle: string): boolean {
+  if (status !== "completed" && status !== "failed") return false;
+  return handles.length > 0 ? handles.includes(handle) : status === "completed";
+}
+
+/** Whether another node that has begun lies before this one. */
+function waits(id: string, sources: ReadonlyMap<string, string[]>, reached: ReadonlyMap<string, unknown>): boolean {
+  const before = new Set(sources.get(id));
+  for (const each of before) {
+    if (each !== id && reached.has(each)) return true;
+    for (const source of sources.get(each) ?? []) before.add(source);
+  }
+  return false;
+}
+
+function textOf(nodeId: string, texts: LiveRun["texts"]): string {
+  return (texts.get(nodeId) ?? "").slice(-TEXT_SHOWN);
 }
 
 function together(before: NodeRun | undefined, step: StepNews, text: string): NodeRun {

@@ -1,0 +1,9 @@
+"""The canvas in a browser, against a real instance."""
+
+
+def test_a_workflow_is_built_with_the_mouse_deployed_run_and_lights_up(instance, play):
+    play("canvas-mouse", instance)
+
+
+def test_a_workflow_is_built_by_keys_alone_deployed_run_and_lights_up(instance, play):
+    play("canvas-keys", instance)
