@@ -244,14 +244,18 @@ async def scene(seed: int, *, redis: bool, apis: int = 3) -> AsyncIterator[Scene
             settings = {"DATABASE_DIRECT_URL": relay.url}
         await cluster.start_api(CUT_OFF, **settings)
         await cluster.reload_nginx()
-        made = await cluster.call("POST", "/api/workflows", {"name": "edited by many", "definition": DEFINITION})
-        there = Scene(cluster, relay, made["id"], random.Random(seed))  # noqa: S311  # to repeat a test
+        there = Scene(cluster, relay, await made_workflow(cluster), random.Random(seed))  # noqa: S311  # to repeat a test
         try:
             yield there
         finally:
             for task in there.tasks.values():
                 task.cancel()
             await asyncio.gather(*there.tasks.values(), return_exceptions=True)
+
+
+async def made_workflow(cluster: Topology) -> str:
+    made = await cluster.call("POST", "/api/workflows", {"name": "edited by many", "definition": DEFINITION})
+    return str(made["id"])
 
 
 async def instance_of(cluster: Topology, name: str) -> str:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import random
 import socket
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import uuid4
 
 import aiohttp
@@ -19,9 +20,6 @@ import orjson
 
 from melagent.domain.draft_state import DraftState
 from melagent.domain.operations import replay
-
-if TYPE_CHECKING:
-    import random
 
 Frame = dict[str, Any]
 Ops = list[dict[str, Any]]
@@ -62,7 +60,7 @@ class Editor:
     url: str
     key: str
     workflow_id: str
-    dice: random.Random
+    dice: random.Random = field(default_factory=random.Random)
     name: str = field(default_factory=lambda: uuid4().hex)
     state: DraftState | None = None
     peer: str | None = None
@@ -98,6 +96,11 @@ class Editor:
         """Die with everything that was not sent yet."""
         if self._socket is not None and (line := self._socket.get_extra_info("socket")) is not None:
             line.shutdown(socket.SHUT_RDWR)
+
+    async def leave(self) -> None:
+        """Close the socket as a browser does whose page is closed or loaded again."""
+        assert self._socket is not None
+        await self._socket.close(code=aiohttp.WSCloseCode.GOING_AWAY)
 
     async def edit(self, ops: Ops) -> int:
         """Send an edit now or when there is a socket; its id."""
