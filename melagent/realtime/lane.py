@@ -18,7 +18,8 @@ from melagent.store.pool import BAD_DATA, MAY_PASS
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from melagent.realtime.room import Room, Waiting
+    from melagent.realtime.edits import Waiting
+    from melagent.realtime.room import Room
     from melagent.store.edits import DraftEdits
     from melagent.store.pool import Pool
 

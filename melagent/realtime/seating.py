@@ -17,6 +17,7 @@ import structlog
 
 from melagent.errors import Unavailable
 from melagent.loop import Loop
+from melagent.realtime.presence import PRESENCE
 from melagent.services.rooms import topic_of
 
 if TYPE_CHECKING:
@@ -127,7 +128,7 @@ class Seating:
             return None
         for seat in gone:
             letter = orjson.dumps({"peer": seat.peer, "owner": seat.owner, "gone": True})
-            self._broker.send(topic_of(seat.workflow_id), b"p" + letter, here=True)
+            self._broker.send(topic_of(seat.workflow_id), PRESENCE + letter, here=True)
         if gone:
             log.info("instances fell silent", instances=sorted({seat.instance for seat in gone}), seats=len(gone))
         return None

@@ -109,7 +109,7 @@ def test_faster_ones_are_read_slower_and_then_not_any_more():
 
 
 def flood(pace, patience):
-    """With which code, and when, a peer is closed that never stops, but waits for a part of the time that it is told."""
+    """With which code, and when, a peer is closed that never stops, but waits for a part of the time it is told."""
     now = 0.0
     try:
         while now < 60:
