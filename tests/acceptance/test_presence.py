@@ -12,7 +12,7 @@ import pytest
 
 from deploy.local.topology import topology
 from tests.acceptance.editing import instance_of, made_workflow
-from tests.acceptance.editors import LEDGER, Editor
+from tests.acceptance.editors import Editor
 from tests.builders import eventually
 
 KINDS = pytest.mark.parametrize("redis", [True, False], ids=["redis", "postgres"])
@@ -189,7 +189,7 @@ async def test_whoever_reads_nothing_is_removed_within_15_s_and_nobody_else_noti
     await room.fill("api-2", 1)
     stalled = await room.stall()
     await eventually(lambda: all(stalled in shown for shown in room.shown()))
-    large = {"op": "node.set", "id": LEDGER, "path": ["config", "large"], "value": "x" * LARGE_BYTES}
+    large = {"op": "node.set", "id": "start", "path": ["config", "large"], "value": "x" * LARGE_BYTES}
     for person in room.people:
         for _ in range(LARGE_EDITS):
             await person.edit([large])
