@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
+import signal
 from collections import Counter
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -13,7 +15,7 @@ from uuid import UUID
 import aiohttp
 import orjson
 
-from deploy.local.topology import topology
+from deploy.local.topology import ROOT, required, topology
 from melagent.domain.draft_state import DraftState
 from melagent.domain.operations import replay
 from melagent.services import drafts
@@ -24,6 +26,7 @@ from tests.proxy import proxy_to, relay_to
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from pathlib import Path
 
     from deploy.local.topology import Topology
     from tests.proxy import Proxy
@@ -53,6 +56,7 @@ class Scene:
     callers: list[Caller] = field(default_factory=list)
     done: Counter[str] = field(default_factory=Counter)
     tasks: dict[Any, asyncio.Task[None]] = field(default_factory=dict)
+    roaming: Roaming | None = None
 
     def begin(self, editors: int, callers: int) -> None:
         for _ in range(editors):
@@ -61,6 +65,10 @@ class Scene:
             caller = Caller(self.cluster.url, self.cluster.api_key, self.workflow_id, self._dice())
             self.callers.append(caller)
             self.tasks[id(caller)] = asyncio.create_task(caller.live(self.pause * 3))
+
+    async def begin_roaming(self, clients: int) -> None:
+        """Let people with our own client library take part."""
+        self.roaming = await Roaming.begin(self.cluster, self.workflow_id, clients, self.dice.randrange(10**6))
 
     async def edits_go_on(self, more: int = 3) -> None:
         """Return when every editor has had so many edits acknowledged from now on, and REST callers one each."""
@@ -150,6 +158,16 @@ class Scene:
         for one in (*self.editors, *self.callers):
             one.writes = False
 
+        def nothing_waits() -> bool:
+            self.nobody_failed()
+            return not any(editor.pending for editor in self.editors) and not any(
+                caller.waits for caller in self.callers
+            )
+
+        await eventually(nothing_waits, SETTLE_SECONDS)
+        if self.roaming is not None:
+            await self.roaming.end()
+
         async def settled() -> bool:
             self.nobody_failed()
             if any(editor.pending or editor.state is None for editor in self.editors):
@@ -182,6 +200,8 @@ class Scene:
             assert editor.state is not None
             assert (canonical(editor.content()), editor.state.seq) == (expected, state.seq)
         self._check_acknowledged(stored)
+        if self.roaming is not None:
+            self.roaming.check(expected, {(row["client"], row["client_edit_id"]): row["seq"] for row in stored})
         everybody = [*self.editors, *self.dead]
         return {
             **self.done,
@@ -190,13 +210,16 @@ class Scene:
             "refused": dict(sum((editor.refused for editor in everybody), Counter())),
             "closes": dict(sum((editor.closes for editor in everybody), Counter())),
             "joins": dict(sum((editor.joins for editor in everybody), Counter())),
+            "roaming": self.roaming.seen() if self.roaming is not None else None,
             "calls": dict(sum((caller.answers for caller in self.callers), Counter())),
         }
 
     def _check_acknowledged(self, stored: list[Any]) -> None:
         """Everything that anybody saw is stored as it was seen, and once."""
         by_seq = {row["seq"]: (row["client"], row["client_edit_id"]) for row in stored}
-        marks = Counter(mark for row in stored for mark in marks_of(orjson.loads(row["ops"])))
+        editors = {editor.name for editor in (*self.editors, *self.dead)}
+        ours = (row for row in stored if row["client"] in editors or row["client"].startswith("rest"))
+        marks = Counter(mark_of(orjson.loads(row["ops"])) for row in ours)
         assert set(marks.values()) == {1}
         for editor in (*self.editors, *self.dead):
             assert {seq: by_seq.get(seq) for seq in editor.history} == editor.history
@@ -231,6 +254,51 @@ class Scene:
         return random.Random(self.dice.random())  # noqa: S311  # to repeat a test
 
 
+@dataclass
+class Roaming:
+    """People who use our own client library, in a process of their own; `report` is what it says at its end."""
+
+    process: asyncio.subprocess.Process
+    out: Path
+    report: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    async def begin(cls, cluster: Topology, workflow_id: str, clients: int, seed: int) -> Roaming:
+        out = cluster.folder / "roam.json"
+        process = await asyncio.create_subprocess_exec(
+            required("node", "nodejs"), "--import", "tsx", "tests/roam.ts", "--workflow", workflow_id,
+            "--clients", str(clients), "--seed", str(seed), "--seconds", "3600", "--pace", "200", "--out", str(out),
+            cwd=ROOT / "web", env={**os.environ, "MEL_URL": cluster.url, "MEL_KEY": cluster.api_key},
+        )  # fmt: skip
+        return cls(process, out)
+
+    async def end(self) -> None:
+        """Return when all of them have everything saved."""
+        if self.process.returncode is None:
+            self.process.send_signal(signal.SIGTERM)
+        code = await asyncio.wait_for(self.process.wait(), 2 * SETTLE_SECONDS)
+        self.report = orjson.loads(self.out.read_bytes())
+        assert code == 0, self.report["clients"]
+
+    async def kill(self) -> None:
+        if self.process.returncode is None:
+            self.process.kill()
+            await self.process.wait()
+
+    def check(self, expected: bytes, stored: dict[tuple[str, int], int]) -> None:
+        """Their copy is the draft, and what was acknowledged to them is in it."""
+        assert canonical(self.report["definition"]) == expected
+        for edit in self.report["acknowledged"]:
+            seq = stored.get((edit["client"], edit["id"]))
+            assert seq is not None, f"acknowledged and not there: {edit}"
+            assert edit["seq"] in {seq, None}
+        assert not any(client["errors"] for client in self.report["clients"])
+
+    def seen(self) -> dict[str, Any]:
+        refused = Counter(refusal["error"] for client in self.report["clients"] for refusal in client["refused"])
+        return {"acknowledged": len(self.report["acknowledged"]), "refused": dict(refused)}
+
+
 @asynccontextmanager
 async def scene(seed: int, *, redis: bool, apis: int = 3) -> AsyncIterator[Scene]:
     """Instances behind nginx, one of them with a relay on its way to the broker, and a workflow."""
@@ -244,14 +312,20 @@ async def scene(seed: int, *, redis: bool, apis: int = 3) -> AsyncIterator[Scene
             settings = {"DATABASE_DIRECT_URL": relay.url}
         await cluster.start_api(CUT_OFF, **settings)
         await cluster.reload_nginx()
-        made = await cluster.call("POST", "/api/workflows", {"name": "edited by many", "definition": DEFINITION})
-        there = Scene(cluster, relay, made["id"], random.Random(seed))  # noqa: S311  # to repeat a test
+        there = Scene(cluster, relay, await made_workflow(cluster), random.Random(seed))  # noqa: S311  # to repeat a test
         try:
             yield there
         finally:
+            if there.roaming is not None:
+                await there.roaming.kill()
             for task in there.tasks.values():
                 task.cancel()
             await asyncio.gather(*there.tasks.values(), return_exceptions=True)
+
+
+async def made_workflow(cluster: Topology) -> str:
+    made = await cluster.call("POST", "/api/workflows", {"name": "edited by many", "definition": DEFINITION})
+    return str(made["id"])
 
 
 async def instance_of(cluster: Topology, name: str) -> str:
@@ -268,12 +342,11 @@ def replayed(stored: list[Any]) -> dict[str, Any]:
     return state.definition()
 
 
-def marks_of(value: Any) -> list[str]:
-    """The marks in the operations of an edit."""
-    if isinstance(value, str):
-        return [value] if value.startswith("mark-") else []
-    children = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return [mark for child in children for mark in marks_of(child)]
+def mark_of(ops: list[dict[str, Any]]) -> str:
+    """The mark that the author of an edit gave it: the last name or note in it, not what was there before."""
+    last = ops[-1]
+    value = last["definition"]["notes"] if last["op"] == "draft.replace" else last["value"]
+    return str(value if isinstance(value, str) else value[0]["text"])
 
 
 def canonical(value: Any) -> bytes:

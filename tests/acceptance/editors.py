@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import random
 import socket
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import uuid4
 
 import aiohttp
@@ -20,14 +21,8 @@ import orjson
 from melagent.domain.draft_state import DraftState
 from melagent.domain.operations import replay
 
-if TYPE_CHECKING:
-    import random
-
 Frame = dict[str, Any]
 Ops = list[dict[str, Any]]
-
-LEDGER = "ledger"
-"""A node that nobody removes: every edit writes its own mark there, so that each can be told from all others."""
 
 IDS = [f"step_{number}" for number in range(12)]
 """Few, so that people meet on the same nodes, take ids that are taken and edit what is gone."""
@@ -35,7 +30,6 @@ IDS = [f"step_{number}" for number in range(12)]
 DEFINITION: dict[str, Any] = {
     "nodes": [
         {"id": "start", "type": "manual_trigger"},
-        {"id": LEDGER, "type": "noop"},
         *({"id": name, "type": "set", "config": {"fields": {}, "text": "It was a dark 🌒 night."}} for name in IDS[:6]),
     ],
     "edges": [{"source": "start", "target": name} for name in IDS[:3]],
@@ -62,7 +56,7 @@ class Editor:
     url: str
     key: str
     workflow_id: str
-    dice: random.Random
+    dice: random.Random = field(default_factory=random.Random)
     name: str = field(default_factory=lambda: uuid4().hex)
     state: DraftState | None = None
     peer: str | None = None
@@ -98,6 +92,11 @@ class Editor:
         """Die with everything that was not sent yet."""
         if self._socket is not None and (line := self._socket.get_extra_info("socket")) is not None:
             line.shutdown(socket.SHUT_RDWR)
+
+    async def leave(self) -> None:
+        """Close the socket as a browser does whose page is closed or loaded again."""
+        assert self._socket is not None
+        await self._socket.close(code=aiohttp.WSCloseCode.GOING_AWAY)
 
     async def edit(self, ops: Ops) -> int:
         """Send an edit now or when there is a socket; its id."""
@@ -237,6 +236,7 @@ class Caller:
     acknowledged: set[str] = field(default_factory=set)
     answers: Counter[int | str] = field(default_factory=Counter)
     writes: bool = True
+    waits: bool = False
 
     async def live(self, pause: float) -> None:
         """Edit every so often, until cancelled."""
@@ -246,14 +246,20 @@ class Caller:
             while True:
                 await asyncio.sleep(self.dice.uniform(0.5, 1.5) * pause)
                 if self.writes:
-                    try:
-                        await self.dice.choice([self._set, self._replace])(session)
-                    except (aiohttp.ClientError, TimeoutError) as error:
-                        self.answers[type(error).__name__] += 1
+                    await self._edit(session)
 
-    async def _set(self, session: aiohttp.ClientSession) -> None:
+    async def _edit(self, session: aiohttp.ClientSession) -> None:
+        self.waits = True
+        try:
+            await self.dice.choice([self._rename, self._replace])(session)
+        except (aiohttp.ClientError, TimeoutError) as error:
+            self.answers[type(error).__name__] += 1
+        finally:
+            self.waits = False
+
+    async def _rename(self, session: aiohttp.ClientSession) -> None:
         mark = new_mark()
-        await self._send(session, "PUT", f"/nodes/{LEDGER}", {"config": {"last": mark}}, mark)
+        await self._send(session, "PUT", f"/nodes/{self.dice.choice(IDS)}", {"name": mark}, mark)
 
     async def _replace(self, session: aiohttp.ClientSession) -> None:
         async with session.get(f"{self.url}/api/workflows/{self.workflow_id}/draft") as answer:
@@ -261,10 +267,10 @@ class Caller:
                 self.answers[answer.status] += 1
                 return
             draft = await answer.json()
-        mark, nodes = new_mark(), draft["definition"]["nodes"]
-        next(node for node in nodes if node["id"] == LEDGER)["config"] = {"last": mark}
-        nodes.sort(key=lambda node: node["id"] + mark)
-        await self._send(session, "PUT", "/draft", {key: draft[key] for key in ("definition", "revision")}, mark)
+        mark, definition = new_mark(), draft["definition"]
+        definition["notes"] = [{"text": mark}]
+        self.dice.shuffle(definition["nodes"])
+        await self._send(session, "PUT", "/draft", {"definition": definition, "revision": draft["revision"]}, mark)
 
     async def _send(self, session: aiohttp.ClientSession, method: str, path: str, body: Any, mark: str) -> None:
         url = f"{self.url}/api/workflows/{self.workflow_id}{path}"
@@ -272,7 +278,7 @@ class Caller:
             self.answers[answer.status] += 1
             if answer.status == 200:
                 self.acknowledged.add(mark)
-            elif answer.status not in {409, 502, 503, 504}:
+            elif answer.status not in {404, 409, 410, 502, 503, 504}:
                 raise Misbehaved(f"{method} {path}: {answer.status} {await answer.text()}")
 
 
@@ -281,16 +287,16 @@ def new_mark() -> str:
 
 
 def marked(ops: Ops) -> Ops:
-    """With the mark of this edit."""
-    return [*ops, {"op": "node.set", "id": LEDGER, "path": ["config", "last"], "value": new_mark()}]
+    """With the mark of this edit, in a place that cannot be taken away: so each can be told from all others."""
+    return [*ops, {"op": "meta.set", "path": ["notes"], "value": [{"text": new_mark()}]}]
 
 
 def random_ops(dice: random.Random, state: DraftState) -> Ops:
     """Something that somebody would do who sees this draft, mostly possible."""
     node, other = dice.choice(IDS), dice.choice([*IDS, "start"])
     make = dice.choices(
-        (_set_name, _move, _set_field, _unset_field, _type, _add, _remove, _rename, _connect, _disconnect, _note),
-        (4, 6, 6, 2, 8, 4, 1, 1, 3, 2, 2),
+        (_set_name, _move, _set_field, _unset_field, _type, _add, _remove, _rename, _connect, _disconnect),
+        (4, 6, 6, 2, 8, 4, 1, 1, 3, 2),
     )[0]
     return make(dice, state, node, other)
 
@@ -350,10 +356,6 @@ def _disconnect(dice: random.Random, state: DraftState, node: str, other: str) -
     return [{"op": "edge.remove", "id": dice.choice(list(state.edges))}] if state.edges else _connect(
         dice, state, node, other
     )
-
-
-def _note(dice: random.Random, _state: DraftState, node: str, _other: str) -> Ops:
-    return [{"op": "meta.set", "path": ["notes"], "value": [{"id": node, "text": f"{dice.randrange(100)}"}]}]
 
 
 def _set(node: str, path: list[Any], value: Any) -> dict[str, Any]:
