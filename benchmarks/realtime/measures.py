@@ -180,6 +180,11 @@ async def _warmed_up(swarm: Swarms, contender: Contender, rooms: Sequence[str]) 
 async def _gone(contender: Contender) -> None:
     """Wait until an instance has no peers and rooms any more, as far as it tells."""
     until = time.monotonic() + GONE_SECONDS
-    while time.monotonic() < until and any((await contender.counts()).get(of) for of in OPEN):  # noqa: ASYNC110  # it is another process
+    while time.monotonic() < until and await _is_open(contender):  # noqa: ASYNC110  # it is another process
         await asyncio.sleep(1.0)
     await asyncio.sleep(SETTLE_SECONDS)
+
+
+async def _is_open(contender: Contender) -> bool:
+    counts = await contender.counts()
+    return any(counts.get(of) for of in OPEN)
