@@ -64,11 +64,19 @@ class SchedulesAnswer(Answer):
     lag_seconds: float
 
 
+class RealtimeAnswer(Answer):
+    """Sockets of live editing, and rooms, each counted on every instance that has it open."""
+
+    rooms: int
+    peers: int
+
+
 class ClusterAnswer(Answer):
     instances: list[InstanceAnswer]
     workers: list[WorkerAnswer]
     queue: QueueAnswer
     schedules: SchedulesAnswer
+    realtime: RealtimeAnswer
 
 
 class WorkersQuery(Body):

@@ -65,9 +65,8 @@ class _Line:
             if kind == b"message":
                 yield data.decode() if channel == CHANNEL.encode() else _post(channel, data)
             else:
-                await self._subscription.handle_message(  # type: ignore[no-untyped-call]
-                    [kind, channel, data]  # it keeps count of what is open
-                )
+                count = self._subscription.handle_message
+                await count([kind, channel, data])  # type: ignore[no-untyped-call]  # it keeps count of what is open
                 if kind == b"subscribe" and channel.startswith(ROOM):
                     yield Post(channel.removeprefix(ROOM).decode())
 

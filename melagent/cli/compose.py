@@ -14,20 +14,20 @@ from typing import TYPE_CHECKING, Any, Literal
 from uuid import uuid4
 
 import structlog
-from aiohttp import web
 
 from melagent import __version__
-from melagent.api.app import build_app, build_metrics_app, build_realtime_app
+from melagent.api.app import build_app, build_realtime_app
 from melagent.api.context import Services
 from melagent.broker.postgres import postgres_broker
 from melagent.cli import key_file
+from melagent.cli.compose_http import serve
 from melagent.cli.garbage import calm_garbage_collection
-from melagent.cli.listening import begin_no_more, listen
+from melagent.cli.listening import listen
 from melagent.domain.requirement import capabilities
 from melagent.engine.context import World
 from melagent.engine.engine import Engine
 from melagent.engine.metrics import REGISTRY
-from melagent.errors import Conflict
+from melagent.maintenance.compactor import Compactor
 from melagent.maintenance.errands import Errands
 from melagent.maintenance.partitioner import Partitioner
 from melagent.maintenance.poolkeeper import PoolKeeper
@@ -69,19 +69,11 @@ LEAVE_TAKING_SECONDS = 1.0
 """How long an instance that drains still takes requests, not ready and closing each connection with its answer: a load
 balancer in front of it lets go of it meanwhile, instead of finding closed connections."""
 
-LAST_CONNECTION_SECONDS = 0.05
-"""How long connections that have begun may take to be there: a round trip to the load balancer."""
-
-LAST_REQUEST_SECONDS = 0.2
-
 SOCKETS_SHARE_OF_GRACE = 0.25
 """Of the grace time, within which the sockets of live editing are sent away, from the moment of the signal on."""
 
 CALLERS_SHARE_OF_GRACE = 0.3
 """Of the grace time, how long callers who wait for a run may still get its answer; then they are told its id."""
-
-REQUESTS_SHARE_OF_GRACE = 0.35
-"""Of the grace time, how long requests may take to end. aiohttp waits once more as long for those it had to cancel."""
 
 WORKER_SHARE_OF_GRACE = 0.2
 """Of the grace time, what is left for running nodes after the requests have ended."""
@@ -141,7 +133,8 @@ async def open_server(settings: Settings, dsn: str, role: Role) -> Server:
         direct = settings.database.direct_url or dsn
         engine = await _open_engine(settings, pool, direct, registry, stack, role=role)
         tending_runs = (Rescuer(engine), Unparker(engine), Errands(engine, registry), Scheduler(engine, registry))
-        keeping_house = (Partitioner(pool), Pruner(pool, direct, settings.retention.runs_days))
+        kept = settings.retention
+        keeping_house = (Partitioner(pool), Pruner(pool, direct, kept.runs_days), Compactor(pool, kept.edits_days))
         for part in (*tending_runs, *keeping_house, PoolKeeper(pool, limits)):
             _start(part.loop, stack)
         listening = listen(settings.server.host, settings.server.port)
@@ -158,10 +151,9 @@ async def open_server(settings: Settings, dsn: str, role: Role) -> Server:
         if worker is not None:  # it seals renewed tokens, so it begins after and ends before what agrees on the key
             worker.start()
             stack.push_async_callback(worker.drain)
-        keeping = settings.retention
-        sweeper = Sweeper(pool, vault, deliveries_days=keeping.deliveries_days, audit_days=keeping.audit_days)
+        sweeper = Sweeper(pool, vault, deliveries_days=kept.deliveries_days, audit_days=kept.audit_days)
         _start(sweeper.loop, stack)  # it seals what an earlier version left, so by now it must be clear under which key
-        await _serve(settings, services, listening, stack)
+        await serve(settings, services, listening, stack, build_app)
         server = Server(settings, services, f"http://{_reachable(settings.server.host)}:{port}", worker, registrar)
         log.info("API server listening", url=server.url, role=role)
         server._stack = stack.pop_all()  # noqa: SLF001  # nothing failed: from now on the server owns what was opened
@@ -183,7 +175,7 @@ async def _open_realtime(settings: Settings, dsn: str) -> Server:
         services = _services(settings, pool, engine, registry, None, shared=_Shared(Vault(()), Renewals()))
         services = replace(services, opens_secrets=False)
         registrar = await _open_registrar(services, "realtime", None, stack)
-        await _serve(settings, services, listening, stack, build_realtime_app)
+        await serve(settings, services, listening, stack, build_realtime_app)
         port = listening.getsockname()[1]
         server = Server(settings, services, f"http://{_reachable(settings.server.host)}:{port}", None, registrar)
         log.info("Realtime server listening", url=server.url)
@@ -306,47 +298,6 @@ async def _open_registrar(services: Services, role: Role, worker: Worker | None,
     registrar.loop.start()
     stack.push_async_callback(registrar.leave)
     return registrar
-
-
-async def _serve(
-    settings: Settings,
-    services: Services,
-    listening: socket.socket,
-    stack: AsyncExitStack,
-    build: Callable[[Services], web.Application] = build_app,
-) -> None:
-    grace = settings.engine.shutdown_grace_seconds * REQUESTS_SHARE_OF_GRACE
-    app = build(services)
-    if services.metrics_access == "port":
-        await _serve_metrics(app, settings.server.host, settings.server.metrics_port, stack)
-    runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=grace)
-    await runner.setup()
-    stack.push_async_callback(runner.cleanup)
-    site = web.SockSite(runner, listening, backlog=1024)
-    await site.start()
-    stack.push_async_callback(_stop_listening, site, listening)
-
-
-async def _serve_metrics(app: web.Application, host: str, port: int, stack: AsyncExitStack) -> None:
-    """Serve metrics on a port of their own, until after the last request has ended. Conflict when it is taken."""
-    try:
-        listening = listen(host, port)
-    except OSError as error:
-        reason = f"Cannot listen on {host}:{port} for metrics: {error.strerror}. Choose another with MEL_METRICS_PORT."
-        raise Conflict(reason) from error
-    runner = web.AppRunner(build_metrics_app(app), access_log=None, handle_signals=False, shutdown_timeout=1)
-    await runner.setup()
-    stack.push_async_callback(runner.cleanup)
-    await web.SockSite(runner, listening).start()
-    log.info("metrics listening", port=listening.getsockname()[1])
-
-
-async def _stop_listening(site: web.BaseSite, listening: socket.socket) -> None:
-    """Take no more connections, and give those just taken the time to send their request."""
-    begin_no_more(listening)
-    await asyncio.sleep(LAST_CONNECTION_SECONDS)
-    await site.stop()
-    await asyncio.sleep(LAST_REQUEST_SECONDS)
 
 
 def _services(

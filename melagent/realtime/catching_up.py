@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from melagent.realtime import metrics
-from melagent.realtime.room import Committed
+from melagent.realtime.edits import Committed
 from melagent.services import drafts
 from melagent.store import edits, rooms
 from melagent.store.pool import MAY_PASS

@@ -14,9 +14,10 @@ from melagent.loop import Loop
 from melagent.realtime import frames, metrics
 from melagent.realtime.catching_up import CatchingUp
 from melagent.realtime.derived import Derived
+from melagent.realtime.edits import frame_of
 from melagent.realtime.frames import Close, Closing
 from melagent.realtime.lane import Lane
-from melagent.realtime.room import Room, frame_of
+from melagent.realtime.room import Room
 from melagent.realtime.seating import Seating
 from melagent.services import drafts, history
 from melagent.services.rooms import ACCESS
@@ -24,7 +25,7 @@ from melagent.store import edits, rooms
 from melagent.store.pool import MAY_PASS
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Callable, Coroutine
     from uuid import UUID
 
     from melagent.broker import Broker
@@ -32,8 +33,8 @@ if TYPE_CHECKING:
     from melagent.domain.editing import Rewrites
     from melagent.domain.seats import Seat
     from melagent.realtime.derived import FindProblems
+    from melagent.realtime.edits import Waiting
     from melagent.realtime.peer import Peer
-    from melagent.realtime.room import Waiting
     from melagent.realtime.seats import SeatStore
     from melagent.services.access import Principal
     from melagent.services.standing import Standing
@@ -60,12 +61,12 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What rooms need of the rest of the program: how references follow a renamed node, and what is wrong with a
-    definition.
+    """What rooms need of the rest of the program: how references follow a renamed node, and for each draft something
+    that finds what is wrong with it.
     """
 
     rewrites: Rewrites
-    find_problems: FindProblems
+    find_problems: Callable[[], FindProblems]
 
 
 class Hub:
@@ -91,8 +92,9 @@ class Hub:
         self.lane = Lane(pool, self._repeated)
         self._broker = broker
         self._rewrites = surroundings.rewrites
-        self._derived = Derived(self.rooms, surroundings.find_problems)
-        self._catching_up = CatchingUp(pool, self._deleted)
+        self._find_problems = surroundings.find_problems
+        self._derived = Derived(self.rooms)
+        self._catching_up = CatchingUp(pool, self.deleted)
         self._opening: dict[UUID, asyncio.Task[Room]] = {}
         self._background: set[asyncio.Task[None]] = set()
         self._lingering: list[tuple[float, Room, Seat]] = []
@@ -208,17 +210,14 @@ class Hub:
             self.instance,
             self._broker,
             self._rewrites,
-            on_ready=self.lane.ready,
-            on_behind=self._catching_up.begin,
-            on_deleted=self._deleted,
-            on_missing=self._missing,
+            self,
         )
         await self._broker.open(room.topic, room.receive)
         try:
             async with self.pool.acquire() as conn:
                 state = await drafts.load(conn, workflow_id)
             room.load(state)
-            await self._derived.first(room)
+            await self._derived.first(room, self._find_problems())
         except BaseException:
             self._broker.close(room.topic)
             room.close()
@@ -236,7 +235,7 @@ class Hub:
             room.close()
             metrics.ROOMS.set(len(self.rooms))
 
-    def _deleted(self, room: Room) -> None:
+    def deleted(self, room: Room) -> None:
         for peer in list(room.peers):
             peer.close(Close.NOT_FOUND, "The workflow was deleted.")
         self._forget(room)
@@ -274,7 +273,7 @@ class Hub:
             heads = await rooms.heads(conn, known.keys())
         for workflow_id, room in known.items():
             if workflow_id not in heads:
-                self._deleted(room)
+                self.deleted(room)
             elif at_once or room.lacks:
                 room.reach(max(heads[workflow_id], room.expected))
             else:
@@ -351,7 +350,13 @@ class Hub:
         else:
             edit.peer.send(frame_of(stored))
 
-    def _missing(self, room: Room, edit: Waiting, refused: Refused, seq: int) -> None:
+    def ready(self, room: Room) -> None:
+        self.lane.ready(room)
+
+    def behind(self, room: Room) -> None:
+        self._catching_up.begin(room)
+
+    def missing(self, room: Room, edit: Waiting, refused: Refused, seq: int) -> None:
         self._soon(self._explain(room, edit, refused, seq))
 
     async def _explain(self, room: Room, edit: Waiting, refused: Refused, seq: int) -> None:

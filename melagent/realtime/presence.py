@@ -6,15 +6,20 @@ frame, and to the other instances as letters; only a socket of the right owner m
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Callable, Collection, Iterable
 
+    from melagent.broker import Broker
     from melagent.domain.seats import Seat
+
+PRESENCE = b"p"
+"""Begins a letter to a room: what somebody shows, or that somebody is gone."""
 
 FLUSH_SECONDS = 0.05
 MAX_BYTES_PER_SECOND = 4 * 1024 * 1024
@@ -167,3 +172,35 @@ class Presence:
         """The head begins an object and has three fields; what only instances need to know is put before them."""
         about = orjson.dumps({"peer": peer, "owner": person.owner, "instance": person.instance})[:-1]
         self._to_tell[peer] = about + b"," + person.text[1:]
+
+
+class Teller:
+    """Tells the presence of a room to its peers here and to the other instances, what has gathered in one go.
+
+    `show` sends a frame to the peers here, and answers how many they are.
+    """
+
+    def __init__(self, presence: Presence, broker: Broker, topic: str, show: Callable[[bytes], int]) -> None:
+        self._presence = presence
+        self._broker = broker
+        self._topic = topic
+        self._show = show
+        self._next: asyncio.TimerHandle | None = None
+        self._not_before = 0.0
+
+    def soon(self) -> None:
+        """Tell what has changed: now, or when enough time has passed since the last telling."""
+        if self._next is None and self._presence.waits:
+            self._next = asyncio.get_running_loop().call_at(self._not_before, self._tell)
+
+    def stop(self) -> None:
+        if self._next is not None:
+            self._next.cancel()
+
+    def _tell(self) -> None:
+        self._next = None
+        for letter in self._presence.take_letters():
+            self._broker.send(self._topic, PRESENCE + letter)
+        frame = self._presence.take_frame()
+        peers = self._show(frame) if frame is not None else 0
+        self._not_before = asyncio.get_running_loop().time() + self._presence.pause_seconds(frame, peers)

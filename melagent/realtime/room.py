@@ -9,22 +9,20 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import orjson
-import structlog
 
-from melagent.domain.draft_state import Author, Refused
-from melagent.domain.edit_frames import edit_frame
+from melagent.domain.draft_state import Refused
 from melagent.domain.operations import apply, replay, undo
 from melagent.errors import Code
 from melagent.realtime import frames, metrics
-from melagent.realtime.presence import Presence
+from melagent.realtime.edits import Attempt, Client, Committed, Log, Waiting
+from melagent.realtime.presence import PRESENCE, Presence, Teller
 from melagent.services.drafts import author_of
 from melagent.services.rooms import DELETED, FRAME, HEAD, topic_of
-from melagent.store.edits import DraftEdits, NewEdit
+from melagent.store.edits import DraftEdits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -33,17 +31,10 @@ if TYPE_CHECKING:
     from melagent.broker import Broker
     from melagent.domain.draft_state import DraftState
     from melagent.domain.editing import Rewrites
-    from melagent.domain.operations import Applied
-    from melagent.domain.seats import Seat
     from melagent.realtime.peer import Peer
-    from melagent.store.rows import Edit
 
-EDIT, PRESENCE, QUESTION = b"e", b"p", b"q"
-"""Begin the letters of rooms to one another: an edit as its frame, what somebody shows, and who is there."""
-
-MAX_LOG = 500
-MAX_LOG_BYTES = 2 * 1024 * 1024
-"""Of the newest edits, kept for those who come back after a moment."""
+EDIT, QUESTION = b"e", b"q"
+"""Begin letters of rooms to one another: an edit as its frame, and the question who is there."""
 
 MAX_ARRIVED = 1_000
 """Edits ahead of a gap that are kept; more are read from the table."""
@@ -56,104 +47,25 @@ COMPACT_BYTES = 256 * 1024
 WAIT_SECONDS = 5.0
 """How long an edit waits for a database that is away before it is refused."""
 
-log = structlog.get_logger()
 
+class Keeper(Protocol):
+    """Whoever does for a room what takes time."""
 
-@dataclass(slots=True)
-class Waiting:
-    """An edit that waits to be committed. `unknown`: it may be committed already, the answer was lost."""
+    def ready(self, room: Room) -> None:
+        """Edits can be committed."""
 
-    peer: Peer
-    client: str
-    id: int
-    ops: list[Any]
-    since: float
-    unknown: bool = False
+    def behind(self, room: Room) -> None:
+        """Edits are missing here."""
 
+    def deleted(self, room: Room) -> None:
+        """The workflow is gone."""
 
-@dataclass(frozen=True, slots=True)
-class Attempt:
-    """An edit that was applied to the draft in memory and is being committed."""
-
-    edit: Waiting
-    by: Author
-    applied: Applied
-
-
-@dataclass(frozen=True, slots=True)
-class Committed:
-    """An edit as others see it. `frame` is what peers get."""
-
-    seq: int
-    by: Author
-    client: str
-    id: int
-    at: datetime
-    ops: list[Any]
-    frame: bytes
-
-    @classmethod
-    def of(cls, frame: bytes) -> Committed:
-        told = orjson.loads(frame)
-        by, at = Author(told["by"]["id"], told["by"]["name"]), datetime.fromisoformat(told["at"])
-        return cls(told["seq"], by, told["client"], told["id"], at, told["ops"], frame)
-
-    @classmethod
-    def stored(cls, edit: Edit) -> Committed:
-        by = Author(edit.by_id, edit.by_name)
-        return cls(edit.seq, by, edit.client, edit.client_edit_id, edit.at, orjson.loads(edit.ops), frame_of(edit))
-
-
-@dataclass(slots=True)
-class Client:
-    """What is known of a client that has peers here: the last id that it committed, and how many peers it has."""
-
-    last_id: int = 0
-    peers: int = 0
-
-
-@dataclass(slots=True)
-class Log:
-    """The newest edits in a row, as frames."""
-
-    entries: deque[tuple[int, bytes]] = field(default_factory=deque)
-    size: int = 0
-
-    def append(self, seq: int, frame: bytes) -> None:
-        self.entries.append((seq, frame))
-        self.size += len(frame)
-        while self.size > MAX_LOG_BYTES or len(self.entries) > MAX_LOG:
-            self.size -= len(self.entries.popleft()[1])
-
-    def after(self, seq: int, now: int) -> list[bytes] | None:
-        """All edits after `seq` up to `now`; null when some of them are not here any more."""
-        if seq == now:
-            return []
-        first = self.entries[0][0] if self.entries else now + 1
-        return [frame for number, frame in self.entries if number > seq] if first <= seq + 1 else None
-
-    def clear(self) -> None:
-        self.entries.clear()
-        self.size = 0
+    def missing(self, room: Room, edit: Waiting, refused: Refused, seq: int) -> None:
+        """Refuse an edit about something of which the room does not know whether it was ever there."""
 
 
 class Room:
-    """`on_ready` is called when edits can be committed, `on_behind` when edits are missing here, `on_deleted` when the
-    workflow is gone, `on_missing` to refuse an edit about something of which the room does not know whether it was
-    ever there.
-    """
-
-    def __init__(  # noqa: PLR0917  # what it is connected to
-        self,
-        workflow_id: UUID,
-        instance: str,
-        broker: Broker,
-        rewrites: Rewrites,
-        on_ready: Callable[[Room], None],
-        on_behind: Callable[[Room], None],
-        on_deleted: Callable[[Room], None],
-        on_missing: Callable[[Room, Waiting, Refused, int], None],
-    ) -> None:
+    def __init__(self, workflow_id: UUID, instance: str, broker: Broker, rewrites: Rewrites, keeper: Keeper) -> None:
         self.workflow_id = workflow_id
         self.topic = topic_of(workflow_id)
         self.presence = Presence(instance)
@@ -166,6 +78,7 @@ class Room:
         self.busy = False
         self.behind = False
         self.alone = False
+        self.contested = False
         self.pins = 0
         self.closed = False
         self.empty_since: float | None = None
@@ -176,16 +89,12 @@ class Room:
         self.bytes_since_snapshot = 0
         self._broker = broker
         self._rewrites = rewrites
-        self._on_ready = on_ready
-        self._on_behind = on_behind
-        self._on_deleted = on_deleted
-        self._on_missing = on_missing
+        self._keeper = keeper
         self._state: DraftState | None = None
         self._arrived: dict[int, Committed] = {}
         self._attempts: list[Attempt] = []
         self._when_settled: list[Callable[[], None]] = []
-        self._telling: asyncio.TimerHandle | None = None
-        self._tell_at = 0.0
+        self._teller = Teller(self.presence, broker, self.topic, self._show_presence)
         self._changed: asyncio.Future[None] | None = None
         self._definition: tuple[int, bytes] | None = None
 
@@ -221,7 +130,7 @@ class Room:
         elif kind == FRAME:
             self.show([text])
         elif kind == DELETED:
-            self._on_deleted(self)
+            self._keeper.deleted(self)
 
     def arrived(self, edits: Iterable[Committed]) -> None:
         """Edits that were committed elsewhere: the next one is applied, later ones wait for it, earlier ones do not
@@ -242,7 +151,7 @@ class Room:
         if seq > self.seq:
             self.expected = max(self.expected, seq)
             if not self.busy and self._state is not None:
-                self._on_behind(self)
+                self._keeper.behind(self)
 
     def _advance(self) -> None:
         if self.busy or self._state is None:
@@ -257,13 +166,11 @@ class Room:
         if self._arrived:
             self._arrived = {seq: edit for seq, edit in self._arrived.items() if seq > self.seq}
         if self.lacks:
-            self._on_behind(self)
+            self._keeper.behind(self)
 
     def _confirm(self, seq: int, client: str, edit_id: int, frame: bytes) -> None:
         self.seq = seq
         self.log.append(seq, frame)
-        self.edits_since_snapshot += 1
-        self.bytes_since_snapshot += len(frame)
         known = self.clients.get(client)
         if known is not None:
             known.last_id = max(known.last_id, edit_id)
@@ -272,7 +179,7 @@ class Room:
 
     def submit(self, edit: Waiting) -> None:
         self.waiting.append(edit)
-        self._on_ready(self)
+        self._keeper.ready(self)
 
     @property
     def is_ready(self) -> bool:
@@ -296,13 +203,14 @@ class Room:
             else:
                 ids[edit.client] = edit.id
         if not self._attempts:
+            self.contested = False
             return None, repeated
         self.busy = True
-        return DraftEdits(self.workflow_id, self.seq, [_new(attempt) for attempt in self._attempts]), repeated
+        return DraftEdits(self.workflow_id, self.seq, [attempt.new() for attempt in self._attempts]), repeated
 
     def _attempt(self, edit: Waiting) -> bool:
         """Apply an edit, or refuse it. False when that has to wait for the outcome of others."""
-        assert self._state is not None  # noqa: S101  # ready rooms have one
+        assert self._state is not None  # noqa: S101  # a room that is ready has one
         principal = edit.peer.principal
         by = author_of(principal)
         try:
@@ -325,28 +233,29 @@ class Room:
         shown = []
         for attempt in self._attempts:
             edit, seq = attempt.edit, self.seq + 1
-            frame = edit_frame(
-                seq=seq, by=attempt.by, client=edit.client, client_edit_id=edit.id, at=at, ops=attempt.applied.ops_text
-            )
+            frame = attempt.frame(seq, at)
             self._confirm(seq, edit.client, edit.id, frame)
+            self.edits_since_snapshot += 1
+            self.bytes_since_snapshot += len(frame)
             self._broker.send(self.topic, EDIT + frame, instead=HEAD + b"%d" % seq)
             shown.append(frame)
         metrics.EDITS_COMMITTED.inc(len(shown))
         self._attempts = []
-        self.alone = False
+        self.alone = self.contested = False
         self.show_edits(shown)
         self._settled()
 
     def lost(self, *, unknown: bool = False) -> None:
         """Nothing of the attempts is committed, or with `unknown` nobody knows: back to what is confirmed."""
         self._take_back(unknown=unknown)
-        before = self.seq
-        self.behind = True
+        self.contested = True
         self._settled()
-        if self.seq > before and not unknown:
-            self.caught_up()
-        else:
-            self._on_behind(self)
+        if unknown:
+            self.fall_behind()
+
+    def fall_behind(self) -> None:
+        """Something is missing here: commit nothing before it was read."""
+        self._keeper.behind(self)
 
     def unstorable(self) -> None:
         """The database does not take what was to be committed: find the guilty edit, one at a time, and refuse it."""
@@ -374,13 +283,13 @@ class Room:
         for each in waiting:
             each()
         if self.is_ready:
-            self._on_ready(self)
+            self._keeper.ready(self)
 
     def caught_up(self) -> None:
         """Nothing is known to be missing: edits can be tried again."""
         self.behind = False
         if self.is_ready:
-            self._on_ready(self)
+            self._keeper.ready(self)
 
     def outcome_known(self) -> None:
         """The table was read to its end: what is not in it was not committed."""
@@ -403,7 +312,7 @@ class Room:
     def refuse(self, edit: Waiting, refusal: Refused) -> None:
         """Tell the author. Whoever misses something that was there before is told who took it away."""
         if refusal.error is Code.NOT_FOUND and refusal.missing is not None:
-            self._on_missing(self, edit, refusal, self.seq)
+            self._keeper.missing(self, edit, refusal, self.seq)
         else:
             edit.peer.refuse(edit.id, self.seq, refusal)
 
@@ -437,7 +346,7 @@ class Room:
 
     def content(self) -> dict[str, Any]:
         """The confirmed definition; only when settled, and not to be changed."""
-        assert self._state is not None  # noqa: S101
+        assert self._state is not None  # noqa: S101  # a room with peers has one
         return self._state.definition()
 
     def show_edits(self, shown: Sequence[bytes]) -> None:
@@ -456,30 +365,18 @@ class Room:
         """Let the other instances tell who is with them."""
         self._broker.send(self.topic, QUESTION)
 
-    def compare_presence(self, seats: Iterable[Seat]) -> None:
-        self.presence.compare(seats)
-        self.presence_changed()
+    def _show_presence(self, frame: bytes) -> int:
+        self.show([frame])
+        return len(self.peers)
 
     def presence_changed(self) -> None:
-        """Tell everybody soon, what changes until then in one frame."""
-        if self._telling is None and self.presence.waits:
-            self._telling = asyncio.get_running_loop().call_at(self._tell_at, self._tell_presence)
-
-    def _tell_presence(self) -> None:
-        self._telling = None
-        for letter in self.presence.take_letters():
-            self._broker.send(self.topic, PRESENCE + letter)
-        frame = self.presence.take_frame()
-        if frame is not None:
-            self.show([frame])
-        now = asyncio.get_running_loop().time()
-        self._tell_at = now + self.presence.pause_seconds(frame, len(self.peers))
+        """Tell everybody soon."""
+        self._teller.soon()
 
     def close(self) -> None:
         self.closed = True
         self._wake()
-        if self._telling is not None:
-            self._telling.cancel()
+        self._teller.stop()
 
     def _wake(self) -> None:
         if self._changed is not None:
@@ -501,26 +398,3 @@ class Room:
     def _edits_under_way(self) -> Iterator[Waiting]:
         yield from self.waiting
         yield from (attempt.edit for attempt in self._attempts)
-
-
-def _new(attempt: Attempt) -> NewEdit:
-    return NewEdit(
-        client=attempt.edit.client,
-        client_edit_id=attempt.edit.id,
-        by_id=attempt.by.id,
-        by_name=attempt.by.name,
-        ops=attempt.applied.ops_text,
-        inverse=attempt.applied.inverse_text,
-    )
-
-
-def frame_of(edit: Edit) -> bytes:
-    """The frame of a stored edit: the same that was sent when it was committed."""
-    return edit_frame(
-        seq=edit.seq,
-        by=Author(edit.by_id, edit.by_name),
-        client=edit.client,
-        client_edit_id=edit.client_edit_id,
-        at=edit.at,
-        ops=edit.ops,
-    )

@@ -17,6 +17,7 @@ import structlog
 
 from melagent.errors import Unavailable
 from melagent.loop import Loop
+from melagent.realtime.presence import PRESENCE
 from melagent.services.rooms import topic_of
 
 if TYPE_CHECKING:
@@ -127,7 +128,7 @@ class Seating:
             return None
         for seat in gone:
             letter = orjson.dumps({"peer": seat.peer, "owner": seat.owner, "gone": True})
-            self._broker.send(topic_of(seat.workflow_id), b"p" + letter, here=True)
+            self._broker.send(topic_of(seat.workflow_id), PRESENCE + letter, here=True)
         if gone:
             log.info("instances fell silent", instances=sorted({seat.instance for seat in gone}), seats=len(gone))
         return None
@@ -146,7 +147,8 @@ class Seating:
         for seat in seats:
             by_room[seat.workflow_id].append(seat)
         for workflow_id, found in by_room.items():
-            rooms[workflow_id].compare_presence(found)
+            rooms[workflow_id].presence.compare(found)
+            rooms[workflow_id].presence_changed()
         return None
 
     async def _refresh(self) -> None:

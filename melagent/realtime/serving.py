@@ -16,10 +16,10 @@ from melagent.domain.draft_state import Refused
 from melagent.domain.seats import Seat, color_of, peer_of
 from melagent.errors import Code, MelError, Problem
 from melagent.realtime import frames
+from melagent.realtime.edits import Waiting, frame_of
 from melagent.realtime.frames import CLOSE_OF, Close, Closing, Join, Ping, SentEdit, State, Wrong
 from melagent.realtime.outbox import Outbox
 from melagent.realtime.peer import BYTES_OF_ONE, LIGHT, OPERATIONS_OF_ONE, Peer
-from melagent.realtime.room import Waiting, frame_of
 from melagent.services.drafts import author_of
 from melagent.store import edits, rooms
 from melagent.store.pool import MAY_PASS

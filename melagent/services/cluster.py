@@ -10,6 +10,7 @@ from melagent.services.requirements import INSTANCE_SILENT_SECONDS, WORKER_SILEN
 from melagent.store import instances, runs, schedules, workers
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from datetime import datetime
 
     from melagent.store.instances import Instance
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 
 async def cluster(pool: Pool, now: datetime) -> dict[str, Any]:
-    """Instances, workers (those inside an instance included), the queue by what it requires, and the schedules."""
+    """Instances, workers (those inside an instance included), the queue by what it requires, schedules, open rooms."""
     async with pool.acquire() as conn:
         found = await instances.list_all(conn)
         remote = await workers.page(conn, "", None)
@@ -39,7 +40,14 @@ async def cluster(pool: Pool, now: datetime) -> dict[str, Any]:
             },
         },
         "schedules": asdict(overview),
+        "realtime": _realtime(found),
     }
+
+
+def _realtime(found: Sequence[Instance]) -> dict[str, int]:
+    """What the instances that are heard of said last; a room counts on each instance that has it open."""
+    active = [instance.load for instance in found if instance.silent_seconds < INSTANCE_SILENT_SECONDS]
+    return {name: sum(load.get(name, 0) for load in active) for name in ("rooms", "peers")}
 
 
 def worker_fields(worker: ListedWorker) -> dict[str, Any]:

@@ -50,6 +50,15 @@ async def test_an_instance_is_listed_until_it_leaves_and_a_dead_one_for_a_minute
     assert (await cluster())["instances"] == []
 
 
+async def test_rooms_and_peers_of_instances_that_are_heard_of_add_up(cluster, registrar, pool):
+    await registrar("one", rooms=2, peers=5).one_pass()
+    await registrar("two", rooms=1, peers=3).one_pass()
+    await registrar("dead", rooms=9, peers=9).one_pass()
+    await registrar("of before").one_pass()
+    await pool.execute("UPDATE instances SET last_seen_at = now() - interval '30 s' WHERE id = 'dead'")
+    assert (await cluster())["realtime"] == {"rooms": 3, "peers": 8}
+
+
 async def test_a_draining_instance_says_so(cluster, registrar):
     await registrar("one", draining=True).one_pass()
     assert (await cluster())["instances"][0]["draining"] is True

@@ -10,7 +10,7 @@ import pytest
 
 from melagent.domain.draft_state import Author
 from melagent.domain.operations import apply
-from melagent.realtime import room as room_module
+from melagent.realtime import edits as edits_module
 from melagent.realtime import serving
 from melagent.services import rooms
 from melagent.services.access import Role
@@ -176,7 +176,7 @@ async def test_who_knows_of_edits_that_there_are_not_gets_the_whole_definition(o
 
 async def test_who_missed_too_much_gets_the_whole_definition(one, two, make_workflow, connect, monkeypatch, converged):
     monkeypatch.setattr(serving, "MAX_MISSED", 3)
-    monkeypatch.setattr(room_module, "MAX_LOG", 2)
+    monkeypatch.setattr(edits_module, "MAX_LOG", 2)
     workflow_id = await make_workflow(one)
     ada = await connect(one, workflow_id)
     for number in range(6):

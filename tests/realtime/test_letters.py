@@ -89,7 +89,7 @@ async def test_one_comparison_does_not_read_what_is_only_on_its_way(one, make_wo
     await connect(one, workflow_id)
     room = one.hub.rooms[UUID(workflow_id)]
     began = []
-    monkeypatch.setattr(room, "_on_behind", began.append)
+    monkeypatch.setattr(one.hub, "behind", began.append)
     head = room.seq
     room.expected = head
     await one.hub.compare()

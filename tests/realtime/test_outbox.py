@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from melagent.realtime.frames import Close, Closing
-from melagent.realtime.outbox import MAX_BACKLOG_BYTES, STALLED_SECONDS, Outbox
+from melagent.realtime.outbox import FULL_SECONDS, MAX_BACKLOG_BYTES, STALLED_SECONDS, Outbox
 from melagent.realtime.peer import BURST, PATIENCE_SECONDS, Pace
 
 MIB = 1024 * 1024
@@ -46,6 +46,28 @@ def test_a_peer_that_reads_gets_any_amount(outbox, wire):
         assert outbox.write(b"x" * (MIB // 2))
         wire.take(MIB)
     assert outbox.backlog == 0
+
+
+def test_how_much_comes_at_once_does_not_matter(outbox, wire):
+    assert outbox.write(b"x" * 3 * MIB)
+    assert not outbox.write(b"x")
+    wire.take(2 * MIB + 1)
+    assert outbox.write(b"x" * 3 * MIB)
+
+
+def test_a_mebibyte_before_a_peer_for_five_seconds_is_too_much_even_if_it_takes_some(outbox, wire):
+    outbox.write(b"x" * 3 * MIB)
+    for second in range(int(FULL_SECONDS) + 1):
+        assert not outbox.is_stalled(float(second))
+        wire.take(1_000)
+    assert outbox.is_stalled(FULL_SECONDS + 1.0)
+
+
+def test_a_peer_that_has_taken_most_of_it_meanwhile_may_stay(outbox, wire):
+    outbox.write(b"x" * 3 * MIB)
+    for second in range(60):
+        wire.take(MIB)
+        assert not outbox.is_stalled(float(second))
 
 
 def test_more_than_a_mebibyte_before_a_peer_is_too_much_and_is_not_sent(outbox, wire):
@@ -109,7 +131,7 @@ def test_faster_ones_are_read_slower_and_then_not_any_more():
 
 
 def flood(pace, patience):
-    """With which code, and when, a peer is closed that never stops, but waits for a part of the time that it is told."""
+    """With which code, and when, a peer is closed that never stops, but waits for a part of the time it is told."""
     now = 0.0
     try:
         while now < 60:

