@@ -78,7 +78,7 @@ def main() -> None:
 
 async def _measure(names: list[str], options: Options, out: Path | None) -> None:
     task = asyncio.current_task()
-    assert task is not None  # noqa: S101
+    assert task is not None
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)  # whatever was started is stopped
     frame = {
         "commit": machine.commit(),

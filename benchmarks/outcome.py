@@ -12,8 +12,8 @@ class Options:
 
     `parked` sleepers, and as many that wait, lie beside what is measured; `children` are how many runs one run starts.
     `runs` of each worker while its memory is watched; `minute` is the length of one of the soak, in seconds.
-    `sockets` are those of live editing, `many` those on one instance, `parts` what is measured of it, or all, in so many
-    `rounds`.
+    `sockets` are those of live editing, `many` those on one instance, `parts` what is measured of it, or all, in so
+    many `rounds`.
     """
 
     seconds: float | None

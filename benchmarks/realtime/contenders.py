@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 import psutil
 
-from benchmarks.product import metrics_of
 from benchmarks.processes import end_of
+from benchmarks.product import metrics_of
 from benchmarks.realtime.dialects import ROOM
 from deploy.local.topology import NGINX, NGINX_CONF, Topology, free_port, required, topology
 
@@ -32,7 +32,7 @@ PING_SECONDS = 0.05
 
 @dataclass(slots=True)
 class Contender:
-    """Two instances that run. `addresses` are those of the instances, `nginx` leads to both in turn; `cluster` is ours."""
+    """Two instances that run, at `addresses`; `nginx` leads to both in turn. `cluster` is ours."""
 
     name: str
     dialect: str
@@ -69,17 +69,27 @@ class Contender:
 
             return list(await asyncio.gather(*map(make, range(first, first + count))))
 
-    async def rooms_open(self) -> int:
-        """How many rooms ours has open; of the others nobody knows: 0."""
+    async def counts(self) -> dict[str, float]:
+        """What both instances of ours have counted of their rooms; nothing of the others."""
         if self.cluster is None:
-            return 0
+            return {}
         shown = [await metrics_of(f"http://{address}") for address in self.addresses]
-        return int(sum(metrics["mel_rooms"] + metrics["mel_peers"] for metrics in shown))
+        return {name: sum(metrics[of] for metrics in shown) for name, of in COUNTS.items()}
 
     async def kill_second(self) -> None:
         """SIGKILL of the second instance."""
         os.kill(self.pids[1], signal.SIGKILL)
 
+
+COUNTS = {
+    "rooms": "mel_rooms",
+    "peers": "mel_peers",
+    "committed": "mel_edits_committed_total",
+    "commits": "mel_edit_commit_seconds_count",
+    "commit_seconds": "mel_edit_commit_seconds_sum",
+    "races_lost": "mel_edit_races_lost_total",
+    "catch_ups": "mel_room_catch_ups_total",
+}
 
 DEFINITION: dict[str, Any] = {
     "nodes": [
@@ -109,8 +119,8 @@ async def ours(*, redis: bool) -> AsyncIterator[Contender]:
 
 @asynccontextmanager
 async def peer(name: str, command: Callable[[int, int], list[str]], folder: Path) -> AsyncIterator[Contender]:
-    """Two instances of another program, with a Redis and an nginx of their own. `command` takes port and Redis' port."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Two instances of another program, with a Redis and an nginx of their own. `command` takes both ports."""
+    await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
     redis_port, port, ports = free_port(), free_port(), [free_port(), free_port()]
     options = ["--port", str(redis_port), "--save", "", "--appendonly", "no", "--bind", "127.0.0.1"]
     servers = "\n".join(f"        server 127.0.0.1:{each} max_fails=0;" for each in ports)

@@ -106,7 +106,7 @@ class Ours(Dialect):
         since = b',"since":%d' % seat.seq if seat.joined_before else b""
         send(b'{"type":"join","client":"%s"%s}' % (seat.name.encode(), since))
 
-    def joining(self, seat: Seat, payload: bytes, send: Callable[[bytes], None]) -> bool:
+    def joining(self, seat: Seat, payload: bytes, send: Callable[[bytes], None]) -> bool:  # noqa: ARG002  # another dialect does
         if not payload.startswith(b'{"type":"joined"'):
             return False
         if not seat.joined_before:
@@ -117,7 +117,7 @@ class Ours(Dialect):
         op = self._op(seat.place, (self._form % marked).replace(b" ", b"."))
         return b'{"type":"edit","id":%d,"ops":[%s]}' % (seat.number, op)
 
-    def heard(self, seat: Seat, payload: bytes, send: Callable[[bytes], None]) -> None:
+    def heard(self, seat: Seat, payload: bytes, send: Callable[[bytes], None]) -> None:  # noqa: ARG002  # another dialect does
         for seq in self.SEQ.findall(payload):
             seat.seq = max(seat.seq, int(seq))
         if payload.startswith((b'{"type":"refused"', b'{"type":"error"', b'{"type":"reconnect"')):
@@ -130,7 +130,7 @@ class Ours(Dialect):
 class SocketIo(Dialect):
     """Socket.IO over Engine.IO 4, WebSocket from the start. An update is one event with one text."""
 
-    def open(self, host: str, seat: Seat) -> bytes:
+    def open(self, host: str, seat: Seat) -> bytes:  # noqa: ARG002  # another dialect does
         return frames.upgrade(host, "/socket.io/?EIO=4&transport=websocket", {})
 
     def joining(self, seat: Seat, payload: bytes, send: Callable[[bytes], None]) -> bool:
@@ -142,10 +142,10 @@ class SocketIo(Dialect):
             raise RuntimeError(payload.decode())
         return payload.startswith(b"430")
 
-    def update(self, seat: Seat, marked: bytes) -> bytes:
+    def update(self, seat: Seat, marked: bytes) -> bytes:  # noqa: ARG002  # another dialect does
         return b'42["update","%s"]' % marked.ljust(UPDATE_BYTES, b".")
 
-    def heard(self, seat: Seat, payload: bytes, send: Callable[[bytes], None]) -> None:
+    def heard(self, seat: Seat, payload: bytes, send: Callable[[bytes], None]) -> None:  # noqa: ARG002  # another dialect does
         if payload == b"2":
             send(b"3")
 
@@ -165,7 +165,7 @@ class Hocuspocus(Dialect):
     NOTHING = b"\x02\0\0"
     """An update that holds nothing, with its length: the answer to the server's question what we have."""
 
-    def open(self, host: str, seat: Seat) -> bytes:
+    def open(self, host: str, seat: Seat) -> bytes:  # noqa: ARG002  # another dialect does
         return frames.upgrade(host, "/", {})
 
     def greet(self, seat: Seat, send: Callable[[bytes], None]) -> None:
@@ -176,7 +176,9 @@ class Hocuspocus(Dialect):
         if payload.startswith(self._said(seat, self.AUTH, 1)):
             raise RuntimeError("permission denied")
         self.heard(seat, payload, send)
-        return payload.startswith((self._said(seat, self.SYNC, self.STEP_2), self._said(seat, self.SYNC_REPLY, self.STEP_2)))
+        return payload.startswith(
+            (self._said(seat, self.SYNC, self.STEP_2), self._said(seat, self.SYNC_REPLY, self.STEP_2))
+        )
 
     def update(self, seat: Seat, marked: bytes) -> bytes:
         clock = seat.number - 1

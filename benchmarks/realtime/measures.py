@@ -1,4 +1,4 @@
-"""What is measured of each contender, one function for each; all in one unit: deliveries to others, milliseconds, bytes."""
+"""What is measured of each contender, one function for each. Rates are deliveries to others a second."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from benchmarks.realtime.contenders import Contender
+    from benchmarks.realtime.swarms import Swarms
 
 STEPS = (4_500, 9_000, 13_500, 18_000, 27_000, 36_000, 45_000, 54_000, 63_000, 72_000, 81_000, 90_000, 99_000, 108_000,
          126_000, 144_000, 162_000)  # fmt: skip
@@ -29,6 +30,7 @@ BEGIN_BELOW = 3
 
 SETTLE_SECONDS = 5.0
 GONE_SECONDS = 60.0
+OPEN = ("rooms", "peers")
 KILL_AFTER_SECONDS = 2.0
 FOLLOW_SECONDS = 10.0
 FOLLOW_RATE = 100.0
@@ -40,9 +42,8 @@ async def delivery(contender: Contender, sockets: int, deliveries: float, second
     async with swarms(contender, sockets) as swarm:
         rooms = await contender.rooms(sockets // ROOM)
         connected = await swarm.connect(rooms, contender.addresses)
-        before = contender.cpu_seconds()
-        figures = await swarm.deliver(deliveries / (ROOM - 1), seconds)
-        figures |= {"connect_seconds": round(connected, 2), "cpu_share": _shares(contender, before, figures)}
+        figures = await _delivered(contender, swarm, deliveries, seconds)
+        figures["connect_seconds"] = round(connected, 2)
         await swarm.ask(do="close")
         if not figures["missing"]:
             figures["proof"] = await prove(contender, rooms, figures["sent_in_all"])
@@ -50,16 +51,14 @@ async def delivery(contender: Contender, sockets: int, deliveries: float, second
 
 
 async def highest(contender: Contender, sockets: int, seconds: float, begin_at: int = 0) -> dict[str, Any]:
-    """The last step up to which everything was delivered, and 99 of 100 within 100 ms; `steps` are all that were tried."""
+    """The last step at which everything was delivered, and 99 of 100 within 100 ms; `steps` are all that were tried."""
     tried: list[dict[str, Any]] = []
     async with swarms(contender, sockets) as swarm:
         rooms = await contender.rooms(sockets // ROOM)
         await swarm.connect(rooms, contender.addresses)
         reached = 0
         for wanted in STEPS[begin_at:]:
-            before = contender.cpu_seconds()
-            figures = await swarm.deliver(wanted / (ROOM - 1), seconds)
-            figures["cpu_share"] = _shares(contender, before, figures)
+            figures = await _delivered(contender, swarm, wanted, seconds)
             tried.append(figures)
             if not passed(figures):
                 break
@@ -69,6 +68,17 @@ async def highest(contender: Contender, sockets: int, seconds: float, begin_at: 
         await swarm.ask(do="close")
         proof = None if tried[-1]["missing"] else await prove(contender, rooms, sent)
     return {"deliveries": reached, "steps": tried, "proof": proof}
+
+
+async def _delivered(contender: Contender, swarm: Swarms, deliveries: float, seconds: float) -> dict[str, Any]:
+    """The figures of a rate, with the share of a core that each instance took, and what ours counted."""
+    cpu, counts = contender.cpu_seconds(), await contender.counts()
+    figures = await swarm.deliver(deliveries / (ROOM - 1), seconds)
+    took = figures["sent"] * (ROOM - 1) / max(1, figures["deliveries"])
+    spent = [after - before for after, before in zip(contender.cpu_seconds(), cpu, strict=True)]
+    figures["cpu_share"] = [round(each / took, 2) for each in spent]
+    after = await contender.counts()
+    return figures | {"counts": {name: round(after[name] - counts[name], 3) for name in after if name not in OPEN}}
 
 
 def passed(figures: dict[str, Any]) -> bool:
@@ -160,7 +170,7 @@ async def killed(contender: Contender, sockets: int) -> dict[str, Any]:
     }
 
 
-async def _warmed_up(swarm: Any, contender: Contender, rooms: Sequence[str]) -> None:
+async def _warmed_up(swarm: Swarms, contender: Contender, rooms: Sequence[str]) -> None:
     """Open and close once, so that what comes with the first sockets is not counted."""
     await swarm.connect(rooms, [contender.nginx])
     await swarm.ask(do="close")
@@ -170,12 +180,11 @@ async def _warmed_up(swarm: Any, contender: Contender, rooms: Sequence[str]) -> 
 async def _gone(contender: Contender) -> None:
     """Wait until an instance has no peers and rooms any more, as far as it tells."""
     until = time.monotonic() + GONE_SECONDS
-    while time.monotonic() < until and await contender.rooms_open():
+    while time.monotonic() < until and await _is_open(contender):  # noqa: ASYNC110  # it is another process
         await asyncio.sleep(1.0)
     await asyncio.sleep(SETTLE_SECONDS)
 
 
-def _shares(contender: Contender, before: Sequence[float], figures: dict[str, Any]) -> list[float]:
-    """Of a core, for each instance, during a measurement."""
-    took = figures["sent"] * (ROOM - 1) / max(1, figures["deliveries"])
-    return [round((after - begun) / took, 2) for after, begun in zip(contender.cpu_seconds(), before, strict=True)]
+async def _is_open(contender: Contender) -> bool:
+    counts = await contender.counts()
+    return any(counts.get(of) for of in OPEN)

@@ -33,7 +33,7 @@ async def prove(contender: Contender, rooms: Sequence[str], sent: int | None) ->
 
 
 async def _in_table(contender: Contender, rooms: Sequence[str], sent: int | None) -> dict[str, Any]:
-    assert contender.cluster is not None  # noqa: S101
+    assert contender.cluster is not None
     async with contender.cluster.database() as connection:
         found = dict(await connection.fetchrow(EDITS, rooms))
         found["drafts_with_holes"] = await connection.fetchval(HOLES, rooms)

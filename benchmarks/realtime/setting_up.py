@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import hashlib
 import os
 import shutil
@@ -16,6 +17,7 @@ from deploy.local.topology import required
 
 GIVEN = Path(__file__).parent / "peers"
 CACHE = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "mel-agent-benchmarks"
+ASKED = ("package.json", "requirements.txt")
 INSTALL_SECONDS = 600.0
 
 
@@ -37,19 +39,24 @@ class Peers:
 
 async def peers() -> Peers:
     """Install what is not there yet. Raises RuntimeError with what the installer said."""
-    given = {path.name: path.read_bytes() for path in sorted(GIVEN.iterdir()) if path.is_file()}
-    folder = CACHE / hashlib.sha256(repr(given).encode()).hexdigest()[:16]
-    if not (folder / "installed").exists():
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-        for name, content in given.items():
-            (folder / name).write_bytes(content)
-        await _run(required("npm", "npm"), "install", "--no-audit", "--no-fund", cwd=folder)
-        await _run("node_modules/node/bin/node", "--version", cwd=folder)
-        await _run(sys.executable, "-m", "venv", "venv", cwd=folder)
-        await _run("venv/bin/python", "-m", "pip", "install", "-q", "-r", "requirements.txt", cwd=folder)
-        (folder / "installed").touch()
+    asked = repr([(GIVEN / name).read_bytes() for name in ASKED])
+    folder = CACHE / hashlib.sha256(asked.encode()).hexdigest()[:16]
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("wb") as lock:
+        await asyncio.to_thread(fcntl.flock, lock, fcntl.LOCK_EX)  # somebody else may be installing
+        for path in filter(Path.is_file, GIVEN.iterdir()):
+            shutil.copy(path, folder)
+        if not (folder / "installed").exists():
+            await _install(folder)
+            (folder / "installed").touch()
     return Peers(folder, await _versions(folder))
+
+
+async def _install(folder: Path) -> None:
+    await _run(required("npm", "npm"), "install", "--no-audit", "--no-fund", cwd=folder)
+    await _run("node_modules/node/bin/node", "--version", cwd=folder)
+    await _run(sys.executable, "-m", "venv", "--clear", "venv", cwd=folder)
+    await _run("venv/bin/python", "-m", "pip", "install", "-q", "-r", "requirements.txt", cwd=folder)
 
 
 async def _versions(folder: Path) -> dict[str, str]:
@@ -74,10 +81,10 @@ async def _run(program: str, *arguments: str, cwd: Path) -> str:
     try:
         async with asyncio.timeout(INSTALL_SECONDS):
             output, _ = await process.communicate()
-    except TimeoutError:
-        process.kill()
-        await process.wait()
-        raise
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
     if process.returncode:
         raise RuntimeError(f"{program} {' '.join(arguments)}: {output.decode(errors='replace')[-2000:]}")
     return output.decode()

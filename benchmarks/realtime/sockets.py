@@ -43,7 +43,19 @@ class Tally:
 class Socket(asyncio.Protocol):
     """Opens, joins the room of its seat (`joined` then has a result), and counts what it gets."""
 
-    __slots__ = ("_closing", "_dialect", "_host", "_rest", "_tally", "_transport", "_upgrading", "arrivals", "joined", "lost", "seat")
+    __slots__ = (
+        "_closing",
+        "_dialect",
+        "_host",
+        "_rest",
+        "_tally",
+        "_transport",
+        "_upgrading",
+        "arrivals",
+        "joined",
+        "lost",
+        "seat",
+    )
 
     def __init__(self, seat: Seat, host: str, dialect: Dialect, tally: Tally, arrivals: dict[int, int] | None) -> None:
         loop = asyncio.get_running_loop()

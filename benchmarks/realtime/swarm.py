@@ -1,6 +1,7 @@
 """`python -m benchmarks.realtime.swarm DIALECT`: some hundreds or thousands of sockets, in a process of their own.
 
-The key of the product, where one is needed, is the first line of its input. It takes one command a line, JSON, and answers each with one line: `connect`, `deliver`, `follow`, `count`, `close`.
+The key of the product, where one is needed, is the first line of its input. Then it takes one command a line, JSON, and
+answers each with one line: `connect`, `deliver`, `follow`, `count`, `close`.
 """
 
 from __future__ import annotations
@@ -131,7 +132,7 @@ class Swarm:
     async def _send(self, begin: int, rate: float, seconds: float) -> tuple[int, int]:
         """Send evenly, each seat in its turn; how many, and how far behind the plan at worst, in microseconds."""
         order = list(range(len(self._sockets)))
-        random.Random(1).shuffle(order)  # noqa: S311  # the same for all
+        random.Random(1).shuffle(order)  # the same for all
         turns = cycle(order)
         wanted, sent, behind = round(rate * seconds), 0, 0
         give_up_at = begin + int(seconds * 1.5e6)
@@ -159,7 +160,7 @@ class Swarm:
         await asyncio.sleep(0.1)  # what comes twice would come now
 
     def _proved(self) -> tuple[int, int]:
-        """How many deliveries are missing, and how many sockets got as many as they should, or more, but not the right ones."""
+        """How many deliveries are missing, and how many sockets got too many, or enough, but not the right ones."""
         sent: dict[str, list[int]] = defaultdict(lambda: [0, 0])
         for seat in (socket.seat for socket in self._sockets):
             sent[seat.room][0] += seat.number
@@ -189,7 +190,7 @@ class Swarm:
             try:
                 socket = await self._open(seat, next(turns), lost.arrivals)
             except (OSError, TimeoutError):
-                await asyncio.sleep(AGAIN_SECONDS * (0.5 + random.random()))  # noqa: S311
+                await asyncio.sleep(AGAIN_SECONDS * (0.5 + random.random()))
                 continue
             if self._dialect.resends:
                 for payload in seat.sent:
@@ -205,7 +206,7 @@ class Swarm:
         in_step_at, missing = back_at, 0
         first_seen = _first_seen(self._sockets)
         for socket in self._sockets:
-            assert socket.arrivals is not None  # noqa: S101
+            assert socket.arrivals is not None
             own = {ident for ident in idents[socket.seat.room] if ident % SENDERS == socket.seat.index}
             missing += len(idents[socket.seat.room] - own - socket.arrivals.keys())
             for ident, at in socket.arrivals.items():

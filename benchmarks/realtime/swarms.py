@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 SOCKETS_OF_A_PROCESS = 5_000
 PROCESSES = 2
+SUMS = ("sent", "delivered", "missing", "lost", "echoes", "sent_in_all", "cpu_seconds")
 ANSWER_SECONDS = 180.0
 """Beyond the length of what is asked for, a swarm answers within this time."""
 
@@ -43,18 +44,19 @@ class Swarms:
             {"do": "connect", "first": at * ROOM, "rooms": rooms[at : at + share], "addresses": addresses}
             for at in range(0, share * len(self.processes), share)
         ]
-        return max(answer["seconds"] for answer in await self._ask(commands, 0.0))
+        return max(float(answer["seconds"]) for answer in await self._ask(commands, 0.0))
 
     async def deliver(self, rate: float, seconds: float, warm: float = 1.0) -> dict[str, Any]:
         """All processes together send `rate` updates a second; the figures of them all.
 
         Raises RuntimeError when somebody got what was not sent, or twice what was.
         """
-        parts = await self.ask(seconds + warm, do="deliver", rate=rate / len(self.processes), seconds=seconds, warm=warm)
+        parts = await self.ask(
+            seconds + warm, do="deliver", rate=rate / len(self.processes), seconds=seconds, warm=warm
+        )
         if any(part["wrong"] for part in parts):
             raise RuntimeError(f"what was delivered is not what was sent: {[_brief(part) for part in parts]}")
-        sums = {name: sum(part[name] for part in parts)
-                for name in ("sent", "delivered", "missing", "lost", "echoes", "sent_in_all", "cpu_seconds")}  # fmt: skip
+        sums = {name: sum(part[name] for part in parts) for name in SUMS}
         took = max(part["seconds"] for part in parts)
         same, cross = (_merged(part[name] for part in parts) for name in ("same", "cross"))
         return {
@@ -95,13 +97,13 @@ async def _started(contender: Contender) -> asyncio.subprocess.Process:
         sys.executable, "-m", "benchmarks.realtime.swarm", contender.dialect,
         env=environment(), cwd=ROOT, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, limit=2**26,
     )  # fmt: skip  # what is run, then how
-    assert process.stdin is not None  # noqa: S101
+    assert process.stdin is not None
     process.stdin.write(contender.key.encode() + b"\n")
     return process
 
 
 async def _told(process: asyncio.subprocess.Process, command: dict[str, Any]) -> dict[str, Any]:
-    assert process.stdin is not None and process.stdout is not None  # noqa: S101, PT018
+    assert process.stdin is not None and process.stdout is not None  # noqa: PT018
     process.stdin.write(orjson.dumps(command) + b"\n")
     answer = await process.stdout.readline()
     if not answer:
