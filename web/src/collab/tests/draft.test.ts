@@ -211,6 +211,16 @@ test("a copy that has missed an edit joins again and gets what is missing", asyn
   expect([ada.name("a"), ada.name("b")]).toEqual(["First", "Second"]);
 });
 
+test("an edit that comes twice is applied once", async () => {
+  bob.type("a", 0, ">");
+  bob.socket?.letUp();
+  const [frame] = ada.socket?.down ?? [];
+  ada.socket?.down.push(frame ?? "");
+  await company.settle();
+  expect(ada.text("a")).toBe(">Hello");
+  expect(ada.draft.snapshot().seq).toBe(2);
+});
+
 test("a tick tells that something was missed", async () => {
   bob.rename("a", "First");
   bob.socket?.letUp();
