@@ -179,7 +179,9 @@ class Scene:
         try:
             await eventually(settled, SETTLE_SECONDS)
         except AssertionError:
-            raise AssertionError({e.name: (e.state and e.state.seq, e.pending, e.instance) for e in self.editors}) from None
+            raise AssertionError(
+                {e.name: (e.state and e.state.seq, e.pending, e.instance) for e in self.editors}
+            ) from None
 
     async def check(self) -> dict[str, Any]:
         """All that must hold. Answers what was done and seen."""

@@ -353,8 +353,10 @@ def _connect(_dice: random.Random, _state: DraftState, node: str, other: str) ->
 
 
 def _disconnect(dice: random.Random, state: DraftState, node: str, other: str) -> Ops:
-    return [{"op": "edge.remove", "id": dice.choice(list(state.edges))}] if state.edges else _connect(
-        dice, state, node, other
+    return (
+        [{"op": "edge.remove", "id": dice.choice(list(state.edges))}]
+        if state.edges
+        else _connect(dice, state, node, other)
     )
 
 

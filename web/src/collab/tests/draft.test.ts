@@ -211,6 +211,45 @@ test("a copy that has missed an edit joins again and gets what is missing", asyn
   expect([ada.name("a"), ada.name("b")]).toEqual(["First", "Second"]);
 });
 
+test("an edit that comes twice is applied once", async () => {
+  bob.type("a", 0, ">");
+  bob.socket?.letUp();
+  const [frame] = ada.socket?.down ?? [];
+  ada.socket?.down.push(frame ?? "");
+  const { socket } = ada;
+  await company.settle();
+  expect(ada.text("a")).toBe(">Hello");
+  expect(ada.socket).toBe(socket); // it did not have to be healed by joining again
+  expect(ada.draft.snapshot().seq).toBe(2);
+});
+
+test("a text is typed in once a frame, as the server takes it", async () => {
+  ada.goOffline();
+  ada.type("a", 5, "!");
+  ada.rename("a", "First");
+  ada.type("a", 6, "?");
+  ada.goOnline();
+  await company.settle();
+  expect(company.server.log.map((edit) => edit.ops.map((op) => op.op))).toEqual([
+    ["text.edit", "node.set"],
+    ["text.edit"],
+  ]);
+  expect(bob.text("a")).toBe("Hello!?");
+});
+
+test("a refusal that comes before the edit it is about waits for that edit", async () => {
+  bob.type("a", 0, ">");
+  bob.socket?.letUp();
+  ada.type("a", 5, "!");
+  ada.socket?.letUp();
+  ada.socket?.down.reverse();
+  ada.socket?.letDown();
+  expect(ada.socket?.up).toEqual([]);
+  await company.settle();
+  expect([ada.text("a"), bob.text("a"), company.server.seq]).toEqual([">Hello!", ">Hello!", 3]);
+  expect(ada.socket?.server.log.map((edit) => edit.id)).toEqual([1, 2]);
+});
+
 test("a tick tells that something was missed", async () => {
   bob.rename("a", "First");
   bob.socket?.letUp();

@@ -5,6 +5,7 @@ import { apply, replay } from "../apply.ts";
 import { checked, Refused } from "../check.ts";
 import type { Socket } from "../connection.ts";
 import type { Definition, SentDefinition } from "../definition.ts";
+import { typedFields } from "../fields.ts";
 import type { ClientFrame, EditFrame, Gone, RefusedFrame, SentEditFrame, ServerFrame } from "../frames.ts";
 import type { Operation } from "../operations.ts";
 import { overlap, type Path } from "../paths.ts";
@@ -102,6 +103,7 @@ export class FakeServer {
     const touched = this.#touched.length;
     const ops: Operation[] = [];
     try {
+      refuseTypingTwice(frame.ops);
       for (const op of frame.ops) {
         ops.push(this.#checked(work, op));
         this.#touch(ops.at(-1) as Operation);
@@ -173,6 +175,11 @@ export class FakeServer {
   #tell(frame: ServerFrame): void {
     for (const socket of this.sockets) socket.say(frame);
   }
+}
+
+function refuseTypingTwice(ops: readonly Operation[]): void {
+  const typed = ops.filter((op) => op.op === "text.edit");
+  if (typed.length > typedFields(typed).length) throw new Refused("bad_request", "An edit changes a text once.");
 }
 
 /** A socket whose frames wait on both ways until a test lets them through. */

@@ -193,7 +193,9 @@ async function play(server: FakeServer, people: Person[], step: Step): Promise<v
   if (step.do === "up") person.socket?.letUp();
   if (step.do === "down") person.socket?.letDown();
   if (step.do === "cut") person.socket?.cut();
-  if (step.do === "twice") person.socket?.up.unshift(...person.socket.up.slice(0, 1));
+  if (step.do === "twice") {
+    for (const frames of [person.socket?.up, person.socket?.down]) frames?.unshift(...frames.slice(0, 1));
+  }
   if (step.do === "toggle") {
     person.online = !person.online;
     if (!person.online) person.socket?.cut();
