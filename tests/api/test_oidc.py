@@ -69,6 +69,7 @@ async def who(browser):
 
 
 async def test_somebody_new_comes_in_as_a_viewer(browser, pool):
+    assert (await (await browser.client.get("/api/auth/methods")).json())["oidc"] is True
     answer = await sign_in(browser)
     assert (answer.status, answer.headers["Location"]) == (303, "/"), await answer.text()
     me = await who(browser)

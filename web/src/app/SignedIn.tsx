@@ -1,6 +1,6 @@
 import { Center, Loader } from "@mantine/core";
 import type { ReactNode } from "react";
-import { Redirect, useLocation } from "wouter";
+import { Redirect, useLocation, useSearch } from "wouter";
 import { asApiError } from "../api/errors";
 import { ErrorNote } from "../ui/ErrorNote";
 import { useMe } from "./session";
@@ -9,7 +9,13 @@ import { useMe } from "./session";
 export function SignedIn({ children }: { children: ReactNode }) {
   const me = useMe();
   const [path] = useLocation();
-  if (me.data && !me.error) return children;
+  const search = useSearch();
+  const error = me.error ? asApiError(me.error) : null;
+  if (error?.status === 401) {
+    const here = search ? `${path}?${search}` : path;
+    return <Redirect to={`/sign-in?to=${encodeURIComponent(here)}`} replace />;
+  }
+  if (me.data) return children; // a server that cannot be reached right now is no reason to take the page away
   if (me.isPending) {
     return (
       <Center h="100vh">
@@ -17,8 +23,6 @@ export function SignedIn({ children }: { children: ReactNode }) {
       </Center>
     );
   }
-  const error = asApiError(me.error);
-  if (error.status === 401) return <Redirect to={`/sign-in?to=${encodeURIComponent(path)}`} replace />;
   return (
     <Center h="100vh" p="md">
       <ErrorNote error={error} onRetry={() => me.refetch()} />

@@ -1,5 +1,5 @@
 import { useQuery } from "@tanstack/react-query";
-import { api, body, keepCsrfToken, whenSignedOut } from "../api/client";
+import { api, body, keepCsrfToken, whenRefused } from "../api/client";
 import type { Me } from "../api/schema";
 import { queries } from "./queries";
 
@@ -34,8 +34,11 @@ function leave(): void {
   window.location.assign("/sign-in");
 }
 
-/** A session that has ended shows as a refusal of any call: ask who is signed in, which leads to the sign-in. */
-whenSignedOut(() => void queries.invalidateQueries({ queryKey: KEY }));
+/**
+ * A session that has ended, or was replaced in another tab, shows as a refusal of any call: ask who is signed in now,
+ * which leads to the sign-in, or brings the token and the role of whoever it is.
+ */
+whenRefused(() => void queries.invalidateQueries({ queryKey: KEY }));
 
 /** Whether somebody may change things. */
 export function mayEdit(me: Me | undefined): boolean {

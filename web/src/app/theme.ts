@@ -72,11 +72,15 @@ export const theme = createTheme({
   },
 });
 
+/** White on it has a contrast of 5. */
+const FILLED = { "--mantine-color-red-filled": "#cf3040", "--mantine-color-red-filled-hover": "#b92836" };
+
 /** Cards lie on a ground of their own, and dimmed text keeps a contrast of 4.5 on both. */
 export const variables: CSSVariablesResolver = () => ({
   variables: {},
   light: {
     "--mantine-color-dimmed": "#62646f",
+    ...FILLED,
     "--app-ground": "#f7f7f9",
     "--app-border": "#e6e7ec",
     "--app-card": "#ffffff",
@@ -97,6 +101,7 @@ export const variables: CSSVariablesResolver = () => ({
   },
   dark: {
     "--mantine-color-dimmed": "#9a9cab",
+    ...FILLED,
     "--app-ground": "#111217",
     "--app-border": "#2a2b36",
     "--app-card": "#191a21",

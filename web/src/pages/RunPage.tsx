@@ -121,7 +121,7 @@ function Facts({ run }: { run: Run }) {
           </span>
         </Fact>
         <Fact name="Started by">{triggerText(run)}</Fact>
-        <Fact name="Version">{run.version ?? "draft"}</Fact>
+        <Fact name="Version">{run.version ?? (run.workflow_id ? "draft" : "unlisted")}</Fact>
         {run.attempt > 1 && <Fact name="Attempt">{run.attempt}</Fact>}
         {run.worker_id && <Fact name="Worker">{run.worker_id}</Fact>}
         {run.retry_of && <Related name="Retry of" id={run.retry_of} />}

@@ -144,7 +144,7 @@ function Row({ run }: { run: Run }) {
           </Text>
         </Link>
         <Text fz="sm" c={run.error ? "red" : "dimmed"} lineClamp={1}>
-          {run.error ? String(run.error.message ?? run.error.code) : run.version ? `Version ${run.version}` : "Draft"}
+          {run.error ? String(run.error.message ?? run.error.code) : versionText(run)}
         </Text>
       </Table.Td>
       <Table.Td>
@@ -160,6 +160,11 @@ function Row({ run }: { run: Run }) {
       </Table.Td>
     </Table.Tr>
   );
+}
+
+function versionText({ version, workflow_id }: Run): string {
+  if (version) return `Version ${version}`;
+  return workflow_id ? "Draft" : "Unlisted";
 }
 
 function Took({ run }: { run: Run }) {

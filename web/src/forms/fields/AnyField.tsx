@@ -3,6 +3,8 @@ import { useState } from "react";
 import type { FieldProps } from "../FormContext";
 import { useInputProps } from "./controls";
 
+export const MONOSPACE = { input: { fontFamily: "var(--mantine-font-family-monospace)" } };
+
 /** Any value, written as JSON. Text with an expression in it is text. What is no JSON yet stays here and is told. */
 export function AnyField(field: FieldProps) {
   const props = useInputProps(field);
@@ -21,7 +23,7 @@ export function AnyField(field: FieldProps) {
       autosize
       minRows={1}
       maxRows={20}
-      ff="monospace"
+      styles={MONOSPACE}
       spellCheck={false}
       value={draft ?? written(value)}
       onChange={(event) => change(event.currentTarget.value)}

@@ -4,6 +4,7 @@ import { type FormEvent, useState } from "react";
 import { useLocation } from "wouter";
 import { api, body } from "../../api/client";
 import type { Run } from "../../api/schema";
+import { MONOSPACE } from "../../forms/fields/AnyField";
 import type { StepNews } from "../../runs/liveRun";
 import { ErrorNote } from "../../ui/ErrorNote";
 
@@ -69,7 +70,7 @@ export function Replay({ run, steps, onClose }: Props) {
             autosize
             minRows={4}
             maxRows={16}
-            ff="monospace"
+            styles={MONOSPACE}
             value={shown}
             onChange={setInput}
           />
