@@ -67,11 +67,9 @@ function attempt(work: Working, op: Operation): Operation[] {
 
 function perform(work: Working, op: Operation): void {
   switch (op.op) {
-    case "node.add": {
-      const { op: _, ...node } = op;
-      work.putNode(completeNode(node));
+    case "node.add":
+      work.putNode(completeNode(op));
       return;
-    }
     case "node.remove":
       removeNode(work, op.id);
       return;

@@ -2,8 +2,9 @@
 // (roles, values of fields, sizes), so an edit that passes here may still be refused.
 
 import { completeEdge, completeNode } from "./definition.ts";
+import { edgesAt } from "./edges.ts";
 import type { Json } from "./json.ts";
-import type { EdgeAdd, NodeAdd, NodeSet, NodeUnset, Operation, TextEdit } from "./operations.ts";
+import type { EdgeAdd, NodeAdd, NodeRename, NodeSet, NodeUnset, Operation, TextEdit } from "./operations.ts";
 import { getAt, NoSuchPlace, type Path, setAt, unsetAt } from "./paths.ts";
 import type { Working } from "./state.ts";
 import { BadChanges, changed, readChanges } from "./text.ts";
@@ -22,6 +23,8 @@ const NODE_FIELDS = new Set([
 const META_FIELDS = new Set(["settings", "notes"]);
 const NODE_ID = /^[A-Za-z0-9_][A-Za-z0-9_-]{0,99}$/;
 export const MOST_OPERATIONS = 5_000;
+/** In bytes: a frame of 1 MiB, less what is around the operations. */
+const LARGEST_EDIT = 1024 * 1024 - 1024;
 
 export type Problem = { readonly field: string; readonly problem: string };
 
@@ -36,6 +39,18 @@ export class Refused extends Error {
   }
 }
 
+/** Refuse what does not fit into a frame: the server closes the connection over it. */
+export function refuseTooLarge(ops: readonly Operation[]): void {
+  if (ops.length > MOST_OPERATIONS) {
+    throw new Refused("too_large", `An edit has at most ${MOST_OPERATIONS} operations.`);
+  }
+  const text = JSON.stringify(ops);
+  const mayBe = text.length * 3 > LARGEST_EDIT; // a UTF-16 unit has 3 bytes of UTF-8 at most
+  if (mayBe && new TextEncoder().encode(text).length > LARGEST_EDIT) {
+    throw new Refused("too_large", "An edit has at most 1 MiB.");
+  }
+}
+
 /** The operation with everything the server would complete. Raises Refused when it cannot be applied. */
 export function checked(work: Working, op: Operation): Operation {
   switch (op.op) {
@@ -45,10 +60,7 @@ export function checked(work: Working, op: Operation): Operation {
       need(work, op.id, "id");
       return op;
     case "node.rename":
-      need(work, op.id, "id");
-      if (!NODE_ID.test(op.to)) throw refusedField("to", "This is not a node id.");
-      if (work.nodes.has(op.to)) throw new Refused("conflict", `There is a node ${op.to} already.`);
-      return op;
+      return checkedRename(work, op);
     case "node.set":
     case "node.unset":
       return checkedChange(work, op);
@@ -74,8 +86,15 @@ function checkedNode(work: Working, op: NodeAdd): Operation {
   if (typeof op.id !== "string" || !NODE_ID.test(op.id)) throw refusedField("id", "This is not a node id.");
   if (typeof op.type !== "string" || op.type === "") throw refusedField("type", "A node has a type.");
   if (work.nodes.has(op.id)) throw new Refused("conflict", `There is a node ${op.id} already.`);
-  const { op: name, ...node } = op;
-  return { op: name, ...completeNode(node) };
+  return { op: op.op, ...completeNode(op) };
+}
+
+function checkedRename(work: Working, op: NodeRename): Operation {
+  need(work, op.id, "id");
+  if (!NODE_ID.test(op.to)) throw refusedField("to", "This is not a node id.");
+  if (work.nodes.has(op.to)) throw new Refused("conflict", `There is a node ${op.to} already.`);
+  if (edgesAt(work, op.to).length > 0) throw new Refused("conflict", `Edges name ${op.to} already.`);
+  return op;
 }
 
 function checkedChange(work: Working, op: NodeSet | NodeUnset): Operation {

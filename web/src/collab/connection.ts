@@ -161,8 +161,9 @@ export class Connection {
   #comeBack(): void {
     this.#leave();
     const sound = this.#openedAt > 0 && Date.now() - this.#openedAt >= SOUND_AFTER_MS;
-    this.#failures = sound ? 0 : this.#failures + 1;
+    if (sound) this.#failures = 0;
     const delay = Math.min(LONGEST_DELAY_MS, FIRST_DELAY_MS * 2 ** Math.min(this.#failures, 10));
+    this.#failures += 1;
     this.renew(delay * (0.5 + this.#random() / 2));
   }
 

@@ -92,7 +92,9 @@ export const SETTINGS_DEFAULTS: JsonObject = {
 
 const LONGEST_PROPOSAL = 80;
 
-export function completeNode(node: SentNode): WorkflowNode {
+/** The node with all its fields. An operation that adds one may be given as it is. */
+export function completeNode(sent: SentNode & { readonly op?: string }): WorkflowNode {
+  const { op: _, ...node } = sent;
   return {
     ...NODE_DEFAULTS,
     ...node,

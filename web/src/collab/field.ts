@@ -12,12 +12,16 @@ export interface TextHost {
   /** Null when the node is not there, or something else than a text is at that place. */
   textAt(id: string, path: Path): string | null;
   type(field: TextField, changes: ChangeSet, origin: unknown): boolean;
+  /** Fields that are watched are told of changes, and follow their node when it gets another id. */
+  readonly watched: Set<TextField>;
 }
 
 export class TextField {
   /** Grows by one with each change of the text. */
   version = 0;
   readonly #host: TextHost;
+  /** For the library: the text that the listeners know. */
+  known = "";
   readonly #listeners = new Set<(change: TextChange) => void>();
 
   constructor(
@@ -48,18 +52,19 @@ export class TextField {
 
   /** Hear of every change, with the changes to apply to what was there before. Answers how to stop hearing. */
   subscribe(listener: (change: TextChange) => void): () => void {
+    if (this.#listeners.size === 0) this.known = this.value;
     this.#listeners.add(listener);
-    return () => this.#listeners.delete(listener);
-  }
-
-  /** Whether anybody listens. */
-  get watched(): boolean {
-    return this.#listeners.size > 0;
+    this.#host.watched.add(this);
+    return () => {
+      this.#listeners.delete(listener);
+      if (this.#listeners.size === 0) this.#host.watched.delete(this);
+    };
   }
 
   /** For the library: the text has become another one. */
   noteChange(change: TextChange): void {
     this.version += 1;
+    this.known = this.value;
     for (const listener of [...this.#listeners]) listener(change);
   }
 }

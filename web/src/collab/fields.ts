@@ -39,3 +39,18 @@ export function typedFields(ops: Iterable<Operation>): FieldKey[] {
   for (const op of ops) if (op.op === "text.edit") found.set(keyText(op), { id: op.id, path: op.path });
   return [...found.values()];
 }
+
+/** The same, under the ids that the nodes have before the operations, which may rename them. */
+export function fieldsToType(ops: readonly Operation[]): FieldKey[] {
+  const before = new Map<string, string>();
+  const typed = ops.map((op) => {
+    if (op.op === "node.rename") before.set(op.to, before.get(op.id) ?? op.id);
+    return op.op === "text.edit" ? { ...op, id: before.get(op.id) ?? op.id } : op;
+  });
+  return typedFields(typed);
+}
+
+/** The field after an operation, which may rename its node. */
+export function renamedField(key: FieldKey, op: Operation): FieldKey {
+  return op.op === "node.rename" && op.id === key.id ? { ...key, id: op.to } : key;
+}

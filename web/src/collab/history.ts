@@ -6,10 +6,12 @@
 import type { ChangeSet } from "@codemirror/state";
 import { type FieldKey, overwrites, typedFields, typesIn } from "./fields.ts";
 import type { Author, EditFrame } from "./frames.ts";
+import { equal, type Json } from "./json.ts";
 import { type Renaming, renamed } from "./names.ts";
 import type { Operation, TextEdit } from "./operations.ts";
+import { getAt, type Path } from "./paths.ts";
 import { mergedOps, type Pending, shapeOf } from "./queue.ts";
-import { readChanges, writeChanges, writesInside } from "./text.ts";
+import { difference, readChanges, writeChanges, writesInside } from "./text.ts";
 import { touching } from "./touches.ts";
 
 /** An edit of somebody else that builds on one's own. */
@@ -44,8 +46,9 @@ export class History {
     this.redo = [];
     const shape = shapeOf(ops);
     const last = this.undo.at(-1);
-    if (last !== undefined && joins(last, shape, step.at)) {
-      last.inverse = joined(step.inverse, last.inverse);
+    const both = last !== undefined && joins(last, shape, step.at) ? joined(step.inverse, last.inverse) : null;
+    if (last !== undefined && both !== null) {
+      last.inverse = both;
       last.at = step.at;
       last.edits += 1;
       return;
@@ -86,9 +89,14 @@ export class History {
 
   /** The edits that wait have been applied anew: what undoes them may be something else now. */
   refresh(): void {
-    for (const step of this.#steps()) {
-      const inverse = step.pending?.inverse;
-      if (inverse && step.edits === 1 && !types(step.inverse) && !types(inverse)) step.inverse = inverse;
+    for (const stack of [this.undo, this.redo]) {
+      for (const [index, step] of stack.entries()) {
+        const inverse = step.pending?.inverse;
+        if (!inverse || step.edits > 1 || types(step.inverse) || types(inverse)) continue;
+        if (equal(step.inverse as Json, inverse as Json)) continue;
+        mapBelow(stack.slice(0, index), step.inverse, inverse);
+        step.inverse = inverse;
+      }
     }
     this.#keep((step) => step.pending === null || step.inverse.length > 0);
   }
@@ -136,9 +144,32 @@ function joins(last: Step, shape: string | null, at: number): boolean {
   return types(last.inverse) || at - last.at < TOGETHER_MS;
 }
 
-/** What undoes the later and then the earlier of two edits of the same places. */
-function joined(later: Operation[], earlier: Operation[]): Operation[] {
-  return types(earlier) ? (mergedOps(later, earlier) ?? [...later, ...earlier]) : earlier;
+/** What undoes the later and then the earlier of two edits of the same places; null when they do not fit. */
+function joined(later: Operation[], earlier: Operation[]): Operation[] | null {
+  const [second] = later;
+  const [first] = earlier;
+  if (first?.op !== "text.edit" || second?.op !== "text.edit") return earlier;
+  return readChanges(second.changes).newLength === readChanges(first.changes).length ? mergedOps(later, earlier) : null;
+}
+
+/** A step now brings back other texts than it did: work the difference into those below it. */
+function mapBelow(below: readonly Step[], before: readonly Operation[], after: readonly Operation[]): void {
+  for (const key of typedFields(below.flatMap((step) => step.inverse))) {
+    const [from, to] = [textSet(before, key), textSet(after, key)];
+    if (from !== null && to !== null && from !== to) mapDown(below, key, difference(from, to), null);
+  }
+}
+
+/** The text that the operations write to a field as a whole. */
+function textSet(ops: readonly Operation[], key: FieldKey): string | null {
+  const last = ops.findLast((op) => overwrites(op, key));
+  if (last?.op === "node.add") return textIn(last as Json, key.path);
+  return last?.op === "node.set" ? textIn(last.value, key.path.slice(last.path.length)) : null;
+}
+
+function textIn(value: Json, path: Path): string | null {
+  const text = getAt(value, path);
+  return typeof text === "string" ? text : null;
 }
 
 /** The steps above the last one whose edit was refused: below it the text is what it was. */

@@ -70,7 +70,9 @@ export class IndexedDbStore implements OfflineStore {
       },
       release: async () => {
         clearInterval(renewal);
-        await this.#change(client, (record) => (record === null ? null : { ...record, owner: "", until: 0 }));
+        await this.#change(client, (record) =>
+          record?.owner === this.#owner ? { ...record, owner: "", until: 0 } : null,
+        );
         unlock();
       },
     };

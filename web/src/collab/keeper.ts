@@ -1,6 +1,7 @@
 // Keeps the waiting edits in the store: soon while offline, and a little later while they are about to be sent anyway.
+// A store that fails (a private window, a full disk) is told of, and editing goes on without it.
 
-import { type OfflineStore, QueueLost, type SavedQueue, type TakenQueue } from "./store.ts";
+import { MemoryStore, type OfflineStore, QueueLost, type SavedQueue, type TakenQueue } from "./store.ts";
 
 const OFFLINE_MS = 20;
 const ONLINE_MS = 250;
@@ -14,7 +15,7 @@ export interface KeeperEvents {
 }
 
 export class Keeper {
-  readonly #store: OfflineStore;
+  #store: OfflineStore;
   readonly #workflowId: string;
   readonly #events: KeeperEvents;
   #taken: TakenQueue | null = null;
@@ -28,29 +29,36 @@ export class Keeper {
     this.#events = events;
   }
 
-  /** The queue to work with: one that was left behind, or else a new one. */
+  /** A queue to work with: one that was left behind, or else a new one. It is not kept before `use`. */
   async take(): Promise<TakenQueue> {
-    const abandoned = await this.#store.takeAbandoned(this.#workflowId);
-    return this.#use(abandoned ?? (await this.#store.takeNew(this.#workflowId)));
+    return (await this.takeAbandoned()) ?? this.takeNew();
   }
 
-  /** Exchange the queue for one that was left behind, if there is one and this one is empty even then. */
-  async exchange(isEmpty: () => boolean): Promise<TakenQueue | null> {
-    const abandoned = await this.#store.takeAbandoned(this.#workflowId);
-    if (abandoned === null) return null;
-    await this.flush();
-    const before = this.#taken;
-    if (before === null || !isEmpty()) {
-      await abandoned.release();
+  async takeAbandoned(): Promise<TakenQueue | null> {
+    try {
+      return await this.#store.takeAbandoned(this.#workflowId);
+    } catch (error) {
+      this.#events.failed(error);
       return null;
     }
-    this.#use(abandoned);
-    void before.release();
-    return abandoned;
   }
 
   async takeNew(): Promise<TakenQueue> {
-    return this.#use(await this.#store.takeNew(this.#workflowId));
+    try {
+      return await this.#store.takeNew(this.#workflowId);
+    } catch (error) {
+      this.#events.failed(error);
+      this.#store = new MemoryStore();
+      return this.takeNew();
+    }
+  }
+
+  /** From now on `toKeep` is kept in this queue, and the one before is released. */
+  use(taken: TakenQueue): void {
+    const before = this.#taken;
+    this.#taken = taken;
+    this.#kept = taken.saved !== null;
+    if (before !== null) void this.#release(before);
   }
 
   /** Something may have changed that must be kept. */
@@ -69,14 +77,17 @@ export class Keeper {
 
   async release(): Promise<void> {
     await this.flush();
-    await this.#taken?.release();
+    const taken = this.#taken;
     this.#taken = null;
+    if (taken !== null) await this.#release(taken);
   }
 
-  #use(taken: TakenQueue): TakenQueue {
-    this.#taken = taken;
-    this.#kept = taken.saved !== null;
-    return taken;
+  async #release(taken: TakenQueue): Promise<void> {
+    try {
+      await taken.release();
+    } catch (error) {
+      this.#events.failed(error);
+    }
   }
 
   async #write(): Promise<void> {

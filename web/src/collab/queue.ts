@@ -24,6 +24,13 @@ export type Pending = {
   inverse: Operation[] | null;
 };
 
+/** Other operations for an edit that waits, because of what somebody else has done. */
+export function replaceOps(entry: Pending, ops: Operation[]): void {
+  if (ops.length === entry.ops.length && ops.every((op, index) => op === entry.ops[index])) return;
+  entry.ops = ops;
+  entry.rewritten = true;
+}
+
 /** The id under which the first `count` edits were sent. */
 export type Sent = { readonly id: number; readonly count: number };
 
@@ -38,11 +45,16 @@ export class Queue {
     return this.entries.length;
   }
 
+  /** All that waits, in order. */
+  get operations(): Operation[] {
+    return this.entries.flatMap((entry) => entry.ops);
+  }
+
   /** Add an edit; the last one takes it up when that has not been sent and wrote to the same places. */
   add(ops: readonly Operation[], label: string | undefined, inverse: Operation[]): { entry: Pending; merged: boolean } {
     const last = this.entries.at(-1);
     const merged = last !== undefined && !this.isUnderWay(last) && !last.alone ? mergedOps(last.ops, ops) : null;
-    if (last !== undefined && merged !== null) {
+    if (last !== undefined && merged !== null && JSON.stringify(merged).length <= FULL_FRAME) {
       last.ops = merged;
       return { entry: last, merged: true };
     }

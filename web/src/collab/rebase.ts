@@ -1,15 +1,18 @@
 // Somebody else's edit comes before one's own: what still waits is rewritten so that it means the same afterwards.
 
 import type { ChangeSet } from "@codemirror/state";
-import { replay } from "./apply.ts";
-import { completeEdge, freshId, type WorkflowEdge } from "./definition.ts";
-import { edgesAt, followed } from "./edges.ts";
-import { type FieldKey, keyText, overwrites, typedFields, typesIn } from "./fields.ts";
-import { type Renaming, renamed } from "./names.ts";
-import type { NodeAdd, Operation } from "./operations.ts";
-import type { Pending } from "./queue.ts";
-import type { DraftState, Working } from "./state.ts";
-import { readChanges, textAt, writeChanges } from "./text.ts";
+import { apply, replay } from "./apply.ts";
+import { Refused } from "./check.ts";
+import { edgesAt } from "./edges.ts";
+import { type FieldKey, fieldsToType, keyText, overwrites, renamedField, typesIn } from "./fields.ts";
+import type { Graves } from "./graves.ts";
+import type { Renaming } from "./names.ts";
+import type { Operation } from "./operations.ts";
+import { type Pending, replaceOps } from "./queue.ts";
+import { type DraftState, Working } from "./state.ts";
+import { avoidTakenIds, renamingOf, rewriteFrom } from "./taken_ids.ts";
+import { changed, difference, readChanges, textAt, writeChanges } from "./text.ts";
+import { forgetFulfilled, wishFor } from "./wishes.ts";
 
 /** What one typed into a text that somebody replaced as a whole meanwhile: it is kept for copying. */
 export type LostText = {
@@ -22,105 +25,124 @@ export type LostText = {
 /** What happened on the way, for whoever shows it. */
 export class Findings {
   /** Changes of texts as one sees them, by field; they end where one's own edits hide them. */
-  readonly texts = new Map<string, { key: FieldKey; changes: ChangeSet }[]>();
+  readonly texts = new Map<string, ChangeSet[]>();
   readonly lost: LostText[] = [];
-  /** Nodes that others renamed. */
-  readonly renamed: Renaming[] = [];
-  /** One's own new nodes that had to take another id. */
-  readonly moved: Renaming[] = [];
+  /** Nodes that others renamed, and one's own new ones that had to take another id. */
+  readonly renamings: Renaming[] = [];
 
   noteText(key: FieldKey, changes: ChangeSet): void {
     const text = keyText(key);
-    this.texts.set(text, [...(this.texts.get(text) ?? []), { key, changes }]);
+    this.texts.set(text, [...(this.texts.get(text) ?? []), changes]);
   }
 }
 
+/** What one saw before, and what has been removed. */
+export type Surroundings = { readonly view: DraftState; readonly graves: Graves };
+
 /**
- * Apply a committed operation of somebody else, and take it into account in what waits. `view` is what one sees
- * before it.
+ * Apply a committed operation of somebody else, and take it into account in what waits.
  */
-export function follow(work: Working, pending: Pending[], op: Operation, view: DraftState, findings: Findings): void {
+export function follow(
+  work: Working,
+  pending: Pending[],
+  op: Operation,
+  { view, graves }: Surroundings,
+  findings: Findings,
+): void {
   const waiting = pending.flatMap((entry) => entry.ops);
-  const typed = typedFields(waiting).map((key) => ({ key, before: textAt(work, key.id, key.path) }));
+  const fields = fieldsToType(waiting).map((key) => {
+    return { key, before: textAt(work, key.id, key.path) ?? graves.textAt(key) };
+  });
   const wish = wishFor(work, op);
   const renaming = op.op === "node.rename" ? renamingOf(op.id, op.to, edgesAt(work, op.id)) : null;
   replay(work, [op]);
   if (renaming !== null) {
     rewriteFrom(pending, 0, 0, renaming);
-    findings.renamed.push(renaming);
+    findings.renamings.push(renaming);
   }
   if (wish !== null) forgetFulfilled(pending, wish);
   if (op.op === "text.edit") {
     carry(pending, op, readChanges(op.changes), findings);
     return;
   }
-  for (const { key, before } of typed) {
+  for (const { key, before } of fields) {
     const now = renaming !== null && key.id === renaming.from ? { ...key, id: renaming.to } : key;
-    loseWhenReplaced(pending, now, before, textAt(work, now.id, now.path), view, findings);
+    loseWhenReplaced(pending, now, before, textAt(work, now.id, now.path), findings);
   }
-  avoidTakenIds(work, pending, view, findings);
+  findings.renamings.push(...avoidTakenIds(work, pending, view));
 }
 
 /** One's typing in a field is lost when its text has become another one in some other way than by typing. */
 export function loseWhenReplaced(
   pending: Pending[],
-  key: FieldKey,
+  field: FieldKey,
   before: string | null,
   after: string | null,
-  view: DraftState,
   findings: Findings,
 ): void {
   if (before === null || after === null || before === after) return;
-  const yours = textAt(view, key.id, key.path) ?? "";
-  let lost = false;
+  let key = field;
+  let yours = before;
   let hidden = false;
   for (const entry of pending) {
     const kept = entry.ops.filter((op) => {
       hidden = hidden || overwrites(op, key);
-      const loses = !hidden && typesIn(op, key);
-      lost = lost || loses;
-      return !loses;
+      key = renamedField(key, op);
+      if (hidden || !typesIn(op, key)) return true;
+      yours = typed(yours, op, key);
+      return false;
     });
     replaceOps(entry, kept);
   }
-  if (lost) findings.lost.push({ ...key, yours, theirs: after });
+  if (yours !== before) findings.lost.push({ ...key, yours, theirs: after });
 }
 
-/** New nodes of one's own whose id others have taken get a free one, and so does what waits behind them. */
-export function avoidTakenIds(work: Working, pending: Pending[], view: DraftState, findings: Findings): void {
-  const freed = new Set<string>();
-  for (const [index, entry] of pending.entries()) {
-    for (const [at, op] of entry.ops.entries()) {
-      if (op.op === "draft.replace") return;
-      if (op.op === "node.remove" || op.op === "node.rename") freed.add(op.id);
-      if (op.op === "node.add" && work.nodes.has(op.id) && !freed.has(op.id)) {
-        const renaming = awayFrom(work, pending, op, view);
-        rewriteFrom(pending, index, at, renaming);
-        findings.moved.push(renaming);
-      }
-    }
+/** The text after one's own typing; as it was where that does not fit, for then it was not to be seen either. */
+function typed(text: string, op: Operation, key: FieldKey): string {
+  if (!typesIn(op, key)) return text;
+  const changes = readChanges(op.changes);
+  return changes.length === text.length ? changed(text, changes) : text;
+}
+
+/**
+ * One's own edit was refused: what waits behind it was made on a draft that had it, and is rewritten for one that has
+ * not.
+ */
+export function withdraw(
+  refused: Pending,
+  rest: Pending[],
+  { confirmed, graves }: { readonly confirmed: DraftState; readonly graves: Graves },
+  findings: Findings,
+): void {
+  const fields = fieldsToType(rest.flatMap((entry) => entry.ops));
+  const seen = new Working(confirmed);
+  for (const { id } of fields) {
+    const removed = seen.nodes.has(id) ? null : graves.node(id);
+    if (removed !== null) seen.putNode(removed);
+  }
+  const left = fields.map((key) => ({ key, text: textAt(seen, key.id, key.path) }));
+  if (!applies(seen, refused.ops)) return; // it was not to be seen
+  for (const op of [...refused.ops].reverse()) {
+    if (op.op !== "node.rename") continue;
+    const renaming = renamingOf(op.to, op.id, edgesAt(seen, op.to));
+    rewriteFrom(rest, 0, 0, renaming);
+    findings.renamings.push(renaming);
+  }
+  for (const { key, text } of left) {
+    const { id } = refused.ops.reduce(renamedField, key);
+    const shown = textAt(seen, id, key.path);
+    if (text !== null && shown !== null && shown !== text) carry(rest, key, difference(shown, text), findings);
   }
 }
 
-function awayFrom(work: Working, pending: Pending[], add: NodeAdd, view: DraftState): Renaming {
-  const own = pending.flatMap((entry) => entry.ops);
-  const added = new Set(own.flatMap((op) => (op.op === "node.add" ? [op.id] : [])));
-  const taken = { has: (id: string) => work.nodes.has(id) || view.nodes.has(id) || added.has(id) };
-  const edges = own.flatMap((op) => (op.op === "edge.add" ? [completeEdge(op)] : []));
-  return renamingOf(add.id, freshId(taken, add.type), edges);
-}
-
-function rewriteFrom(pending: Pending[], index: number, at: number, renaming: Renaming): void {
-  for (const [position, entry] of pending.entries()) {
-    if (position < index) continue;
-    const begin = position === index ? at : 0;
-    const ops = entry.ops.map((op, place) => (place < begin ? op : renamed(op, renaming)));
-    replaceOps(entry, ops);
+function applies(work: Working, ops: readonly Operation[]): boolean {
+  try {
+    apply(work, ops);
+    return true;
+  } catch (error) {
+    if (error instanceof Refused) return false;
+    throw error;
   }
-}
-
-function renamingOf(from: string, to: string, edges: readonly WorkflowEdge[]): Renaming {
-  return { from, to, edges: new Map(edges.map((edge) => [edge.id, followed(edge, from, to).id])) };
 }
 
 /** Map one's own typing over somebody else's, and theirs over one's own, until an own edit overwrites the field. */
@@ -130,7 +152,7 @@ function carry(pending: Pending[], field: FieldKey, theirs: ChangeSet, findings:
   let hidden = false;
   const carried = (op: Operation): Operation => {
     hidden = hidden || overwrites(op, key);
-    if (!hidden && op.op === "node.rename" && op.id === key.id) key = { ...key, id: op.to };
+    if (!hidden) key = renamedField(key, op);
     if (hidden || !typesIn(op, key)) return op;
     const own = readChanges(op.changes);
     hidden = own.length !== changes.length;
@@ -141,55 +163,4 @@ function carry(pending: Pending[], field: FieldKey, theirs: ChangeSet, findings:
   };
   for (const entry of pending) replaceOps(entry, entry.ops.map(carried));
   if (!hidden) findings.noteText(key, changes);
-}
-
-/** Own operations that want what somebody else has just done, and those that undo it. */
-type Wish = { readonly same: (op: Operation) => boolean; readonly opposite: (op: Operation) => boolean };
-
-function wishFor(work: Working, op: Operation): Wish | null {
-  switch (op.op) {
-    case "node.remove": {
-      const edges = new Set(edgesAt(work, op.id).map((edge) => edge.id));
-      return {
-        same: (own) =>
-          (own.op === "node.remove" && own.id === op.id) || (own.op === "edge.remove" && edges.has(own.id)),
-        opposite: (own) => own.op === "node.add" && own.id === op.id,
-      };
-    }
-    case "edge.remove":
-      return { same: (own) => own.op === "edge.remove" && own.id === op.id, opposite: (own) => adds(own, op.id) };
-    case "edge.add": {
-      const { id, source, target } = completeEdge(op);
-      return {
-        same: (own) => adds(own, id),
-        opposite: (own) =>
-          (own.op === "edge.remove" && own.id === id) ||
-          (own.op === "node.remove" && (own.id === source || own.id === target)),
-      };
-    }
-    default:
-      return null;
-  }
-}
-
-function adds(op: Operation, edge: string): boolean {
-  return op.op === "edge.add" && completeEdge(op).id === edge;
-}
-
-/** Forget what is done already, so that it is not refused for that. */
-function forgetFulfilled(pending: Pending[], wish: Wish): void {
-  let over = false;
-  for (const entry of pending) {
-    const kept = entry.ops.filter((op) => {
-      over = over || wish.opposite(op) || op.op === "draft.replace";
-      return over || !wish.same(op);
-    });
-    replaceOps(entry, kept);
-  }
-}
-
-function replaceOps(entry: Pending, ops: Operation[]): void {
-  if (ops.length === entry.ops.length && ops.every((op, index) => op === entry.ops[index])) return;
-  entry.ops = ops;
-  entry.rewritten = true;
 }

@@ -3,24 +3,26 @@
 
 import type { ChangeSet } from "@codemirror/state";
 import { applicable, apply, Diverged, replay } from "./apply.ts";
-import { Refused } from "./check.ts";
+import { Refused, refuseTooLarge } from "./check.ts";
 import type { SentDefinition } from "./definition.ts";
 import type { Emitter } from "./emitter.ts";
 import type { DraftEvents } from "./events.ts";
-import { TextField, type TextHost } from "./field.ts";
-import { type FieldKey, keyText, typedFields } from "./fields.ts";
+import type { TextField, TextHost } from "./field.ts";
+import { fieldsToType, keyText } from "./fields.ts";
 import type { EditFrame, JoinedFrame, RefusedFrame, SentEditFrame } from "./frames.ts";
 import { Graves } from "./graves.ts";
 import { History, type Other, otherOf, type Stack } from "./history.ts";
-import type { Renaming } from "./names.ts";
 import type { Operation } from "./operations.ts";
 import type { Path } from "./paths.ts";
 import { type Pending, Queue } from "./queue.ts";
-import { avoidTakenIds, Findings, follow, loseWhenReplaced } from "./rebase.ts";
+import { Findings, follow, loseWhenReplaced, withdraw } from "./rebase.ts";
 import { localRefusal, refusalOf, remedyFor } from "./refusal.ts";
+import { packed, unpacked } from "./saved_queue.ts";
 import { type DraftState, load, sharing, Working } from "./state.ts";
 import type { SavedQueue } from "./store.ts";
-import { changed, difference, readChanges, textAt, writeChanges } from "./text.ts";
+import { avoidTakenIds } from "./taken_ids.ts";
+import { textAt, writeChanges } from "./text.ts";
+import { changesOf, TextFields, typedBy, typedByOthers } from "./text_fields.ts";
 
 /** Edits are missing between what is confirmed and the edit that came: the draft must be joined again. */
 export class Gap extends Error {}
@@ -30,10 +32,6 @@ export type Undone =
   | { readonly done: false; readonly asked?: readonly Other[] };
 
 type HowEdited = { readonly label?: string | undefined; readonly as?: "edit" | Stack; readonly origin?: unknown };
-
-/** A frame of 1 MiB, less what is around the operations. */
-const LARGEST_EDIT = 1024 * 1024 - 1024;
-const MOST_OPERATIONS = 5_000;
 
 export class Replica implements TextHost {
   readonly events: Emitter<DraftEvents>;
@@ -47,7 +45,7 @@ export class Replica implements TextHost {
   #confirmed: DraftState | null = null;
   #view: DraftState | null = null;
   readonly #graves = new Graves();
-  readonly #fields = new Map<string, TextField>();
+  readonly #fields = new TextFields(this);
   /** A refusal that was decided on a state which has not arrived yet. */
   #held: RefusedFrame | null = null;
   /** Texts as they were when waiting edits were saved, until the draft is joined. */
@@ -90,8 +88,8 @@ export class Replica implements TextHost {
     if (as === "edit") this.history.record(step, ops);
     else this.history.push(as, { ...step, shape: null, edits: 1, others: [] });
     this.#view = work.state();
-    this.#followRenames(ops);
-    this.#tellFields(before, exactChanges(ops), origin);
+    for (const op of ops) if (op.op === "node.rename") this.#fields.follow(op.id, op.to);
+    this.#fields.tell(typedBy(ops), origin);
     this.#edited();
     return true;
   }
@@ -111,6 +109,7 @@ export class Replica implements TextHost {
 
   /** Bring back a node that was removed, with its edges; false when this copy has not seen it removed. */
   restore(id: string): boolean {
+    if (this.#loaded().nodes.has(id)) return true;
     const ops = this.#graves.restoring(id);
     return ops !== null && this.edit(applicable(this.#loaded(), ops), { label: "restore" });
   }
@@ -118,10 +117,11 @@ export class Replica implements TextHost {
   // --- texts
 
   text(id: string, path: Path): TextField {
-    const key = keyText({ id, path });
-    const field = this.#fields.get(key) ?? new TextField(this, id, path);
-    this.#fields.set(key, field);
-    return field;
+    return this.#fields.field(id, path);
+  }
+
+  get watched(): Set<TextField> {
+    return this.#fields.watched;
   }
 
   textAt(id: string, path: Path): string | null {
@@ -186,7 +186,7 @@ export class Replica implements TextHost {
     const findings = new Findings();
     const entries = this.queue.underWay();
     if (frame.error === "conflict" && this.#confirmed !== null) {
-      avoidTakenIds(new Working(this.#confirmed), this.queue.entries, this.#loaded(), findings);
+      findings.renamings.push(...avoidTakenIds(new Working(this.#confirmed), this.queue.entries, this.#loaded()));
     }
     switch (remedyFor(entries, frame)) {
       case "send later":
@@ -221,41 +221,23 @@ export class Replica implements TextHost {
 
   // --- what is kept
 
-  saved(base: boolean): SavedQueue | null {
-    if (this.queue.size === 0) return null;
-    const { entries, sent, nextId } = this.queue;
-    const texts = typedFields(entries.flatMap((entry) => entry.ops)).flatMap((key): [string, string][] => {
-      const text = this.#confirmed && textAt(this.#confirmed, key.id, key.path);
-      return typeof text === "string" ? [[keyText(key), text]] : [];
-    });
-    return {
-      nextId,
-      sent,
-      entries: entries.map(({ ops, label, alone }) => ({ ops, alone, ...(label === undefined ? {} : { label }) })),
-      texts,
-      base: base && this.#confirmed !== null ? { seq: this.seq, state: plain(this.#confirmed) } : null,
-    };
+  /** What is to be kept of the edits that wait; with `whole` the draft can be opened from it without the server. */
+  saved(whole: boolean): SavedQueue | null {
+    const base = this.#confirmed === null ? null : { seq: this.seq, state: this.#confirmed };
+    return packed(this.queue, base, whole, [...this.#savedTexts]);
   }
 
   /** Take over edits that were kept. Those under way are sent again under their id. */
   adopt(client: string, saved: SavedQueue | null): void {
     this.client = client;
-    this.queue = new Queue();
+    this.queue = saved === null ? new Queue() : unpacked(saved);
+    this.#savedTexts = new Map(saved?.texts);
     this.history.clear();
-    if (saved !== null) this.#unpack(saved);
-    if (this.#confirmed !== null) this.#rebuild(new Findings(), null);
-  }
-
-  #unpack(saved: SavedQueue): void {
-    const fresh = { rewritten: false, tries: 0, inverse: null };
-    this.queue.entries = saved.entries.map(({ ops, label, alone }) => ({ ops: [...ops], label, alone, ...fresh }));
-    this.queue.sent = saved.sent;
-    this.queue.nextId = saved.nextId;
-    this.#savedTexts = new Map(saved.texts);
-    if (this.#confirmed === null && saved.base !== null) {
+    if (this.#confirmed === null && saved?.base) {
       this.#confirmed = load(saved.base.state);
       this.seq = saved.base.seq;
     }
+    if (this.#confirmed !== null) this.#rebuild(new Findings(), null);
   }
 
   // --- inside
@@ -295,7 +277,7 @@ export class Replica implements TextHost {
     for (const op of frame.ops) {
       this.#graves.note(work, op);
       try {
-        follow(work, this.queue.entries, op, view, findings);
+        follow(work, this.queue.entries, op, { view, graves: this.#graves }, findings);
       } catch (error) {
         throw error instanceof Diverged ? error : new Diverged(String(error), { cause: error });
       }
@@ -313,17 +295,19 @@ export class Replica implements TextHost {
     this.seq = seq;
     const view = this.#view ?? this.#confirmed;
     const waiting = this.queue.entries;
-    for (const key of typedFields(waiting.flatMap((entry) => entry.ops))) {
+    for (const key of fieldsToType(this.queue.operations)) {
       const saved = this.#savedTexts.get(keyText(key));
       const before = saved ?? (previous && textAt(previous, key.id, key.path));
-      loseWhenReplaced(waiting, key, before, textAt(this.#confirmed, key.id, key.path), view, findings);
+      loseWhenReplaced(waiting, key, before, textAt(this.#confirmed, key.id, key.path), findings);
     }
-    avoidTakenIds(new Working(this.#confirmed), waiting, view, findings);
+    findings.renamings.push(...avoidTakenIds(new Working(this.#confirmed), waiting, view));
     this.#rebuild(findings, null);
   }
 
   #giveUp(frame: RefusedFrame, findings: Findings): void {
     const entries = this.queue.settle();
+    const surroundings = { confirmed: this.#confirmed ?? load({}), graves: this.#graves };
+    for (const entry of entries) withdraw(entry, this.queue.entries, surroundings, findings);
     this.#rebuild(findings, null, entries);
     for (const entry of entries) {
       this.history.refused(entry);
@@ -339,60 +323,26 @@ export class Replica implements TextHost {
     for (const entry of this.queue.entries) entry.inverse = applied(work, entry.ops);
     const next = work.state();
     this.#view = before === null ? next : sharing(before, next);
-    this.#noteRenamings([...findings.renamed, ...findings.moved]);
+    for (const renaming of findings.renamings) {
+      this.#fields.follow(renaming.from, renaming.to);
+      this.history.nodeRenamed(renaming);
+    }
     this.#tellHistory(before, findings, by, refused);
-    if (before !== null) this.#tellFields(before, noted(findings), null);
-    for (const { from, to } of [...findings.renamed, ...findings.moved]) this.events.emit("renamed", { from, to });
+    this.#fields.tell(typedByOthers(findings), null);
+    for (const { from, to } of findings.renamings) this.events.emit("renamed", { from, to });
     for (const lost of findings.lost) this.events.emit("conflict", lost);
   }
 
   #tellHistory(before: DraftState | null, findings: Findings, by: Other | null, refused: readonly Pending[]): void {
     for (const lost of findings.lost) this.history.forgetTyping(lost);
-    if (before !== null) {
-      const exact = noted(findings);
-      for (const key of this.history.typedFields()) {
-        const changes = this.#changeOf(before, key, exact);
-        if (changes !== null) this.history.textChanged(key, changes, by, refused);
-      }
+    const typed = typedByOthers(findings);
+    for (const key of before === null ? [] : this.history.typedFields()) {
+      const moved = findings.renamings.find((renaming) => renaming.to === key.id);
+      const from = (before && textAt(before, moved?.from ?? key.id, key.path)) ?? "";
+      const changes = changesOf(key, from, this.textAt(key.id, key.path) ?? "", typed);
+      if (changes !== null) this.history.textChanged(key, changes, by, refused);
     }
     this.history.refresh();
-  }
-
-  #tellFields(before: DraftState, exact: ReadonlyMap<string, ChangeSet>, origin: unknown): void {
-    for (const field of [...this.#fields.values()]) {
-      if (!field.watched) continue;
-      const changes = this.#changeOf(before, field, exact);
-      if (changes !== null) field.noteChange({ changes, origin });
-    }
-  }
-
-  /** How a text has changed since `before`: exactly as somebody typed, or else as a replacement. Null when it has not. */
-  #changeOf(before: DraftState, key: FieldKey, exact: ReadonlyMap<string, ChangeSet>): ChangeSet | null {
-    const from = textAt(before, key.id, key.path) ?? "";
-    const to = this.textAt(key.id, key.path) ?? "";
-    if (from === to) return null;
-    const known = exact.get(keyText(key));
-    return known !== undefined && leads(known, from, to) ? known : difference(from, to);
-  }
-
-  #followRenames(ops: readonly Operation[]): void {
-    for (const op of ops) if (op.op === "node.rename") this.#moveFields(op.id, op.to);
-  }
-
-  #noteRenamings(renamings: readonly Renaming[]): void {
-    for (const renaming of renamings) {
-      this.#moveFields(renaming.from, renaming.to);
-      this.history.nodeRenamed(renaming);
-    }
-  }
-
-  #moveFields(from: string, to: string): void {
-    for (const [key, field] of [...this.#fields]) {
-      if (field.id !== from) continue;
-      this.#fields.delete(key);
-      field.id = to;
-      this.#fields.set(keyText(field), field);
-    }
   }
 }
 
@@ -403,40 +353,4 @@ function applied(work: Working, ops: readonly Operation[]): Operation[] | null {
     if (error instanceof Refused) return null; // shown again when it fits again, or else the server will refuse it
     throw error;
   }
-}
-
-function refuseTooLarge(ops: readonly Operation[]): void {
-  if (ops.length > MOST_OPERATIONS) {
-    throw new Refused("too_large", `An edit has at most ${MOST_OPERATIONS} operations.`);
-  }
-  const text = JSON.stringify(ops);
-  if (text.length * 3 > LARGEST_EDIT && new TextEncoder().encode(text).length > LARGEST_EDIT) {
-    throw new Refused("too_large", "An edit has at most 1 MiB.");
-  }
-}
-
-function exactChanges(ops: readonly Operation[]): Map<string, ChangeSet> {
-  const [op] = ops;
-  return ops.length === 1 && op?.op === "text.edit" ? new Map([[keyText(op), readChanges(op.changes)]]) : new Map();
-}
-
-/** The changes of each field as one, where they fit together. */
-function noted(findings: Findings): Map<string, ChangeSet> {
-  const exact = new Map<string, ChangeSet>();
-  for (const [key, found] of findings.texts) {
-    const [first, ...more] = found.map((one) => one.changes);
-    if (first === undefined) continue;
-    let all = first;
-    for (const changes of more) if (all.newLength === changes.length) all = all.compose(changes);
-    exact.set(key, all);
-  }
-  return exact;
-}
-
-function leads(changes: ChangeSet, from: string, to: string): boolean {
-  return changes.length === from.length && changed(from, changes) === to;
-}
-
-function plain(state: DraftState): SentDefinition {
-  return { ...state, nodes: [...state.nodes.values()], edges: [...state.edges.values()] };
 }

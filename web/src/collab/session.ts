@@ -9,7 +9,8 @@ import type { Json } from "./json.ts";
 import { Keeper } from "./keeper.ts";
 import { Presence } from "./presence.ts";
 import { Gap, Replica } from "./replica.ts";
-import { MemoryStore, type OfflineStore } from "./store.ts";
+import { Sender } from "./sender.ts";
+import { MemoryStore, type OfflineStore, type TakenQueue } from "./store.ts";
 
 export type DraftOptions = {
   readonly workflowId: string;
@@ -26,8 +27,6 @@ export type DraftOptions = {
   readonly random?: () => number;
 };
 
-/** The server takes 50 edits a second from a peer. */
-const BETWEEN_FRAMES_MS = 25;
 const UNANSWERED_MS = 10_000;
 const LOOK_EVERY_MS = 2_500;
 
@@ -46,8 +45,7 @@ export class Session {
   readonly #changed: () => void;
   /** This copy cannot be trusted: the next join asks for the whole draft. */
   #forget = false;
-  #sentAt = 0;
-  #sending: ReturnType<typeof setTimeout> | undefined;
+  readonly #sender: Sender;
   readonly #watch: ReturnType<typeof setInterval>;
 
   constructor(options: DraftOptions, changed: () => void) {
@@ -57,6 +55,10 @@ export class Session {
       if (this.joined) this.connection.send({ type: "presence", state });
     });
     this.connection = this.#connect();
+    this.#sender = new Sender(
+      () => (this.joined ? this.replica.next() : null),
+      (frame) => this.connection.send(frame),
+    );
     this.keeper = this.#keep(options.store ?? new MemoryStore());
     this.#watch = setInterval(() => this.#look(), LOOK_EVERY_MS);
     void this.#start();
@@ -72,7 +74,7 @@ export class Session {
   async #start(): Promise<void> {
     const taken = await this.keeper.take();
     if (this.closed !== null) return taken.release();
-    this.replica.adopt(taken.client, taken.saved);
+    this.#use(taken);
     this.connection.start();
     this.#changed();
   }
@@ -107,7 +109,7 @@ export class Session {
     this.connection.close();
     this.presence.lost();
     clearInterval(this.#watch);
-    clearTimeout(this.#sending);
+    this.#sender.stop();
     this.#changed();
     await this.keeper.release();
   }
@@ -135,7 +137,7 @@ export class Session {
       this.#forget = error instanceof Diverged || frame.type === "joined";
       this.#again();
     }
-    this.#send();
+    this.#sender.wake();
     this.keeper.note(!this.joined);
     this.#changed();
   }
@@ -197,32 +199,13 @@ export class Session {
   // --- sending
 
   #edited(): void {
-    this.#send();
+    this.#sender.wake();
     this.keeper.note(!this.joined);
     this.#changed();
   }
 
-  #send(): void {
-    if (!this.joined || this.#sending !== undefined) return;
-    const wait = this.#sentAt + BETWEEN_FRAMES_MS - Date.now();
-    if (wait > 0) {
-      this.#sending = setTimeout(() => {
-        this.#sending = undefined;
-        this.#send();
-      }, wait);
-      return;
-    }
-    const frame = this.replica.next();
-    if (frame === null) return;
-    this.#sentAt = Date.now();
-    this.connection.send(frame);
-  }
-
   #sendAgain(): void {
-    const frame = this.joined ? this.replica.again() : null;
-    if (frame === null) return;
-    this.#sentAt = Date.now();
-    this.connection.send(frame);
+    if (this.joined) this.#sender.send(this.replica.again());
   }
 
   #sendLater(afterMs: number | null): void {
@@ -232,26 +215,33 @@ export class Session {
   /** An edit that is not answered: whatever has been lost, joining again finds out. */
   #look(): void {
     const waits = this.joined && this.replica.queue.sent !== null;
-    if (waits && Date.now() - this.#sentAt > UNANSWERED_MS) this.#again();
+    if (waits && this.#sender.waited > UNANSWERED_MS) this.#again();
   }
 
   // --- the store
 
+  #use(taken: TakenQueue): void {
+    this.keeper.use(taken);
+    this.replica.adopt(taken.client, taken.saved);
+  }
+
   /** With nothing of one's own to send: send what a tab that is gone has left behind. */
   async #takeAbandoned(): Promise<void> {
-    const isEmpty = () => this.closed === null && this.replica.queue.size === 0;
-    const taken = isEmpty() ? await this.keeper.exchange(isEmpty) : null;
+    const isIdle = () => this.closed === null && this.replica.queue.size === 0;
+    if (!isIdle()) return;
+    const taken = await this.keeper.takeAbandoned();
     if (taken === null) return;
+    await this.keeper.flush();
+    if (!isIdle()) return taken.release(); // for another time
+    this.#use(taken);
     this.#forget = true; // with the whole draft comes what has become of what that tab sent last
-    this.replica.adopt(taken.client, taken.saved);
     this.#again();
     this.#changed();
   }
 
   /** Another tab has this queue now, and sends what was in it. */
   async #queueLost(): Promise<void> {
-    const taken = await this.keeper.takeNew();
-    this.replica.adopt(taken.client, null);
+    this.#use(await this.keeper.takeNew());
     this.#again();
     this.#changed();
   }

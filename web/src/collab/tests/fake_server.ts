@@ -112,7 +112,15 @@ export class FakeServer {
     }
     this.seq += 1;
     this.state = work.state();
-    const edit = { type: "edit", seq: this.seq, by: { id: client, name: client }, client, id: frame.id, at: AT, ops } as const;
+    const edit = {
+      type: "edit",
+      seq: this.seq,
+      by: { id: client, name: client },
+      client,
+      id: frame.id,
+      at: AT,
+      ops,
+    } as const;
     for (const op of ops) this.#bury(op, edit);
     this.log.push(edit);
     if (!client.startsWith("rest")) this.lastIds.set(client, frame.id);
