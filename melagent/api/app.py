@@ -15,10 +15,10 @@ from melagent.api import auditing, origins
 from melagent.api.bodies import PARSER, read_body, refuse_packed
 from melagent.api.context import (
     AUDIT,
+    BUILT_EDITOR,
     CHECKER,
     CONNECTIONS,
     DELIVERIES,
-    BUILT_EDITOR,
     GATE,
     HUB,
     KEYS,

@@ -5,4 +5,5 @@ import { afterEach } from "vitest";
 afterEach(cleanup);
 
 // Text areas that grow measure again when a font has come.
-Object.defineProperty(document, "fonts", { value: new EventTarget() });
+// The client library is tested without a page.
+if ("document" in globalThis) Object.defineProperty(document, "fonts", { value: new EventTarget() });

@@ -5,19 +5,22 @@ import {
   BackgroundVariant,
   type Connection,
   ConnectionMode,
+  type Edge,
   type FinalConnectionState,
   MiniMap,
   ReactFlow,
+  type ReactFlowInstance,
   SelectionMode,
   useReactFlow,
+  type Viewport,
 } from "@xyflow/react";
-import { type ClipboardEvent, type KeyboardEvent, useEffect, useRef } from "react";
+import { type ClipboardEvent, type KeyboardEvent, memo, type PointerEvent, useEffect, useMemo, useRef } from "react";
 import classes from "./Canvas.module.css";
 import { commands } from "./commands";
 import { type Editor, useEditor, useShown } from "./editor";
 import type { Wire } from "./edits";
 import { GRID, NODE_HEIGHT, NODE_WIDTH, obstacle } from "./edits";
-import type { FlowNode } from "./graph";
+import type { FlowEdge, FlowNode, Place } from "./graph";
 import { inputsOf } from "./handles";
 import { isDirection } from "./navigation";
 import { PeerCursors } from "./PeerCursors";
@@ -26,12 +29,16 @@ import { commandOf, isTyping } from "./shortcuts";
 import { usePart } from "./store";
 import { WireEdge } from "./WireEdge";
 
+type Flow = ReactFlowInstance<FlowNode, FlowEdge>;
+
 const NODE_TYPES = { step: StepNode };
 const EDGE_TYPES = { wire: WireEdge };
 const SNAP: [number, number] = [GRID, GRID];
 const PAN_BUTTONS = [1, 2];
 const FIT = { maxZoom: 1, padding: 0.18, duration: 200 };
+const PRO = { hideAttribution: true };
 const MAP = { width: 168, height: 112 };
+const FAR = 0.45;
 /** From so many nodes on, only those in view are drawn. */
 const MANY = 200;
 
@@ -41,12 +48,12 @@ export function Canvas() {
   const scheme = useComputedColorScheme("light");
   const nodes = usePart(editor.graph.nodes, (all) => all);
   const edges = usePart(editor.graph.edges, (all) => all);
-  const frame = useRef<HTMLDivElement>(null);
-  const pointer = useRef<{ x: number; y: number } | null>(null);
   const current = usePart(editor.graph.selection, (ids) => ids.at(-1));
-  const flow = useFlow(editor, frame);
   const mayEdit = useShown(({ role }) => role !== "viewer");
-  const pointedAt = () => (pointer.current ? flow.screenToFlowPosition(pointer.current) : undefined);
+  const frame = useRef<HTMLDivElement>(null);
+  const flow = useFlow(editor, frame);
+  // Nodes and wires are drawn again when a handler is another one, so these stay the same.
+  const handlers = useMemo(() => handlersOf(editor, flow), [editor, flow]);
   return (
     <ReactFlow
       ref={frame}
@@ -54,38 +61,11 @@ export function Canvas() {
       aria-label="Canvas: arrow keys go from node to node, Tab adds one, question mark lists all keys"
       aria-activedescendant={current && `node-${current}`}
       tabIndex={0}
-      onKeyDown={(event) => press(editor, event)}
-      onCopy={(event) => copy(editor, event, false)}
-      onCut={(event) => copy(editor, event, true)}
-      onPaste={(event) => {
-        if (isTyping(event.target)) return;
-        if (editor.paste(event.clipboardData.getData("text/plain"), pointedAt())) event.preventDefault();
-      }}
-      onPointerMove={(event) => {
-        pointer.current = { x: event.clientX, y: event.clientY };
-        const { x, y } = flow.screenToFlowPosition(pointer.current, { snapToGrid: false });
-        editor.draft.setPresence({ cursor: { x: Math.round(x), y: Math.round(y) } });
-      }}
-      onPointerLeave={() => {
-        pointer.current = null;
-        editor.draft.setPresence({ cursor: null });
-      }}
       nodes={nodes}
       edges={edges}
       nodeTypes={NODE_TYPES}
       edgeTypes={EDGE_TYPES}
-      onNodesChange={editor.graph.changeNodes}
-      onEdgesChange={editor.graph.changeEdges}
-      onConnect={(connection) => editor.connect(wireOf(connection))}
-      isValidConnection={(connection) => obstacle(editor.edges, wireOf(connection)) === null}
-      onConnectEnd={(event, state) => letLoose(editor, state, flow.screenToFlowPosition(pointOf(event)))}
-      onNodeDrag={(_, __, dragged) => editor.dragging(dragged)}
-      onNodeDragStop={(_, __, dragged) => editor.dropped(dragged)}
-      onSelectionDrag={(_, dragged) => editor.dragging(dragged)}
-      onSelectionDragStop={(_, dragged) => editor.dropped(dragged)}
-      onNodeDoubleClick={(_, { id }) => editor.open(id)}
-      onEdgeMouseEnter={(_, { id }) => editor.hoveredEdge.set(id)}
-      onEdgeMouseLeave={() => editor.hoveredEdge.set(null)}
+      {...handlers}
       nodesDraggable={mayEdit}
       nodesConnectable={mayEdit}
       nodesFocusable={false}
@@ -108,8 +88,16 @@ export function Canvas() {
       fitViewOptions={FIT}
       onlyRenderVisibleElements={nodes.length > MANY}
       colorMode={scheme}
-      proOptions={{ hideAttribution: true }}
+      proOptions={PRO}
     >
+      <Furniture />
+    </ReactFlow>
+  );
+}
+
+const Furniture = memo(function Furniture() {
+  return (
+    <>
       <Background variant={BackgroundVariant.Dots} gap={GRID * 1.5} size={1.4} className={classes.dots} />
       <MiniMap
         pannable
@@ -121,13 +109,51 @@ export function Canvas() {
         nodeBorderRadius={14}
       />
       <PeerCursors />
-    </ReactFlow>
+    </>
   );
+});
+
+/** What the canvas does about keys, the clipboard, the pointer, wires and drags. */
+function handlersOf(editor: Editor, flow: Flow) {
+  let pointer: Place | null = null;
+  return {
+    onNodesChange: editor.graph.changeNodes,
+    onEdgesChange: editor.graph.changeEdges,
+    onKeyDown: (event: KeyboardEvent) => press(editor, event),
+    onCopy: (event: ClipboardEvent) => copy(editor, event, false),
+    onCut: (event: ClipboardEvent) => copy(editor, event, true),
+    onPaste: (event: ClipboardEvent) => {
+      if (isTyping(event.target)) return;
+      const at = pointer ? flow.screenToFlowPosition(pointer) : undefined;
+      if (editor.paste(event.clipboardData.getData("text/plain"), at)) event.preventDefault();
+    },
+    onPointerMove: ({ clientX, clientY }: PointerEvent) => {
+      pointer = { x: clientX, y: clientY };
+      const { x, y } = flow.screenToFlowPosition(pointer, { snapToGrid: false });
+      editor.draft.setPresence({ cursor: { x: Math.round(x), y: Math.round(y) } });
+    },
+    onPointerLeave: () => {
+      pointer = null;
+      editor.draft.setPresence({ cursor: null });
+    },
+    onConnect: (connection: Connection) => void editor.connect(wireOf(connection)),
+    isValidConnection: (connection: Connection | Edge) => obstacle(editor.edges, wireOf(connection)) === null,
+    onConnectEnd: (event: MouseEvent | TouchEvent, state: FinalConnectionState) =>
+      letLoose(editor, state, flow.screenToFlowPosition(pointOf(event))),
+    onViewportChange: ({ zoom }: Viewport) => editor.far.set(zoom < FAR && editor.nodes.size > MANY),
+    onNodeDrag: (_: unknown, __: unknown, dragged: FlowNode[]) => editor.dragging(dragged),
+    onNodeDragStop: (_: unknown, __: unknown, dragged: FlowNode[]) => editor.dropped(dragged),
+    onSelectionDrag: (_: unknown, dragged: FlowNode[]) => editor.dragging(dragged),
+    onSelectionDragStop: (_: unknown, dragged: FlowNode[]) => editor.dropped(dragged),
+    onNodeDoubleClick: (_: unknown, { id }: FlowNode) => editor.open(id),
+    onEdgeMouseEnter: (_: unknown, { id }: FlowEdge) => editor.hoveredEdge.set(id),
+    onEdgeMouseLeave: () => editor.hoveredEdge.set(null),
+  };
 }
 
 /** Gives the editor a hand on what is drawn. */
-function useFlow(editor: Editor, frame: React.RefObject<HTMLDivElement | null>) {
-  const flow = useReactFlow<FlowNode>();
+function useFlow(editor: Editor, frame: React.RefObject<HTMLDivElement | null>): Flow {
+  const flow = useReactFlow<FlowNode, FlowEdge>();
   useEffect(() => {
     editor.viewport = {
       fit: (ids) => void flow.fitView({ ...FIT, ...(ids && near(flow.getZoom(), ids)) }),
@@ -198,7 +224,7 @@ function letLoose(editor: Editor, state: FinalConnectionState, at: { x: number; 
   editor.connect({ source: end.node, source_handle: end.handle, target: toNode.id, target_handle: input });
 }
 
-function wireOf({ source, target, sourceHandle, targetHandle }: Connection | import("@xyflow/react").Edge): Wire {
+function wireOf({ source, target, sourceHandle, targetHandle }: Connection | Edge): Wire {
   return { source, target, source_handle: sourceHandle ?? "out", target_handle: targetHandle ?? "in" };
 }
 

@@ -1,11 +1,11 @@
 import { Tooltip } from "@mantine/core";
 import { IconAlertTriangle, IconCheck, IconPlus, IconX } from "@tabler/icons-react";
 import { Handle, type NodeProps, Position, useUpdateNodeInternals } from "@xyflow/react";
-import { type CSSProperties, memo, useEffect, useRef } from "react";
+import { type CSSProperties, memo, useEffect, useRef, useState } from "react";
 import type { Problem } from "../api/errors";
 import type { NodeRun } from "../runs/runView";
 import { duration, secondsBetween, useNow } from "../ui/time";
-import { useEditor } from "./editor";
+import { type Editor, useEditor } from "./editor";
 import { type FlowNode, splitUsed } from "./graph";
 import { inputsOf, outputsOf } from "./handles";
 import { NodeIcon } from "./NodeIcon";
@@ -27,7 +27,8 @@ export const StepNode = memo(function StepNode({ id, data: { node, used }, selec
   const run = usePart(editor.run, ({ nodes }) => nodes.get(id));
   const holders = usePart(editor.people, ({ selecting }) => selecting.get(id));
   const renaming = usePart(editor.renaming, (renamed) => renamed === id);
-  useHandlesMeasured(id, outputs.join());
+  const bare = useBare(editor);
+  useHandlesMeasured(id, outputs.join(), bare);
   const height = Math.max(SMALLEST, outputs.length * ROW + PADDING);
   const holder = holders?.[0];
   return (
@@ -41,9 +42,10 @@ export const StepNode = memo(function StepNode({ id, data: { node, used }, selec
       style={{ height, "--holder": holder?.color } as CSSProperties}
       data-held={holder ? true : undefined}
     >
-      {inputs.map((input) => (
-        <Handle key={input} id={input} type="target" position={Position.Left} className={classes.input} />
-      ))}
+      {!bare &&
+        inputs.map((input) => (
+          <Handle key={input} id={input} type="target" position={Position.Left} className={classes.input} />
+        ))}
       <NodeIcon icon={type?.icon ?? "cube"} category={type?.category ?? ""} />
       <div className={classes.words}>
         {renaming ? (
@@ -60,6 +62,7 @@ export const StepNode = memo(function StepNode({ id, data: { node, used }, selec
           place={(index + 0.5) / outputs.length}
           label={outputs.length > 1 || output === "error" ? output : undefined}
           free={!taken.includes(output)}
+          bare={bare}
           onAdd={() => editor.dialog.set({ kind: "palette", end: { node: id, handle: output, side: "source" } })}
         />
       ))}
@@ -76,15 +79,31 @@ export const StepNode = memo(function StepNode({ id, data: { node, used }, selec
   );
 });
 
+const MEASURED_AFTER_MS = 400;
+
+/**
+ * Whether the handles are left out: seen from afar they are too small to grip, and a thousand of them cost more than all
+ * the rest. A new node shows them for a moment, because React Flow remembers where it has measured them.
+ */
+function useBare(editor: Editor): boolean {
+  const far = usePart(editor.far, (isFar) => isFar);
+  const [measured, setMeasured] = useState(false);
+  useEffect(() => {
+    const timer = setTimeout(() => setMeasured(true), MEASURED_AFTER_MS);
+    return () => clearTimeout(timer);
+  }, []);
+  return far && measured;
+}
+
 /** Wires find their handles by measuring them: again when there are others. */
-function useHandlesMeasured(id: string, handles: string): void {
+function useHandlesMeasured(id: string, handles: string, bare: boolean): void {
   const measure = useUpdateNodeInternals();
   const before = useRef(handles);
   useEffect(() => {
-    if (before.current === handles) return;
+    if (bare || before.current === handles) return;
     before.current = handles;
     measure(id);
-  }, [id, handles, measure]);
+  }, [id, handles, bare, measure]);
 }
 
 interface OutputProps {
@@ -93,11 +112,12 @@ interface OutputProps {
   place: number;
   label: string | undefined;
   free: boolean;
+  bare: boolean;
   onAdd: () => void;
 }
 
-function Output({ id, place, label, free, onAdd }: OutputProps) {
-  const style = { top: `${place * 100}%` };
+function Output({ id, place, label, free, bare, onAdd }: OutputProps) {
+  const style = { "--place": `${place * 100}%` } as CSSProperties;
   return (
     <>
       {label && (
@@ -105,17 +125,19 @@ function Output({ id, place, label, free, onAdd }: OutputProps) {
           {label}
         </span>
       )}
-      <Handle
-        id={id}
-        type="source"
-        position={Position.Right}
-        className={classes.source}
-        style={style}
-        data-free={free || undefined}
-        onClick={onAdd}
-      >
-        {free && <IconPlus size={11} stroke={2.6} />}
-      </Handle>
+      {!bare && (
+        <Handle
+          id={id}
+          type="source"
+          position={Position.Right}
+          className={classes.source}
+          style={style}
+          data-free={free || undefined}
+          onClick={onAdd}
+        >
+          {free && <IconPlus size={11} stroke={2.6} />}
+        </Handle>
+      )}
     </>
   );
 }

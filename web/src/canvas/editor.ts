@@ -61,10 +61,13 @@ export class Editor {
   readonly opened = new Store<string | null>(null);
   readonly renaming = new Store<string | null>(null);
   readonly hoveredEdge = new Store<string | null>(null);
+  /** Whether so many nodes are seen from so far that details do not matter. */
+  readonly far = new Store(false);
   readonly dialog = new Store<Dialog | null>(null);
   readonly shown: Readable<Snapshot>;
   viewport: Viewport | null = null;
   #last: Snapshot | null = null;
+  #dragged: ReadonlyMap<string, Place> | null = null;
   #stop: (() => void)[] = [];
 
   constructor(
@@ -95,7 +98,10 @@ export class Editor {
     this.#last = now;
     if (last?.peers !== now.peers) this.people.set(peopleOf(now.peers, this.people.get()));
     if (last?.problems !== now.problems) this.problems.set(problemsByNode(now.problems, this.problems.get()));
-    this.graph.take(now.nodes, now.edges, this.people.get().dragged);
+    const { dragged } = this.people.get();
+    if (last?.nodes === now.nodes && last.edges === now.edges && dragged === this.#dragged) return;
+    this.#dragged = dragged;
+    this.graph.take(now.nodes, now.edges, dragged);
   }
 
   #follow(from: string, to: string): void {
