@@ -93,8 +93,8 @@ class Scene:
 
         PostgreSQL is restarted once. An instance cannot be cut off again before it was reached again.
         """
-        broken = [self.kill, self.restart_broker, self.cut_off]
-        order = [*self.dice.sample([*broken, self.restart_postgres], 4)]
+        broken = [self.kill, self.stop, self.restart_broker, self.cut_off]
+        order = self.dice.sample([*broken, self.restart_postgres], 5)
         clock = asyncio.get_running_loop().time
         until = clock() + seconds
         async with asyncio.TaskGroup() as group:
@@ -125,10 +125,18 @@ class Scene:
         await compacting
         for _ in victims:
             self._add_editor()
-        await self.cluster.start_api(name, **self.cluster.members[name].settings)
+        await self.cluster.start_again(name)
         self.done["instances killed"] += 1
         self.done["authors killed"] += len(victims)
         self.done["authors who came back"] += len(there) - len(victims)
+
+    async def stop(self) -> None:
+        """End an instance as for an upgrade, and start it again: it sends its people elsewhere."""
+        name = self.dice.choice([member.name for member in self.cluster.of_kind("api-")])
+        code = await self.cluster.stop(name)
+        assert code == 0, f"{name} ended with {code}: {self.cluster.logged(name)[-3000:]}"
+        await self.cluster.start_again(name)
+        self.done["instances stopped"] += 1
 
     async def restart_broker(self) -> None:
         """Kill Redis and start it again after a while; without Redis cut the connections that listen."""
