@@ -1,8 +1,8 @@
 """Proves live editing over instances: two people on different ones, and the instance of one of them is killed.
 
 It needs nothing but aiohttp and a way to the balancer, so it runs in a container of the image as well. As a program,
-`python editing.py URL` with the key in MEL_API_KEY, it says `kill INSTANCE` and waits for a line; then `ok` and what was
-seen, or `FAIL` and why.
+`python editing.py URL` with the key in MEL_API_KEY, it says `kill INSTANCE` and waits for a line; then `ok` and what it
+saw, or `FAIL` and why.
 """
 
 from __future__ import annotations
@@ -169,9 +169,7 @@ class Proof:
             f"back elsewhere, was never shown as gone, and all {2 * EDITS + 2} edits are there once"
         )
 
-    async def _elsewhere(
-        self, ada: Person, url: str, group: asyncio.TaskGroup
-    ) -> tuple[Person, asyncio.Task[None]]:
+    async def _elsewhere(self, ada: Person, url: str, group: asyncio.TaskGroup) -> tuple[Person, asyncio.Task[None]]:
         """Somebody whose socket is on another instance, by way of the balancer alone."""
         for _ in range(LANDINGS):
             ben = Person(self.http, url)
@@ -190,7 +188,9 @@ class Proof:
         seats = {peer["peer"]: peer["instance"] for peer in told}
         expect(seats == {ada.peer: ada.instance, ben.peer: ben.instance}, f"presence is {seats}")
         await asyncio.gather(ada.add("first_of_ada"), ben.add("first_of_ben"))
-        await until(lambda: ada.fields.keys() == ben.fields.keys() == {"first_of_ada", "first_of_ben"}, "the first edits")
+        await until(
+            lambda: ada.fields.keys() == ben.fields.keys() == {"first_of_ada", "first_of_ben"}, "the first edits"
+        )
 
     async def _edit_while_it_dies(self, ada: Person, ben: Person) -> None:
         async def type_away(person: Person, name: str) -> None:

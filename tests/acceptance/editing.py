@@ -25,7 +25,7 @@ from tests.builders import eventually
 from tests.proxy import proxy_to, relay_to
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterable
     from pathlib import Path
 
     from deploy.local.topology import Topology
@@ -187,7 +187,9 @@ class Scene:
         try:
             await eventually(settled, SETTLE_SECONDS)
         except AssertionError:
-            raise AssertionError({e.name: (e.state and e.state.seq, e.pending, e.instance) for e in self.editors}) from None
+            raise AssertionError(
+                {e.name: (e.state and e.state.seq, e.pending, e.instance) for e in self.editors}
+            ) from None
 
     async def check(self) -> dict[str, Any]:
         """All that must hold. Answers what was done and seen."""
@@ -215,11 +217,11 @@ class Scene:
             **self.done,
             "edits": len(stored),
             "acknowledged": sum(len(one.acknowledged) for one in (*everybody, *self.callers)),
-            "refused": dict(sum((editor.refused for editor in everybody), Counter())),
-            "closes": dict(sum((editor.closes for editor in everybody), Counter())),
-            "joins": dict(sum((editor.joins for editor in everybody), Counter())),
+            "refused": counted(editor.refused for editor in everybody),
+            "closes": counted(editor.closes for editor in everybody),
+            "joins": counted(editor.joins for editor in everybody),
             "roaming": self.roaming.seen() if self.roaming is not None else None,
-            "calls": dict(sum((caller.answers for caller in self.callers), Counter())),
+            "calls": counted(caller.answers for caller in self.callers),
         }
 
     def _check_acknowledged(self, stored: list[Any]) -> None:
@@ -259,7 +261,7 @@ class Scene:
         self.tasks[id(editor)] = asyncio.create_task(editor.live(self.pause))
 
     def _dice(self) -> random.Random:
-        return random.Random(self.dice.random())  # noqa: S311  # to repeat a test
+        return random.Random(self.dice.random())  # to repeat a test
 
 
 @dataclass
@@ -320,7 +322,7 @@ async def scene(seed: int, *, redis: bool, apis: int = 3) -> AsyncIterator[Scene
             settings = {"DATABASE_DIRECT_URL": relay.url}
         await cluster.start_api(CUT_OFF, **settings)
         await cluster.reload_nginx()
-        there = Scene(cluster, relay, await made_workflow(cluster), random.Random(seed))  # noqa: S311  # to repeat a test
+        there = Scene(cluster, relay, await made_workflow(cluster), random.Random(seed))  # to repeat a test
         try:
             yield there
         finally:
@@ -348,6 +350,14 @@ def replayed(stored: list[Any]) -> dict[str, Any]:
     for row in stored:
         replay(state, orjson.loads(row["ops"]), row["seq"])
     return state.definition()
+
+
+def counted(counters: Iterable[Counter[Any]]) -> dict[str, int]:
+    """All of them together, by names that JSON can hold."""
+    return {
+        str(int(name) if isinstance(name, int) else name): count
+        for name, count in sorted(sum(counters, Counter()).items(), key=str)
+    }
 
 
 def mark_of(ops: list[dict[str, Any]]) -> str:

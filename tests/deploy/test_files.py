@@ -216,7 +216,13 @@ def test_the_image_runs_the_program_by_its_launcher_with_its_migrations(image):
     app, environment = image
     answer = run(str(app / "server"), "version", cwd=app, env=environment)
     assert answer.returncode == 0, answer.stderr
-    commands = {"./server api-server", "./server realtime", "./server worker", "./server migrate", "./server healthcheck"}
+    commands = {
+        "./server api-server",
+        "./server realtime",
+        "./server worker",
+        "./server migrate",
+        "./server healthcheck",
+    }
     for command in commands:
         answer = run(str(app / "server"), command.split()[1], "--help", cwd=app, env=environment)
         assert answer.returncode == 0, answer.stderr
