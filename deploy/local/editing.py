@@ -1,8 +1,8 @@
 """Proves live editing over instances: two people on different ones, and the instance of one of them is killed.
 
 It needs nothing but aiohttp and a way to the balancer, so it runs in a container of the image as well. As a program,
-`python editing.py URL` with the key in MEL_API_KEY, it says `kill INSTANCE` and waits for a line; then `ok` and what was
-seen, or `FAIL` and why.
+`python editing.py URL` with the key in MEL_API_KEY, it says `kill INSTANCE` and waits for a line; then `ok` and what it
+saw, or `FAIL` and why.
 """
 
 from __future__ import annotations

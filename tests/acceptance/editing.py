@@ -25,7 +25,7 @@ from tests.builders import eventually
 from tests.proxy import proxy_to, relay_to
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterable
     from pathlib import Path
 
     from deploy.local.topology import Topology
@@ -93,8 +93,8 @@ class Scene:
 
         PostgreSQL is restarted once. An instance cannot be cut off again before it was reached again.
         """
-        broken = [self.kill, self.restart_broker, self.cut_off]
-        order = [*self.dice.sample([*broken, self.restart_postgres], 4)]
+        broken = [self.kill, self.stop, self.restart_broker, self.cut_off]
+        order = self.dice.sample([*broken, self.restart_postgres], 5)
         clock = asyncio.get_running_loop().time
         until = clock() + seconds
         async with asyncio.TaskGroup() as group:
@@ -125,10 +125,18 @@ class Scene:
         await compacting
         for _ in victims:
             self._add_editor()
-        await self.cluster.start_api(name, **self.cluster.members[name].settings)
+        await self.cluster.start_again(name)
         self.done["instances killed"] += 1
         self.done["authors killed"] += len(victims)
         self.done["authors who came back"] += len(there) - len(victims)
+
+    async def stop(self) -> None:
+        """End an instance as for an upgrade, and start it again: it sends its people elsewhere."""
+        name = self.dice.choice([member.name for member in self.cluster.of_kind("api-")])
+        code = await self.cluster.stop(name)
+        assert code == 0, f"{name} ended with {code}: {self.cluster.logged(name)[-3000:]}"
+        await self.cluster.start_again(name)
+        self.done["instances stopped"] += 1
 
     async def restart_broker(self) -> None:
         """Kill Redis and start it again after a while; without Redis cut the connections that listen."""
@@ -209,11 +217,11 @@ class Scene:
             **self.done,
             "edits": len(stored),
             "acknowledged": sum(len(one.acknowledged) for one in (*everybody, *self.callers)),
-            "refused": dict(sum((editor.refused for editor in everybody), Counter())),
-            "closes": dict(sum((editor.closes for editor in everybody), Counter())),
-            "joins": dict(sum((editor.joins for editor in everybody), Counter())),
+            "refused": counted(editor.refused for editor in everybody),
+            "closes": counted(editor.closes for editor in everybody),
+            "joins": counted(editor.joins for editor in everybody),
             "roaming": self.roaming.seen() if self.roaming is not None else None,
-            "calls": dict(sum((caller.answers for caller in self.callers), Counter())),
+            "calls": counted(caller.answers for caller in self.callers),
         }
 
     def _check_acknowledged(self, stored: list[Any]) -> None:
@@ -253,7 +261,7 @@ class Scene:
         self.tasks[id(editor)] = asyncio.create_task(editor.live(self.pause))
 
     def _dice(self) -> random.Random:
-        return random.Random(self.dice.random())  # noqa: S311  # to repeat a test
+        return random.Random(self.dice.random())  # to repeat a test
 
 
 @dataclass
@@ -314,7 +322,7 @@ async def scene(seed: int, *, redis: bool, apis: int = 3) -> AsyncIterator[Scene
             settings = {"DATABASE_DIRECT_URL": relay.url}
         await cluster.start_api(CUT_OFF, **settings)
         await cluster.reload_nginx()
-        there = Scene(cluster, relay, await made_workflow(cluster), random.Random(seed))  # noqa: S311  # to repeat a test
+        there = Scene(cluster, relay, await made_workflow(cluster), random.Random(seed))  # to repeat a test
         try:
             yield there
         finally:
@@ -342,6 +350,14 @@ def replayed(stored: list[Any]) -> dict[str, Any]:
     for row in stored:
         replay(state, orjson.loads(row["ops"]), row["seq"])
     return state.definition()
+
+
+def counted(counters: Iterable[Counter[Any]]) -> dict[str, int]:
+    """All of them together, by names that JSON can hold."""
+    return {
+        str(int(name) if isinstance(name, int) else name): count
+        for name, count in sorted(sum(counters, Counter()).items(), key=str)
+    }
 
 
 def mark_of(ops: list[dict[str, Any]]) -> str:

@@ -78,10 +78,9 @@ class Editor:
 
     async def live(self, pause: float) -> None:
         """Stay connected, and edit every so often, until cancelled."""
-        async with aiohttp.ClientSession(headers={"Authorization": f"Bearer {self.key}"}) as self._session:
-            async with asyncio.TaskGroup() as group:
-                group.create_task(self._stay_connected())
-                group.create_task(self._edit_now_and_then(pause))
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self.present())
+            group.create_task(self._edit_now_and_then(pause))
 
     async def present(self) -> None:
         """Stay connected, until cancelled."""
@@ -145,7 +144,7 @@ class Editor:
                 return opened.close_code
             self._joined(orjson.loads(first.data))
             self._socket = opened
-            self.instance = self.last_instance = opened._response.headers["X-Mel-Instance"]  # noqa: SLF001  # of the 101
+            self.instance = self.last_instance = opened._response.headers["X-Mel-Instance"]  # of the 101
             for edit_id, ops in list(self.pending.items()):
                 await self._send({"type": "edit", "id": edit_id, "ops": ops})
             while (message := await opened.receive(timeout=40)).type is aiohttp.WSMsgType.TEXT:

@@ -1,16 +1,23 @@
 """Many edit one workflow over three instances, while whatever there is dies, and all copies stay equal to the database.
 
-The short form belongs to the tests, the long one to `make prove`.
+The short form belongs to the tests; the long one is part of `make prove`, and writes what it did and found to
+benchmarks/results/editing.json.
 """
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
+import orjson
 import pytest
 
+from benchmarks import machine
+from deploy.local.topology import ROOT
 from tests.acceptance.editing import scene
 
 KINDS = pytest.mark.parametrize("redis", [True, False], ids=["redis", "postgres"])
-SEEDS = range(3)
+RESULT = ROOT / "benchmarks/results/editing.json"
+SEEDS, EDITORS, ROAMERS, SECONDS = range(3), 15, 5, 30
 
 
 async def chaos(seed, seconds, editors, *, redis, roamers=0):
@@ -40,8 +47,27 @@ async def test_our_own_client_library_holds_the_same_whatever_dies(redis):
     assert seen["roaming"]["acknowledged"] > 100
 
 
+@pytest.fixture(scope="module")
+def rounds():
+    """Those that held; when all did, they are written where results are kept."""
+    found = []
+    yield found
+    if len(found) == 2 * len(SEEDS):
+        frame = {
+            "commit": machine.commit(),
+            "date": datetime.now(UTC).isoformat(timespec="seconds"),
+            "machine": machine.machine(),
+            "versions": machine.versions(),
+            "settings": {"instances": 3, "editors": EDITORS, "with our client library": ROAMERS, "seconds": SECONDS},
+        }
+        RESULT.write_bytes(
+            orjson.dumps({**frame, "rounds": found}, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+        )
+
+
 @pytest.mark.prove
 @KINDS
 @pytest.mark.parametrize("seed", SEEDS)
-async def test_the_same_for_longer_with_more_people(seed, redis):
-    print(await chaos(seed, seconds=30, editors=15, roamers=5, redis=redis))
+async def test_the_same_for_longer_with_more_people(rounds, seed, redis):
+    seen = await chaos(seed, SECONDS, EDITORS, roamers=ROAMERS, redis=redis)
+    rounds.append({"seed": seed, "broker": "redis" if redis else "postgres", **seen})

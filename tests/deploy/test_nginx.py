@@ -25,7 +25,7 @@ REALTIME = {"127.0.0.5", "127.0.0.6"}
 
 
 class Names(asyncio.DatagramProtocol):
-    """A name server that knows `api` and `realtime` as Docker's knows scaled services: a name without addresses is none."""
+    """A name server that knows `api` and `realtime` as Docker's knows services: a name without addresses is none."""
 
     def __init__(self):
         self.addresses = []
