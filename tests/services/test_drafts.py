@@ -27,13 +27,14 @@ DEFINITION = Definition.model_validate(
 
 
 class Heard:
-    """A broker that keeps what is published."""
+    """A broker that keeps what is sent to rooms."""
 
     def __init__(self):
         self.hints = []
 
-    def publish(self, topic, message):
-        self.hints.append((topic, message))
+    def send(self, topic, data, *, here):
+        assert here
+        self.hints.append((topic, data))
 
 
 @pytest.fixture
@@ -98,7 +99,7 @@ async def test_versions_and_changes_are_those_of_the_draft_as_it_is_now(pool, ed
 
 async def test_an_edit_is_told_to_rooms_after_it_is_committed_and_only_then(pool, editor, heard, workflow_id):
     await set_to(editor, workflow_id, "new")
-    assert heard.hints == [(drafts.EDITS, f"{workflow_id} 2")]
+    assert heard.hints == [(str(workflow_id), b"h2")]
     with pytest.raises(BadRequest):
         await set_to(editor, workflow_id, "\x00")
     assert (await drafts.edit(editor, workflow_id, lambda _: [])).state.seq == 2
