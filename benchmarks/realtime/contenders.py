@@ -167,8 +167,8 @@ def contenders(peers: Peers, folder: Path) -> dict[str, Callable[[], AbstractAsy
     return {
         "ours": lambda: ours(redis=True),
         "ours, PostgreSQL alone": lambda: ours(redis=False),
-        "hocuspocus": lambda: peer("hocuspocus", peers.hocuspocus, folder),
-        "socketio": lambda: peer("socketio", peers.socketio, folder),
+        "hocuspocus": lambda: peer("hocuspocus", peers.hocuspocus, folder / "hocuspocus"),
+        "socketio": lambda: peer("socketio", peers.socketio, folder / "socketio"),
     }
 
 

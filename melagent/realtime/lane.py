@@ -3,7 +3,7 @@
 While a commit is under way the next gathers, so a busy instance commits fuller and not more often.
 
 The statement takes effect for a draft only if it is still where its room is. Of two instances that are busy in the same
-room one could lose that race again and again. So a room that has lost it once is **contested**: its next edits are
+room one could lose that race again and again. So a room that has lost it is **contested** for a second: its edits are
 committed by another track, which first locks the drafts, reads what it missed and checks the edits on that. Nobody else
 can be faster then, and whoever waits for a lock gets it in turn.
 """
@@ -150,7 +150,9 @@ class Lane:
             missed = {workflow_id: list(some) for workflow_id, some in groupby(found, lambda one: one.workflow_id)}
             level: dict[Room, None] = {}
             for room in wanted:
-                room.arrived(map(Committed.stored, missed.get(room.workflow_id, ())))
+                if room.workflow_id in missed:
+                    room.contest()
+                    room.arrived(map(Committed.stored, missed[room.workflow_id]))
                 if room.seq == heads.get(room.workflow_id):
                     level[room] = None
                 else:  # a hole, or there is no such draft any more

@@ -44,6 +44,9 @@ COMPACT_EDITS = 200
 COMPACT_BYTES = 256 * 1024
 """After so many edits, or so much of them, a snapshot is written, so that loading a draft stays quick."""
 
+CONTESTED_SECONDS = 1.0
+"""For so long after it was beaten a room has its draft held for each commit: who was faster is busy there still."""
+
 WAIT_SECONDS = 5.0
 """How long an edit waits for a database that is away before it is refused."""
 
@@ -78,7 +81,6 @@ class Room:
         self.busy = False
         self.behind = False
         self.alone = False
-        self.contested = False
         self.pins = 0
         self.closed = False
         self.empty_since: float | None = None
@@ -93,6 +95,7 @@ class Room:
         self._state: DraftState | None = None
         self._arrived: dict[int, Committed] = {}
         self._attempts: list[Attempt] = []
+        self._contested_until = 0.0
         self._when_settled: list[Callable[[], None]] = []
         self._teller = Teller(self.presence, broker, self.topic, self._show_presence)
         self._changed: asyncio.Future[None] | None = None
@@ -203,7 +206,6 @@ class Room:
             else:
                 ids[edit.client] = edit.id
         if not self._attempts:
-            self.contested = False
             return None, repeated
         self.busy = True
         return DraftEdits(self.workflow_id, self.seq, [attempt.new() for attempt in self._attempts]), repeated
@@ -241,17 +243,26 @@ class Room:
             shown.append(frame)
         metrics.EDITS_COMMITTED.inc(len(shown))
         self._attempts = []
-        self.alone = self.contested = False
+        self.alone = False
         self.show_edits(shown)
         self._settled()
 
     def lost(self, *, unknown: bool = False) -> None:
         """Nothing of the attempts is committed, or with `unknown` nobody knows: back to what is confirmed."""
         self._take_back(unknown=unknown)
-        self.contested = True
+        self.contest()
         self._settled()
         if unknown:
             self.fall_behind()
+
+    @property
+    def contested(self) -> bool:
+        """Whether somebody else may be faster again with a statement that takes effect on the draft as it was."""
+        return time.monotonic() < self._contested_until
+
+    def contest(self) -> None:
+        """Somebody else was faster."""
+        self._contested_until = time.monotonic() + CONTESTED_SECONDS
 
     def fall_behind(self) -> None:
         """Something is missing here: commit nothing before it was read."""

@@ -348,6 +348,6 @@ async def test_an_instance_that_lost_a_race_is_not_beaten_again(
     monkeypatch.setattr(lane.edits, "commit", beaten_commit)
     for number in range(5):
         assert (await ada.answer(await ada.edit(put(f"{number}"))))["type"] == "edit"
-    assert 5 <= len(beaten) < 50
+    assert len(beaten) == 1  # it knows then that it has to hold the draft
     monkeypatch.setattr(lane.edits, "commit", commit)
     await converged(workflow_id, ada, ben)
