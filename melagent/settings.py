@@ -210,6 +210,9 @@ class Retention(_Group):
     deliveries_days: Annotated[int, Env(("MEL_RETENTION_DELIVERIES_DAYS",))] = Field(
         default=7, ge=1, le=36_500, description="Days that calls of webhooks are kept, of each webhook the newest 200"
     )
+    edits_days: Annotated[int, Env(("MEL_RETENTION_EDITS_DAYS",))] = Field(
+        default=90, ge=0, le=36_500, description="Days that the history of drafts is kept; 0 keeps it for ever"
+    )
     audit_days: Annotated[int, Env(("MEL_RETENTION_AUDIT_DAYS",))] = Field(
         default=365, ge=0, le=36_500, description="Days that the audit log is kept; 0 keeps it for ever"
     )

@@ -57,7 +57,7 @@ from melagent.services.audit import AuditLog
 from melagent.services.connection_checks import Checker
 from melagent.services.connections import Connections
 from melagent.services.deliveries import Deliveries
-from melagent.services.draft_problems import draft_problems
+from melagent.services.draft_problems import DraftProblems
 from melagent.services.oauth2 import OAuth
 from melagent.services.rate_limits import RateLimits
 from melagent.services.renames import rewriter
@@ -176,7 +176,7 @@ async def _keep_books(app: web.Application) -> AsyncIterator[None]:
 def _hub(services: Services, standing: Standing) -> Hub:
     surroundings = Surroundings(
         rewrites=rewriter(services.registry),
-        find_problems=partial(draft_problems, services.pool, services.registry),
+        find_problems=lambda: DraftProblems(services.pool, services.registry).find,
     )
     seats = services.seats or PostgresSeats(services.pool)
     return Hub(services.pool, services.engine.broker, services.instance, seats, standing, surroundings)

@@ -42,7 +42,7 @@ class InstanceConnections(Answer):
     rooms: int
 
 
-class ConnectionAnswer(Answer):
+class SocketAnswer(Answer):
     peer: str
     workflow_id: UUID
     instance: str
@@ -51,7 +51,7 @@ class ConnectionAnswer(Answer):
     joined_at: datetime
 
 
-class ConnectionsQuery(Body):
+class SocketsQuery(Body):
     limit: int = Field(default=20, ge=1, le=100)
     cursor: str = Field(default="", max_length=100, description="`next_cursor` of the page before")
 
@@ -63,9 +63,9 @@ class ConnectionsQuery(Body):
             raise BadRequest(details=[Problem("cursor", "This is not a cursor of this list.")]) from None
 
 
-class ConnectionsAnswer(Answer):
+class SocketsAnswer(Answer):
     instances: list[InstanceConnections]
-    connections: list[ConnectionAnswer]
+    connections: list[SocketAnswer]
     next_cursor: str | None
 
 
@@ -78,7 +78,7 @@ async def list_people(request: web.Request) -> web.Response:
     return answer({"peers": [_shown(seat) | {"color": seat.color} for seat in seats]})
 
 
-async def list_connections(request: web.Request, query: ConnectionsQuery) -> web.Response:
+async def list_connections(request: web.Request, query: SocketsQuery) -> web.Response:
     """All peers by workflow, and how many each instance has."""
     counts, seats = await request.app[HUB].seating.connections(query.after(), query.limit + 1)
     page, more = seats[: query.limit], len(seats) > query.limit

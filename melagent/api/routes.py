@@ -132,8 +132,8 @@ ROUTES: tuple[Route, ...] = (
 
     Route("GET", "/api/ws/workflows/{id}", sockets.connect, VIEWER, status=101, socket=True),
     Route("GET", f"{_WORKFLOW}/presence", presence.list_people, VIEWER, answer=presence.PeopleAnswer),
-    Route("GET", "/api/realtime/connections", presence.list_connections, VIEWER, query=presence.ConnectionsQuery,
-          answer=presence.ConnectionsAnswer),
+    Route("GET", "/api/realtime/connections", presence.list_connections, VIEWER, query=presence.SocketsQuery,
+          answer=presence.SocketsAnswer),
 
     Route("GET", f"{_WORKFLOW}/versions", versions.list_versions, VIEWER, query=versions.VersionsQuery,
           answer=versions.VersionsAnswer),

@@ -27,6 +27,7 @@ from melagent.domain.requirement import capabilities
 from melagent.engine.context import World
 from melagent.engine.engine import Engine
 from melagent.engine.metrics import REGISTRY
+from melagent.maintenance.compactor import Compactor
 from melagent.maintenance.errands import Errands
 from melagent.maintenance.partitioner import Partitioner
 from melagent.maintenance.poolkeeper import PoolKeeper
@@ -132,7 +133,8 @@ async def open_server(settings: Settings, dsn: str, role: Role) -> Server:
         direct = settings.database.direct_url or dsn
         engine = await _open_engine(settings, pool, direct, registry, stack, role=role)
         tending_runs = (Rescuer(engine), Unparker(engine), Errands(engine, registry), Scheduler(engine, registry))
-        keeping_house = (Partitioner(pool), Pruner(pool, direct, settings.retention.runs_days))
+        kept = settings.retention
+        keeping_house = (Partitioner(pool), Pruner(pool, direct, kept.runs_days), Compactor(pool, kept.edits_days))
         for part in (*tending_runs, *keeping_house, PoolKeeper(pool, limits)):
             _start(part.loop, stack)
         listening = listen(settings.server.host, settings.server.port)
@@ -149,8 +151,7 @@ async def open_server(settings: Settings, dsn: str, role: Role) -> Server:
         if worker is not None:  # it seals renewed tokens, so it begins after and ends before what agrees on the key
             worker.start()
             stack.push_async_callback(worker.drain)
-        keeping = settings.retention
-        sweeper = Sweeper(pool, vault, deliveries_days=keeping.deliveries_days, audit_days=keeping.audit_days)
+        sweeper = Sweeper(pool, vault, deliveries_days=kept.deliveries_days, audit_days=kept.audit_days)
         _start(sweeper.loop, stack)  # it seals what an earlier version left, so by now it must be clear under which key
         await serve(settings, services, listening, stack, build_app)
         server = Server(settings, services, f"http://{_reachable(settings.server.host)}:{port}", worker, registrar)

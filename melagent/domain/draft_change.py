@@ -57,6 +57,7 @@ class Change:
         renamed = {**nodes[node_id], "id": to}
         self._replace("nodes", {(to if key == node_id else key): node for key, node in nodes.items()} | {to: renamed})
         if at_node := self.state.at_node(node_id):
+            self.state.bound += 2 * len(at_node) * len(to.encode())
             moved = {edge_id: renamed_edge(self.state.edges[edge_id], node_id, to) for edge_id in at_node}
             told = (moved.get(edge_id, edge) for edge_id, edge in self._own("edges").items())
             self._replace("edges", {edge["id"]: edge for edge in told})
@@ -101,7 +102,7 @@ class Change:
             self._put(places, path, self.seq)
 
     def finish(self, ops: bytes) -> None:
-        """Number the state. No operation makes the definition longer than it is itself, as all its values are in it."""
+        """Number the state. All that operations add to the definition stands in them, but for the new ends of edges."""
         self.state.seq = self.seq
         self.state.bound += len(ops)
 

@@ -94,7 +94,7 @@ class Editing:
             if missing := sorted(required - keys):
                 raise self.bad(missing[0], "This field is required.")
             if unknown := sorted(keys - required - optional):
-                raise self.bad(unknown[0], "An operation of this kind has no such field.")
+                raise self.bad(unknown[0][:100], "An operation of this kind has no such field.")
 
     def bad(self, field: str, problem: str) -> Refused:
         return self.refused(Code.BAD_REQUEST, "The edit is not of the expected form.", field, problem)

@@ -85,4 +85,4 @@ def made_by(value: Any, path: Path) -> int:
 
 def _no_way(value: Any, step: Step, at: int) -> PathError:
     kinds = {"dict": "an object", "list": "a list", "str": "a text"}
-    return PathError(at, f"{step!r} leads into what is {kinds.get(type(value).__name__, 'no object or list')}.")
+    return PathError(at, f"{step!r:.100} leads into what is {kinds.get(type(value).__name__, 'no object or list')}.")

@@ -12,7 +12,8 @@ anything but its predecessor, and nothing is shown that is not durable.
 
 **What can get lost.** PostgreSQL is the truth. A letter may be lost, doubled or late: a room applies the next number
 and nothing else, reads gaps from the table, and compares its `seq` with the table every few seconds and after a gap of
-the broker. When the answer to a commit is lost, its edits are neither acknowledged nor refused until the table has told.
+the broker. When the answer to a commit is lost, its edits are neither acknowledged nor refused until the table has
+told.
 
 **Lock order.** The lane's statement locks rows of drafts in the order of their ids; nothing else here holds two locks.
 While the lane has a draft's edits under way the draft in memory is ahead of what is confirmed (`Room.busy`): whatever

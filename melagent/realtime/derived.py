@@ -38,21 +38,23 @@ log = structlog.get_logger()
 class Derived:
     """Of the open `rooms`."""
 
-    def __init__(self, rooms: Mapping[UUID, Room], find_problems: FindProblems) -> None:
+    def __init__(self, rooms: Mapping[UUID, Room]) -> None:
         self._rooms = rooms
-        self._find_problems = find_problems
+        self._finders: dict[Room, FindProblems] = {}
         self._rest_until: dict[UUID, float] = {}
         self._derived_at: dict[UUID, float] = {}
         self.loop = Loop("problems", self.one_pass, interval_seconds=PASS_SECONDS)
 
-    async def first(self, room: Room) -> None:
-        """Derive before anybody is there."""
+    async def first(self, room: Room, find_problems: FindProblems) -> None:
+        """Derive before anybody is there, and from then on in the same way."""
+        self._finders[room] = find_problems
         room.problems = await self._derive(room)
 
     async def one_pass(self) -> float | None:
         now = time.monotonic()
         self._rest_until = {key: until for key, until in self._rest_until.items() if until > now}
         self._derived_at = {key: at for key, at in self._derived_at.items() if key in self._rooms}
+        self._finders = {room: find for room, find in self._finders.items() if not room.closed}
         for room in list(self._rooms.values()):
             if room.peers and room.derived_seq < room.seq and self._is_due(room, time.monotonic()):
                 await self._show(room)
@@ -77,7 +79,7 @@ class Derived:
 
     async def _derive(self, room: Room) -> bytes:
         started, seq = time.monotonic(), room.seq
-        found = await self._find_problems(room.content())
+        found = await self._finders[room](room.content())
         now = time.monotonic()
         self._derived_at[room.workflow_id] = now
         self._rest_until[room.workflow_id] = now + (now - started) * SHARE

@@ -25,7 +25,7 @@ from melagent.store import edits, rooms
 from melagent.store.pool import MAY_PASS
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Callable, Coroutine
     from uuid import UUID
 
     from melagent.broker import Broker
@@ -61,12 +61,12 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What rooms need of the rest of the program: how references follow a renamed node, and what is wrong with a
-    definition.
+    """What rooms need of the rest of the program: how references follow a renamed node, and for each draft something
+    that finds what is wrong with it.
     """
 
     rewrites: Rewrites
-    find_problems: FindProblems
+    find_problems: Callable[[], FindProblems]
 
 
 class Hub:
@@ -92,7 +92,8 @@ class Hub:
         self.lane = Lane(pool, self._repeated)
         self._broker = broker
         self._rewrites = surroundings.rewrites
-        self._derived = Derived(self.rooms, surroundings.find_problems)
+        self._find_problems = surroundings.find_problems
+        self._derived = Derived(self.rooms)
         self._catching_up = CatchingUp(pool, self.deleted)
         self._opening: dict[UUID, asyncio.Task[Room]] = {}
         self._background: set[asyncio.Task[None]] = set()
@@ -216,7 +217,7 @@ class Hub:
             async with self.pool.acquire() as conn:
                 state = await drafts.load(conn, workflow_id)
             room.load(state)
-            await self._derived.first(room)
+            await self._derived.first(room, self._find_problems())
         except BaseException:
             self._broker.close(room.topic)
             room.close()

@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from melagent.broker import Broker
     from melagent.domain.draft_state import DraftState
     from melagent.domain.editing import Rewrites
-    from melagent.domain.seats import Seat
     from melagent.realtime.peer import Peer
 
 EDIT, QUESTION = b"e", b"q"
@@ -79,6 +78,7 @@ class Room:
         self.busy = False
         self.behind = False
         self.alone = False
+        self.contested = False
         self.pins = 0
         self.closed = False
         self.empty_since: float | None = None
@@ -171,8 +171,6 @@ class Room:
     def _confirm(self, seq: int, client: str, edit_id: int, frame: bytes) -> None:
         self.seq = seq
         self.log.append(seq, frame)
-        self.edits_since_snapshot += 1
-        self.bytes_since_snapshot += len(frame)
         known = self.clients.get(client)
         if known is not None:
             known.last_id = max(known.last_id, edit_id)
@@ -205,6 +203,7 @@ class Room:
             else:
                 ids[edit.client] = edit.id
         if not self._attempts:
+            self.contested = False
             return None, repeated
         self.busy = True
         return DraftEdits(self.workflow_id, self.seq, [attempt.new() for attempt in self._attempts]), repeated
@@ -236,24 +235,27 @@ class Room:
             edit, seq = attempt.edit, self.seq + 1
             frame = attempt.frame(seq, at)
             self._confirm(seq, edit.client, edit.id, frame)
+            self.edits_since_snapshot += 1
+            self.bytes_since_snapshot += len(frame)
             self._broker.send(self.topic, EDIT + frame, instead=HEAD + b"%d" % seq)
             shown.append(frame)
         metrics.EDITS_COMMITTED.inc(len(shown))
         self._attempts = []
-        self.alone = False
+        self.alone = self.contested = False
         self.show_edits(shown)
         self._settled()
 
     def lost(self, *, unknown: bool = False) -> None:
         """Nothing of the attempts is committed, or with `unknown` nobody knows: back to what is confirmed."""
         self._take_back(unknown=unknown)
-        before = self.seq
-        self.behind = True
+        self.contested = True
         self._settled()
-        if self.seq > before and not unknown:
-            self.caught_up()
-        else:
-            self._keeper.behind(self)
+        if unknown:
+            self.fall_behind()
+
+    def fall_behind(self) -> None:
+        """Something is missing here: commit nothing before it was read."""
+        self._keeper.behind(self)
 
     def unstorable(self) -> None:
         """The database does not take what was to be committed: find the guilty edit, one at a time, and refuse it."""
@@ -362,10 +364,6 @@ class Room:
     def ask_who_is_there(self) -> None:
         """Let the other instances tell who is with them."""
         self._broker.send(self.topic, QUESTION)
-
-    def compare_presence(self, seats: Iterable[Seat]) -> None:
-        self.presence.compare(seats)
-        self.presence_changed()
 
     def _show_presence(self, frame: bytes) -> int:
         self.show([frame])

@@ -147,7 +147,8 @@ class Seating:
         for seat in seats:
             by_room[seat.workflow_id].append(seat)
         for workflow_id, found in by_room.items():
-            rooms[workflow_id].compare_presence(found)
+            rooms[workflow_id].presence.compare(found)
+            rooms[workflow_id].presence_changed()
         return None
 
     async def _refresh(self) -> None:

@@ -1,13 +1,12 @@
-"""What would keep a draft from being deployed, as a question that does not hold up anything else."""
+"""What would keep a draft that is being edited from being deployed, as a question that holds up nothing else."""
 
 from __future__ import annotations
 
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from melagent.domain.definition import Definition
 from melagent.services.connection_uses import wrong_connections
-from melagent.services.problems import problems
+from melagent.services.live_problems import LiveProblems
 
 if TYPE_CHECKING:
     from melagent.errors import Problem
@@ -18,13 +17,17 @@ LARGE_NODES = 100
 """Drafts with so many nodes are looked at in another thread: it takes longer than others should wait for their turn."""
 
 
-async def draft_problems(pool: Pool, registry: Registry, content: dict[str, Any]) -> list[Problem]:
-    """The problems of a definition, with those of the connections that it names."""
+class DraftProblems:
+    """Of one draft. One question at a time."""
 
-    def find() -> tuple[Definition, list[Problem]]:
-        definition = Definition.model_validate(content)
-        return definition, problems(definition, registry)
+    def __init__(self, pool: Pool, registry: Registry) -> None:
+        self._pool = pool
+        self._registry = registry
+        self._live = LiveProblems(registry)
 
-    definition, found = await asyncio.to_thread(find) if len(content["nodes"]) > LARGE_NODES else find()
-    async with pool.acquire() as conn:
-        return [*found, *await wrong_connections(conn, definition, registry)]
+    async def find(self, content: dict[str, Any]) -> list[Problem]:
+        """The problems of a definition, with those of the connections that it names."""
+        large = len(content["nodes"]) > LARGE_NODES
+        found = await asyncio.to_thread(self._live.of, content) if large else self._live.of(content)
+        async with self._pool.acquire() as conn:
+            return [*found, *await wrong_connections(conn, self._live.definition, self._registry)]

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import groupby
 from secrets import token_hex
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import orjson
 
@@ -61,6 +61,8 @@ ERRORS: dict[Code, type[MelError]] = {
 }
 
 
+T = TypeVar("T")
+
 Make: TypeAlias = Callable[[DraftState], "list[Operation]"]
 """Finds the operations for a draft as it is. It may raise, which leaves the draft as it was."""
 
@@ -90,16 +92,12 @@ class Edited:
 
 async def load(conn: Connection, workflow_id: UUID) -> DraftState:
     """A draft in memory, as it is now. Raises NotFound."""
-    for snapshot, following in await _read(conn, [workflow_id]):
-        return _replayed(snapshot, following)
-    raise NotFound("There is no such workflow.")
+    return _replayed(*_only(await _read(conn, [workflow_id])))
 
 
 async def read(conn: Connection, workflow_id: UUID) -> Draft:
     """A draft with its definition as text, as it is now. Raises NotFound."""
-    for found in await read_all(conn, [workflow_id]):
-        return found
-    raise NotFound("There is no such workflow.")
+    return _only(await read_all(conn, [workflow_id]))
 
 
 async def read_all(conn: Connection, workflow_ids: Collection[UUID]) -> list[Draft]:
@@ -209,6 +207,12 @@ async def _read(conn: Connection, workflow_ids: Collection[UUID]) -> list[tuple[
         if all(_is_whole(*one) for one in read):
             return read
     raise Unavailable("The draft is being changed too fast to be read; try again.")
+
+
+def _only(found: Sequence[T]) -> T:
+    if not found:
+        raise NotFound("There is no such workflow.")
+    return found[0]
 
 
 def _is_whole(snapshot: Snapshot, following: list[Edit]) -> bool:

@@ -34,6 +34,9 @@ MAX_BACK = 10_000
 
 MAX_TOLD = 50
 
+MAX_LOOKED_AT = 20
+"""Edits whose texts look as if they had taken something away."""
+
 
 async def page(pool: Pool, workflow_id: UUID, before: int, limit: int) -> tuple[list[Edit], bool]:
     """The edits before `before`, newest first, and whether there are more; fewer than `limit` when they are large."""
@@ -80,9 +83,10 @@ async def restore(editor: Editor, workflow_id: UUID, seq: int, *, force: bool) -
 async def who_removed(conn: Connection, workflow_id: UUID, lost: str) -> Removal | None:
     """The last edit that took a node or an edge away, or renamed it; null when none of the newest 10,000 did."""
     for draft in await drafts.find(conn, [workflow_id]):
-        for one in await edits.removals(conn, workflow_id, lost, draft.seq - MAX_BACK, limit=1):
-            renamed = [op["to"] for op in orjson.loads(one.ops) if op["op"] == "node.rename" and op["id"] == lost]
-            return Removal(lost, Author(one.by_id, one.by_name), one.at, one.seq, renamed[-1] if renamed else None)
+        for one in await edits.removals(conn, workflow_id, lost, draft.seq - MAX_BACK, MAX_LOOKED_AT):
+            if any(_brings_back(op, lost) for op in orjson.loads(one.inverse)):
+                renamed = [op["to"] for op in orjson.loads(one.ops) if op["op"] == "node.rename" and op["id"] == lost]
+                return Removal(lost, Author(one.by_id, one.by_name), one.at, one.seq, renamed[-1] if renamed else None)
     return None
 
 
@@ -116,6 +120,13 @@ async def _with_history(
         edited = await edit_within(conn, editor, workflow_id, lambda state: make(state, since), sorted(reverts))
     tell(editor.broker, edited)
     return edited
+
+
+def _brings_back(op: Operation, lost: str) -> bool:
+    """Whether an operation that undoes an edit adds a node or an edge, or gives a node its id."""
+    if op["op"] == "draft.replace":
+        return any(part["id"] == lost for name in ("nodes", "edges") for part in op["definition"][name])
+    return (op["op"] in ("node.add", "edge.add") and op["id"] == lost) or op.get("to") == lost
 
 
 def _refuse_built_on(undone: Sequence[UndoableEdit], since: Sequence[UndoableEdit]) -> None:

@@ -8,6 +8,7 @@ definition, and what it answers is bounded.
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING
 from uuid import UUID
@@ -20,7 +21,7 @@ from melagent.services.reach import groups, upstream
 from melagent.services.requirements import required_by
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
     from melagent.domain.definition import Definition, Edge, Node
     from melagent.registry import NodeType, Registry
@@ -30,32 +31,81 @@ MAX_TOLD = 200
 MAX_NAMED = 10
 
 
+@dataclass(frozen=True, slots=True)
+class NodeFacts:
+    """What a node tells by itself. Its outputs are null when its type or parameters are too wrong to tell.
+
+    `references` are the nodes that its parameters name, each with the parameter.
+    """
+
+    node: Node
+    type: NodeType | None
+    problems: tuple[Problem, ...]
+    handles: dict[str, None] | None
+    references: tuple[tuple[str, str], ...]
+
+    @classmethod
+    def of(cls, node: Node, registry: Registry) -> NodeFacts:
+        node_type = registry.get(node.type)
+        wrong = [] if node_type is None else node_type.problems(node.config)
+        told = tuple(_wrong_node(node, node_type, wrong))
+        handles = None if node_type is None or wrong else _handles(node, node_type)
+        named = () if node_type is None or node.disabled else tuple(node_type.references(node.config))
+        return cls(node, node_type, told, handles, named)
+
+
+@dataclass(frozen=True, slots=True)
+class Structure:
+    """What ids, types and edges tell, whatever else is in the nodes. `above`: the nodes upstream of each, as bits."""
+
+    graph: Graph
+    above: Sequence[int]
+    problems: tuple[tuple[Problem, ...], tuple[Problem, ...]]
+    """Cycles, and the borders of loops that are crossed; what is in the body of a loop cannot be told with cycles."""
+
+    @classmethod
+    def of(cls, definition: Definition) -> Structure:
+        """Of a definition without repeated ids."""
+        graph = Graph.of(_without_dangling_edges(definition))
+        ordered = list(groups(graph))
+        cycles = tuple(_cycles(graph, ordered))
+        return cls(graph, upstream(graph, ordered), (cycles, () if cycles else tuple(_leaking_loops(definition))))
+
+
 def problems(definition: Definition, registry: Registry) -> list[Problem]:
     """The first 200 problems, and how many more there are; an empty list means that the definition can be run."""
-    found = _problems(definition, registry)
+    facts = [NodeFacts.of(node, registry) for node in definition.nodes]
+    return derived(definition, registry, facts, lambda: Structure.of(definition))
+
+
+def derived(
+    definition: Definition, registry: Registry, facts: Sequence[NodeFacts], structure: Callable[[], Structure]
+) -> list[Problem]:
+    """As `problems`, from the facts of its nodes, in their order, and its structure, which may be known already."""
+    found = _problems(definition, registry, facts, structure)
     told = list(islice(found, MAX_TOLD))
     more = sum(1 for _ in found)
     return [*told, Problem("definition", f"There are {more:,} more problems.")] if more else told
 
 
-def _problems(definition: Definition, registry: Registry) -> Iterator[Problem]:
-    types = {node.id: registry.get(node.type) for node in definition.nodes}
+def _problems(
+    definition: Definition, registry: Registry, facts: Sequence[NodeFacts], structure: Callable[[], Structure]
+) -> Iterator[Problem]:
     repeated_ids = list(_repeated_ids(definition))
     yield from repeated_ids
     yield from _dangling_edges(definition)
-    yield from _wrong_nodes(definition, types)
-    yield from _missing_entry(definition, types)
+    for fact in facts:
+        yield from fact.problems
+    yield from _missing_entry(facts)
     yield from _wrong_settings(definition)
     yield from _wrong_requirement(definition, registry)
     if not repeated_ids:
-        graph = Graph.of(_without_dangling_edges(definition))
-        ordered = list(groups(graph))
-        cycles = list(_cycles(graph, ordered))
+        known = structure()
+        cycles, leaking = known.problems
         yield from cycles
-        yield from _wrong_edges(definition, types)
-        if not cycles:  # what is in the body of a loop cannot be told else
-            yield from _leaking_loops(definition)
-        yield from _wrong_references(definition, types, graph, ordered)
+        yield from _wrong_edges(definition, {fact.node.id: fact for fact in facts})
+        yield from leaking
+        yield from _wrong_references(facts, known)
 
 
 def _repeated_ids(definition: Definition) -> Iterator[Problem]:
@@ -77,21 +127,20 @@ def _without_dangling_edges(definition: Definition) -> Definition:
     return definition.model_copy(update={"edges": edges}) if lost else definition
 
 
-def _wrong_nodes(definition: Definition, types: dict[str, NodeType | None]) -> Iterator[Problem]:
-    for node in definition.nodes:
-        node_type = types[node.id]
-        if node_type is None:
-            yield Problem(f"nodes.{node.id}.type", f"There is no node type {node.type!r}.")
-        elif not node.disabled:
-            for problem in node_type.problems(node.config):
-                field = f"nodes.{node.id}.config.{problem.field}" if problem.field else f"nodes.{node.id}.config"
-                yield Problem(field, problem.problem)
-        if "\x00" in node.name:
-            yield Problem(f"nodes.{node.id}.name", "A name cannot hold the character \\u0000.")
+def _wrong_node(node: Node, node_type: NodeType | None, wrong: Sequence[Problem]) -> Iterator[Problem]:
+    """The problems of a node, given those of its config."""
+    if node_type is None:
+        yield Problem(f"nodes.{node.id}.type", f"There is no node type {node.type!r}.")
+    elif not node.disabled:
+        for problem in wrong:
+            field = f"nodes.{node.id}.config.{problem.field}" if problem.field else f"nodes.{node.id}.config"
+            yield Problem(field, problem.problem)
+    if "\x00" in node.name:
+        yield Problem(f"nodes.{node.id}.name", "A name cannot hold the character \\u0000.")
 
 
-def _missing_entry(definition: Definition, types: dict[str, NodeType | None]) -> Iterator[Problem]:
-    if not any(_is_entry(types[node.id]) and not node.disabled for node in definition.nodes):
+def _missing_entry(facts: Sequence[NodeFacts]) -> Iterator[Problem]:
+    if not any(_is_entry(fact.type) and not fact.node.disabled for fact in facts):
         yield Problem("nodes", "A workflow needs a trigger to start at, for example a manual_trigger.")
 
 
@@ -125,16 +174,16 @@ def _leaking_loops(definition: Definition) -> Iterator[Problem]:
         )
 
 
-def _wrong_edges(definition: Definition, types: dict[str, NodeType | None]) -> Iterator[Problem]:
-    handles = {node.id: _handles(node, types[node.id]) for node in definition.nodes}
+def _wrong_edges(definition: Definition, facts: Mapping[str, NodeFacts]) -> Iterator[Problem]:
     for position, edge in enumerate(definition.edges):
-        known = handles.get(edge.source)
+        source, target = facts.get(edge.source), facts.get(edge.target)
+        known = source.handles if source is not None else None
         if known is not None and edge.source_handle not in known:
             yield Problem(
                 f"edges[{position}].source_handle",
                 f"Node {edge.source!r} has no output {edge.source_handle!r}; it has {_some(known)}.",
             )
-        yield from _wrong_target(position, edge, types.get(edge.target))
+        yield from _wrong_target(position, edge, target.type if target is not None else None)
 
 
 def _wrong_target(position: int, edge: Edge, node_type: NodeType | None) -> Iterator[Problem]:
@@ -149,27 +198,19 @@ def _wrong_target(position: int, edge: Edge, node_type: NodeType | None) -> Iter
         )
 
 
-def _handles(node: Node, node_type: NodeType | None) -> dict[str, None] | None:
-    """The outputs of a node, in order; null when its type or parameters are too wrong to tell."""
-    if node_type is None or node_type.problems(node.config):
-        return None
+def _handles(node: Node, node_type: NodeType) -> dict[str, None]:
+    """The outputs of a node, in order."""
     outputs = node_type.handles(node.config)
     return dict.fromkeys([*outputs, ERROR_HANDLE] if node.on_error is OnError.BRANCH else outputs)
 
 
-def _wrong_references(
-    definition: Definition, types: dict[str, NodeType | None], graph: Graph, ordered: Sequence[Sequence[int]]
-) -> Iterator[Problem]:
-    above = upstream(graph, ordered)
-    for position, node in enumerate(definition.nodes):
-        node_type = types[node.id]
-        if node_type is None or node.disabled:
-            continue
-        for parameter, node_id in node_type.references(node.config):
-            other = graph.index.get(node_id)
-            if other is None or not above[position] >> other & 1:
+def _wrong_references(facts: Sequence[NodeFacts], structure: Structure) -> Iterator[Problem]:
+    for position, fact in enumerate(facts):
+        for parameter, node_id in fact.references:
+            other = structure.graph.index.get(node_id)
+            if other is None or not structure.above[position] >> other & 1:
                 reason = "does not exist" if other is None else "does not lie upstream of this one"
-                yield Problem(f"nodes.{node.id}.config.{parameter}", f"Node {node_id!r} {reason}.")
+                yield Problem(f"nodes.{fact.node.id}.config.{parameter}", f"Node {node_id!r} {reason}.")
 
 
 def _is_id(text: str) -> bool:

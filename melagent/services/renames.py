@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def rewriter(registry: Registry) -> Rewrites:
-    """Finds what a renaming changes besides. Texts of code, and of nodes whose type is unknown, stay as they are."""
+    """Finds what a renaming changes besides. Texts that are not evaluated, and nodes of unknown types, stay as they are."""
 
     def rewrites(nodes: Mapping[str, JsonObject], node_id: str, to: str) -> list[JsonObject]:
         return [

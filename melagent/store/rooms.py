@@ -21,6 +21,18 @@ async def heads(conn: Connection, workflow_ids: Collection[UUID]) -> dict[UUID, 
     return {row["workflow_id"]: row["seq"] for row in await conn.fetch(HEADS, list(workflow_ids))}
 
 
+LOCK_HEADS = """
+SELECT d.workflow_id, d.seq FROM drafts d JOIN workflows w ON w.id = d.workflow_id
+ WHERE d.workflow_id = ANY($1::uuid[]) AND w.deleted_at IS NULL
+ ORDER BY d.workflow_id FOR UPDATE OF d
+"""
+
+
+async def lock(conn: Connection, workflow_ids: Collection[UUID]) -> dict[UUID, int]:
+    """Hold these drafts until the transaction ends; where they are, as `heads`."""
+    return {row["workflow_id"]: row["seq"] for row in await conn.fetch(LOCK_HEADS, list(workflow_ids))}
+
+
 IS_OF_ANOTHER = """
 SELECT EXISTS (SELECT FROM edits WHERE workflow_id = $1 AND client = $2 AND by_id IS DISTINCT FROM $3)
 """

@@ -11,10 +11,10 @@ import pytest
 from melagent.domain.draft_state import Author
 from melagent.domain.operations import apply
 from melagent.realtime import edits as edits_module
-from melagent.realtime import serving
+from melagent.realtime import lane, serving
 from melagent.services import rooms
 from melagent.services.access import Role
-from melagent.services.drafts import compact
+from melagent.services.drafts import compact, load
 from melagent.store import edits
 from tests.builders import eventually
 from tests.realtime.clients import put
@@ -324,3 +324,30 @@ async def test_problems_come_with_the_join_and_when_they_change(one, make_workfl
     assert (told["seq"], [problem["field"] for problem in told["problems"]]) == (2, ["nodes.odd.type"])
     late = await connect(one, workflow_id)
     assert late.joined["problems"] == told["problems"]
+
+
+async def test_an_instance_that_lost_a_race_is_not_beaten_again(
+    one, two, make_workflow, connect, converged, edit_past_rooms, monkeypatch
+):
+    """Somebody else is faster with each statement that takes effect only on the draft as it was."""
+    workflow_id = await make_workflow(one)
+    ada, ben = await connect(one, workflow_id), await connect(two, workflow_id)
+    commit, beaten = edits.commit, []
+
+    async def beaten_commit(conn, drafts):
+        if not conn.is_in_transaction() and len(beaten) < 50:
+            beaten.append(True)
+            async with one.services.pool.acquire() as other:
+                state = await load(other, UUID(workflow_id))
+                seq, ops = state.seq, [put(f"{len(beaten)}", "start")]
+                applied = apply(state, ops, seq + 1, Author("x", "X"), datetime.now(UTC))
+                new = edits.NewEdit(f"rest{uuid4().hex}", 1, "x", "X", applied.ops_text, applied.inverse_text)
+                await commit(other, [edits.DraftEdits(UUID(workflow_id), seq, [new])])
+        return await commit(conn, drafts)
+
+    monkeypatch.setattr(lane.edits, "commit", beaten_commit)
+    for number in range(5):
+        assert (await ada.answer(await ada.edit(put(f"{number}"))))["type"] == "edit"
+    assert 5 <= len(beaten) < 50
+    monkeypatch.setattr(lane.edits, "commit", commit)
+    await converged(workflow_id, ada, ben)

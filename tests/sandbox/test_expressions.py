@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from melagent.sandbox.expressions import ExpressionError, check, evaluate, references, variables
+from melagent.sandbox.expressions import ExpressionError, check, evaluate, references, renamed, variables
 
 SCOPE = {
     "input": {
@@ -282,3 +282,35 @@ def test_result_may_be_changed_without_changing_the_scope(expression):
 def test_value_of_the_scope_is_passed_on_whatever_its_size():
     rows = list(range(1_000_000))
     assert evaluate("input", {"input": rows}) == rows
+
+
+@pytest.mark.parametrize(
+    ("source", "after"),
+    [
+        ("{{ steps.a.output.x }} and {{ inputs.a }}", "{{ steps.b.output.x }} and {{ inputs.b }}"),
+        ("{{ steps['a'].x + inputs[\"a\"] }}", "{{ steps['b'].x + inputs[\"b\"] }}"),
+        ("{% if steps.a %}steps.a{% endif %}", "{% if steps.b %}steps.a{% endif %}"),
+        ("steps.a + steps.a.b", "steps.b + steps.b.b"),
+        ("  {{ steps.a }}  ", "  {{ steps.b }}  "),
+        (
+            "{{ input.steps.a + steps.ab + steps.x.a + steps[a] }}",
+            "{{ input.steps.a + steps.ab + steps.x.a + steps[a] }}",
+        ),
+        ("{{ 'steps.a' }}{# steps.a #}", "{{ 'steps.a' }}{# steps.a #}"),
+        ("{{ steps.a ", "{{ steps.a "),
+        ("é{{ steps.a }}\n{{ steps.a }}", "é{{ steps.b }}\n{{ steps.b }}"),
+    ],
+)
+def test_what_names_a_step_can_be_made_to_name_another(source, after):
+    assert renamed(source, "a", "b") == after
+
+
+def test_what_only_looks_like_a_step_stays_as_it_is():
+    source = "{{ input.steps.a + steps.ab + steps.x.a + steps[a] }} steps.a {{ 'steps.a' }}{# steps.a #}"
+    assert renamed(source, "a", "b") == source
+
+
+@pytest.mark.parametrize(("to", "after"), [("b-c", 'steps["b-c"].x'), ("2", 'steps["2"].x'), ("_b2", "steps._b2.x")])
+def test_a_step_whose_id_is_no_name_is_named_in_brackets(to, after):
+    assert renamed("steps.a.x", "a", to) == after
+    assert references(after, expression=True) == {to}
