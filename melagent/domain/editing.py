@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 from melagent.domain.draft_state import Refused
 from melagent.domain.json_paths import PathError, put
-from melagent.domain.json_values import MAX_DEPTH, fault_of
+from melagent.domain.json_values import MAX_DEPTH, fault_of, fault_of_key
 from melagent.errors import Code, Problem
 
 if TYPE_CHECKING:
@@ -68,8 +68,8 @@ class Editing:
         for step in path[1:]:
             if type(step) is not int and type(step) is not str:
                 raise self.bad("path", "A key is text, an index is a whole number.")
-        if (fault := fault_of(path)) is not None:
-            raise self.bad("path", fault)
+            if (fault := fault_of(step) if type(step) is int else fault_of_key(step)) is not None:
+                raise self.bad("path", fault)
         return path
 
     def value(self, op: Operation, path: Path) -> Any:

@@ -31,13 +31,20 @@ def _fault_inside(value: Any, depth: int) -> str | None:
         return f"Objects and lists may lie at most {MAX_DEPTH} deep within one another."
     if type(value) is dict:
         for key in value:
-            if (fault := _fault_of_text(key) if type(key) is str else "Keys are text.") is not None:
+            if (fault := fault_of_key(key)) is not None:
                 return fault
         value = value.values()
     for part in value:
         if (fault := fault_of(part, depth - 1)) is not None:
             return fault
     return None
+
+
+def fault_of_key(key: Any) -> str | None:
+    """Why an object cannot have a key. `__proto__` is none, as it is not one like others to JavaScript."""
+    if type(key) is not str:
+        return "Keys are text."
+    return "No key is called __proto__." if key == "__proto__" else _fault_of_text(key)
 
 
 def _fault_of_text(text: str) -> str | None:

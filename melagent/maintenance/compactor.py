@@ -45,7 +45,7 @@ class Compactor:
                 await compact(self._pool, workflow_id)
                 done += 1
             except ValueError as error:  # a definition of another program: the others must not wait for it
-                log.error("draft cannot be read", workflow_id=str(workflow_id), error=str(error)[:500])  # noqa: TRY400
+                log.warning("draft cannot be read", workflow_id=str(workflow_id), error=str(error)[:500])
         return 0.0 if done == DRAFTS or await self._forget() == BATCH else None
 
     async def _forget(self) -> int:

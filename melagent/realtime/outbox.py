@@ -1,9 +1,10 @@
 """What is on its way to one peer.
 
 The transport itself is the queue and its writer: it sends as fast as the peer reads and knows how much is left. So a
-peer costs no task and no queue of its own, and what goes to many is one and the same bytes for all of them. A peer is too
-slow when something is to be sent to it while a mebibyte still waits, when so much waits for five seconds, and when it
-takes nothing for ten. How much comes at once does not matter: a room that catches up has more than that in one piece.
+peer costs no task and no queue of its own, and what goes to many is one and the same bytes for all of them. A peer is
+too slow when something is to be sent to it while a mebibyte still waits, when so much waits for five seconds, and when
+it takes nothing for ten. How much comes at once does not matter: a room that catches up has more than that in one
+piece.
 """
 
 from __future__ import annotations

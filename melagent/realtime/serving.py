@@ -10,6 +10,7 @@ from secrets import token_hex
 from typing import TYPE_CHECKING
 
 import orjson
+import structlog
 from aiohttp import WSMsgType
 
 from melagent.domain.draft_state import Refused
@@ -46,6 +47,8 @@ GONE_FOR_GOOD = frozenset({Close.UNAUTHENTICATED, Close.FORBIDDEN, Close.NOT_FOU
 LEFT_BY_CHOICE = frozenset({1000, 1001})
 """Codes with which a client says that it will not come back at once."""
 
+log = structlog.get_logger()
+
 
 @dataclass(frozen=True, slots=True)
 class Entry:
@@ -74,6 +77,9 @@ async def serve(hub: Hub, socket: web.WebSocketResponse, transport: asyncio.Writ
         peer.close(CLOSE_OF.get(error.code, Close.FULL), error.message)
     except MAY_PASS:
         peer.close(Close.FULL, "The database cannot be reached; connect again later.")
+    except Exception:  # a fault of ours ends one socket, whose client comes back
+        log.exception("socket failed", workflow=str(entry.workflow_id))
+        peer.close(Close.FULL, "Something went wrong on our side; connect again.")
     finally:
         hub.peers.discard(peer)
         if room is not None:

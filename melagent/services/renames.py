@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def rewriter(registry: Registry) -> Rewrites:
-    """Finds what a renaming changes besides. Texts that are not evaluated, and nodes of unknown types, stay as they are."""
+    """Finds what a renaming changes besides. Texts that nobody evaluates, and nodes of unknown types, stay."""
 
     def rewrites(nodes: Mapping[str, JsonObject], node_id: str, to: str) -> list[JsonObject]:
         return [

@@ -80,5 +80,6 @@ async def test_a_library_reads_what_we_encode(size):
     reader = WebSocketReader(queue, 0, False, True)  # noqa: FBT003  # compress, decode_text
     payload = b"x" * size
     reader.feed_data(frames.encoded(payload) + frames.encoded(b"second"))
-    first, second = await queue.read(), await queue.read()
+    async with asyncio.timeout(5):
+        first, second = await queue.read(), await queue.read()
     assert (first.type, first.data, second.data) == (WSMsgType.TEXT, payload.decode(), "second")

@@ -186,6 +186,17 @@ async def test_a_wrong_frame_is_answered_and_the_socket_stays(one, make_workflow
     assert (await ada.frame("tick"))["seq"] == 1
 
 
+async def test_a_fault_of_ours_ends_one_socket_whose_client_comes_back(one, make_workflow, connect, monkeypatch):
+    workflow_id = await make_workflow(one)
+    ada, ben = await connect(one, workflow_id), await connect(one, workflow_id)
+    room = one.hub.rooms[UUID(workflow_id)]
+    monkeypatch.setattr(room, "submit", lambda _: 1 // 0)
+    await ada.edit(put("Boom"))
+    assert await ada.close_code() == 4503
+    monkeypatch.undo()
+    await ben.answer(await ben.edit(put("Fine")))
+
+
 async def test_everybody_is_told_how_far_the_draft_is(one, make_workflow, connect):
     workflow_id = await make_workflow(one)
     ada = await connect(one, workflow_id)

@@ -292,11 +292,6 @@ def test_value_of_the_scope_is_passed_on_whatever_its_size():
         ("{% if steps.a %}steps.a{% endif %}", "{% if steps.b %}steps.a{% endif %}"),
         ("steps.a + steps.a.b", "steps.b + steps.b.b"),
         ("  {{ steps.a }}  ", "  {{ steps.b }}  "),
-        (
-            "{{ input.steps.a + steps.ab + steps.x.a + steps[a] }}",
-            "{{ input.steps.a + steps.ab + steps.x.a + steps[a] }}",
-        ),
-        ("{{ 'steps.a' }}{# steps.a #}", "{{ 'steps.a' }}{# steps.a #}"),
         ("{{ steps.a ", "{{ steps.a "),
         ("é{{ steps.a }}\n{{ steps.a }}", "é{{ steps.b }}\n{{ steps.b }}"),
     ],

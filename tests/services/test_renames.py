@@ -9,13 +9,8 @@ def test_templates_and_expressions_follow_and_plain_texts_and_unknown_types_do_n
         node["id"]: node
         for node in (
             {"id": "a", "type": "log", "config": {"message": "{{ steps.a.x }}"}},
-            {"id": "choice", "type": "if", "config": {"condition": "steps.a.output > 1"}},
-            {
-                "id": "call",
-                "type": "http_request",
-                "config": {"url": "x", "headers": {"K": "{{ inputs.a }}"}, "n": [1]},
-            },
-            {"id": "code", "type": "python", "config": {"code": "return '{{ steps.a }}'"}},
+            {"id": "value", "type": "transform", "config": {"expression": "steps.a.output > 1"}},
+            {"id": "call", "type": "http_request", "config": {"url": "x", "headers": {"K": "{{ inputs.a }}"}}},
             {"id": "plain", "type": "log", "config": {"message": "steps.a"}},
             {"id": "strange", "type": "unknown", "config": {"message": "{{ steps.a }}"}},
         )
