@@ -103,7 +103,8 @@ async def _started(contender: Contender) -> asyncio.subprocess.Process:
 
 
 async def _told(process: asyncio.subprocess.Process, command: dict[str, Any]) -> dict[str, Any]:
-    assert process.stdin is not None and process.stdout is not None  # noqa: PT018
+    assert process.stdin is not None
+    assert process.stdout is not None
     process.stdin.write(orjson.dumps(command) + b"\n")
     answer = await process.stdout.readline()
     if not answer:
