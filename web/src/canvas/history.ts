@@ -26,3 +26,9 @@ export async function revert(workflowId: string, wanted: Revert): Promise<void> 
   const params = { path: { id: workflowId } };
   await api.POST("/api/workflows/{id}/draft/revert", { params, body: { force: false, ...wanted } });
 }
+
+/** The newest edit that removed a node; null when it is not among the last ones. */
+export async function removalOf(workflowId: string, nodeId: string): Promise<HistoryEdit | null> {
+  const { edits } = await readHistory(workflowId, null);
+  return edits.find(({ ops }) => ops.some((op) => op.op === "node.remove" && op.id === nodeId)) ?? null;
+}

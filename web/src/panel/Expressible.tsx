@@ -9,6 +9,7 @@ import { CodeEditor } from "./CodeEditor";
 import { useShownNode } from "./NodeContext";
 import { Preview } from "./Preview";
 import classes from "./panel.module.css";
+import { isWritten } from "./TextOrJson";
 import { useWrapper } from "./useWrapper";
 
 /** Fields that are chosen, never computed. */
@@ -21,13 +22,14 @@ const CHOSEN = new Set(["connection", "workflow", "secret"]);
 export function Expressible({ field, control }: { field: FieldProps; control: ReactNode }) {
   const { schema, kind, value, path } = field;
   const isExpression = schema["x-widget"] === "expression";
-  const isText = kind === "long-text" && !isExpression;
+  const isText = !isExpression && (kind === "long-text" || (kind === "any" && isWritten(schema, value)));
+  const isJson = kind === "any" && schema["x-widget"] === "template";
   const holdsOne = typeof value === "string" && value.includes("{{");
   const [asked, setAsked] = useState(false);
   const frame = useRef<HTMLDivElement>(null);
   const mode = isExpression ? "expression" : !isText && (holdsOne || asked) ? "template" : "plain";
   const focused = frame.current?.contains(document.activeElement) ?? false;
-  const mayCompute = !isExpression && !isText && !CHOSEN.has(kind);
+  const mayCompute = !isExpression && !isText && !isJson && !CHOSEN.has(kind);
   const switchMode = () => {
     setAsked(mode === "plain");
     if (mode === "plain") field.onChange(asTemplate(value));

@@ -1,12 +1,14 @@
 import { ActionIcon, Button, Group, Stack, Tabs, Text, TextInput, Tooltip } from "@mantine/core";
 import { IconPlayerPlay, IconX } from "@tabler/icons-react";
-import { useMutation } from "@tanstack/react-query";
+import { useMutation, useQuery } from "@tanstack/react-query";
 import { type KeyboardEvent, useEffect, useMemo, useRef, useState } from "react";
 import { useEditor, useShown } from "../canvas/editor";
+import { removalOf } from "../canvas/history";
 import { NodeIcon } from "../canvas/NodeIcon";
 import { usePart } from "../canvas/store";
 import type { WorkflowNode } from "../collab";
 import { tellError } from "../ui/notify";
+import { timeAgo } from "../ui/time";
 import { DataTab } from "./DataTab";
 import { NodeProvider } from "./NodeContext";
 import { useNodeData } from "./nodeData";
@@ -14,6 +16,8 @@ import { Parameters } from "./Parameters";
 import classes from "./panel.module.css";
 import { Settings } from "./Settings";
 import { tryNode } from "./trial";
+
+const NO_EDIT = 0;
 
 /** Beside the canvas: everything about the node that is open. */
 export function NodePanel() {
@@ -137,14 +141,20 @@ function NameField({ node, mayEdit }: { node: WorkflowNode; mayEdit: boolean }) 
 /** The node that one had open is gone: by oneself, or by somebody else. */
 function Deleted({ id }: { id: string }) {
   const editor = useEditor();
+  const removal = useQuery({
+    queryKey: ["history", editor.workflowId, "removal", id],
+    queryFn: () => removalOf(editor.workflowId, id),
+    staleTime: 0,
+  }).data;
+  // What this browser saw go is brought back from what it remembers; else the server takes that very edit back.
   const restore = () => {
-    editor.draft.restore({ id, seq: editor.draft.snapshot().seq }).catch(tellError);
+    editor.draft.restore({ id, seq: removal?.seq ?? NO_EDIT }).catch(tellError);
   };
   return (
     <Stack p="xl" align="center" ta="center" gap="sm">
       <Text fw={600}>“{id}” was deleted</Text>
       <Text fz="sm" c="dimmed">
-        It can come back as it was, with its wires.
+        {removal && `By ${removal.by.name}, ${timeAgo(removal.at)}. `}It can come back as it was, with its wires.
       </Text>
       <Group>
         <Button variant="default" onClick={() => editor.close()}>

@@ -12,9 +12,10 @@ import { ConnectionField } from "./ConnectionField";
 import { Expressible } from "./Expressible";
 import { useShownNode } from "./NodeContext";
 import { SharedText } from "./SharedText";
+import { TextOrJson } from "./TextOrJson";
 import { WorkflowField } from "./WorkflowField";
 
-const CONTROLS = { "long-text": SharedText, connection: ConnectionField, workflow: WorkflowField };
+const CONTROLS = { "long-text": SharedText, any: TextOrJson, connection: ConnectionField, workflow: WorkflowField };
 
 function around(field: FieldProps, control: React.ReactNode) {
   return <Expressible field={field} control={control} />;
