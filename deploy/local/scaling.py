@@ -15,6 +15,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from itertools import count, takewhile
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 import aiohttp
 
@@ -116,6 +117,7 @@ class Proof:
         for name in names:
             await self.cluster.start_realtime(name)
         await self.cluster.reload_nginx()
+        await until(self._sockets_go_to_realtime, "nginx to send sockets to the realtime instances")
         seen = await self._edit_together("realtime-")
         for name in names:
             code = await self.cluster.stop(name)
@@ -136,6 +138,17 @@ class Proof:
         seen = await editing.prove(self.cluster.url, self.cluster.api_key, kill)
         await self.cluster.start_again(killed[0])
         return seen
+
+    async def _sockets_go_to_realtime(self) -> bool:
+        """For a moment after it is told of them nginx may still ask others; whoever asks without a key learns whom."""
+        names = {await self._name_of(member) for member in self.cluster.of_kind("realtime-")}
+        url = f"{self.cluster.url}/api/ws/workflows/{uuid4()}"
+        async with fresh_connections() as session:
+            for _ in range(8):
+                async with session.get(url) as response:
+                    if response.headers.get("X-Mel-Instance") not in names:
+                        return False
+        return True
 
     async def _name_of(self, member: Member) -> str:
         """What an instance calls itself."""
