@@ -10,7 +10,7 @@ import asyncio
 import time
 from collections import deque
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from melagent.broker import Broker
     from melagent.domain.draft_state import DraftState
     from melagent.domain.editing import Rewrites
+    from melagent.realtime.keeper import Keeper
     from melagent.realtime.peer import Peer
 
 EDIT, QUESTION = b"e", b"q"
@@ -49,22 +50,6 @@ CONTESTED_SECONDS = 1.0
 
 WAIT_SECONDS = 5.0
 """How long an edit waits for a database that is away before it is refused."""
-
-
-class Keeper(Protocol):
-    """Whoever does for a room what takes time."""
-
-    def ready(self, room: Room) -> None:
-        """Edits can be committed."""
-
-    def behind(self, room: Room) -> None:
-        """Edits are missing here."""
-
-    def deleted(self, room: Room) -> None:
-        """The workflow is gone."""
-
-    def missing(self, room: Room, edit: Waiting, refused: Refused, seq: int) -> None:
-        """Refuse an edit about something of which the room does not know whether it was ever there."""
 
 
 class Room:
