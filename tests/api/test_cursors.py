@@ -10,7 +10,8 @@ import pytest
 from melagent.api.routes import ROUTES
 from melagent.domain.definition import Definition
 from melagent.domain.run import StepStatus
-from melagent.store import audit, users, workers
+from melagent.domain.seats import Seat
+from melagent.store import audit, seats, users, workers
 from melagent.store.ids import new_id
 from melagent.store.rows import AuditRow
 from melagent.store.workers import WorkerRow
@@ -69,6 +70,19 @@ class Lists:
 
     async def nodes(self):
         return (await self.post(f"{self.workflow}/nodes", id=f"n{new_id()}", type="noop"))["id"]
+
+    async def edits(self):
+        await self.nodes()
+        return (await (await self.client.get(f"{self.workflow}/draft")).json())["revision"]
+
+    async def sockets(self):
+        """A seat on another instance, which is there all the time."""
+        seat = Seat(new_id(), f"p{new_id()}", "owner", "elsewhere", "ada", "Ada", "#3b5bdb")
+        async with self.pool.acquire() as conn:
+            if not await seats.touch_hub(conn, "elsewhere"):
+                await seats.insert_hub(conn, "elsewhere")
+            await seats.put(conn, "elsewhere", [seat])
+        return seat.peer
 
     async def edges(self):
         return (await self.post(f"{self.workflow}/edges", source="start", target=await self.nodes()))["id"]
@@ -129,6 +143,7 @@ PATHS = {
     "/api/workflows/{id}/versions": ("versions", "id"),
     "/api/workflows/{id}/nodes": ("nodes", "id"),
     "/api/workflows/{id}/edges": ("edges", "id"),
+    "/api/workflows/{id}/draft/history": ("edits", "seq"),
     "/api/workflow-runs": ("runs", "id"),
     "/api/workflow-runs/{id}/steps": ("steps", "step_key"),
     "/api/triggers": ("triggers", "id"),
@@ -140,8 +155,12 @@ PATHS = {
     "/api/audit": ("audit", "id"),
     "/api/variables": ("variables", "key"),
     "/api/workers": ("workers", "id"),
+    "/api/realtime/connections": ("connections", "peer"),
 }
 """Each list: what it holds, and the field that tells its entries apart."""
+
+MAKERS = {"/api/realtime/connections": "sockets"}
+"""How an entry is made, where that has not the name of the list."""
 
 
 @pytest.fixture
@@ -188,7 +207,7 @@ async def pages(client, path, name, limit):
 @pytest.mark.parametrize("path", PATHS)
 async def test_nothing_that_was_there_all_along_is_missed_or_seen_twice(client, lists, path):
     name, key = PATHS[path]
-    make = getattr(lists, name)
+    make = getattr(lists, MAKERS.get(path, name))
     there = [await make() for _ in range(MANY)]
     ids = {"/api/workflow-runs": lists.grant.run_id, "/api/triggers": lists.hook}.get(path.partition("/{id}")[0])
     url = path.replace("/api/workflows/{id}", lists.workflow).replace("{id}", str(ids))

@@ -132,7 +132,7 @@ async def test_a_whole_number_beyond_64_bits_becomes_the_nearest_float(client):
 
 
 @pytest.mark.parametrize(
-    "path", ["/%00", "/api/workflows/%00", "/api/node-types/%00", "/api/workflow-runs/%ff", "//", "/../x"]
+    "path", ["/%00", "/api/workflows/%00", "/api/node-types/%00", "/api/workflow-runs/%ff", "/x//", "/../x"]
 )
 async def test_no_path_is_too_strange(client, path):
     assert (await client.get(path)).status == 404

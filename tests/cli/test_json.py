@@ -10,7 +10,7 @@ from melagent.api.app import ROUTES
 from melagent.cli import credentials
 from melagent.cli.program import app
 
-SERVING_OR_SCRIPT = {"server", "api-server", "worker", "completion"}
+SERVING_OR_SCRIPT = {"server", "api-server", "realtime", "worker", "completion"}
 """They have no answer, or one for a shell to read."""
 
 ARGUMENTS = {

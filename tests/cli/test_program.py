@@ -6,7 +6,7 @@ import pytest
 
 COMMANDS = {
     "server", "api-server", "worker", "migrate", "workflow", "run", "user", "token", "keys", "node", "status", "config",
-    "openapi", "healthcheck", "completion", "version", "variable", "trigger",
+    "openapi", "healthcheck", "completion", "version", "variable", "trigger", "realtime",
 }  # fmt: skip  # one set of words
 SLOW = {"aiohttp", "asyncpg", "minijinja", "psycopg", "pydantic", "rich", "structlog", "uvloop", "yaml", "yoyo"}
 

@@ -29,7 +29,8 @@ def test_status_as_json_is_what_the_api_answers(remote):
     assert (instance["role"], instance["status"], worker["embedded"]) == ("server", "active", True)
     assert worker["instance"] == instance["id"]
     load = instance["load"]
-    assert {"callers", "streams", "asks", "connections", "connections_in_use", "loop_lag_seconds"} == load.keys()
+    counts = {"callers", "streams", "asks", "connections", "connections_in_use", "loop_lag_seconds", "rooms", "peers"}
+    assert counts == load.keys()
     assert load["connections_in_use"] <= load["connections"]
     assert load["loop_lag_seconds"] >= 0
 

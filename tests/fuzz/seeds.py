@@ -57,7 +57,7 @@ SEEDS = {
     "json_value": JSON,
     "body": [
         bytes([number]) + json.dumps({"name": "x", "definition": DEFINITION, "revision": 1, "input": {"a": 1}}).encode()
-        for number in range(0, 30, 3)
+        for number in range(40)  # one for each route that takes a body
     ],
     "webhook_call": [b"\x00" + JSON[1], b"\x02a=1&b=%C3%A9&a=&=&c", b"\x03" + FORM, b"\x05text", b"\x06\xff\xfe"],
     "approval_form": [b"approved=true&note=%C3%A9+x&n=1.5e3&approved=&=&c"],

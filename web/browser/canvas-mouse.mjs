@@ -65,7 +65,8 @@ await play(async (browser) => {
 
 /** From the middle of something, so far. */
 async function drag(page, what, x, y) {
-  const box = await what.boundingBox();
+  await page.getByRole("dialog").waitFor({ state: "detached" }); // it lies over the canvas until it has faded
+  const box = await atRest(page, what);
   const [left, top] = [box.x + box.width / 2, box.y + box.height / 2];
   await page.mouse.move(left, top);
   await page.mouse.down();
@@ -76,4 +77,15 @@ async function drag(page, what, x, y) {
 
 async function draft(id) {
   return (await call("GET", `/api/workflows/${id}/draft`)).definition;
+}
+
+/** Where something is, once it does not move any more. */
+async function atRest(page, what) {
+  let box = await what.boundingBox();
+  for (;;) {
+    await page.waitForTimeout(100);
+    const now = await what.boundingBox();
+    if (now.x === box.x && now.y === box.y) return now;
+    box = now;
+  }
 }
