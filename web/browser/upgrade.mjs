@@ -13,7 +13,9 @@ await play(async (browser) => {
     loads += request.isNavigationRequest() ? 1 : 0;
   });
   let gone = () => loads === 0;
-  await page.route(/CanvasPage-.*\.js/, (route) => (gone() ? route.fulfill({ status: 404, body: "" }) : route.continue()));
+  await page.route(/CanvasPage-.*\.js/, (route) =>
+    gone() ? route.fulfill({ status: 404, body: "" }) : route.continue(),
+  );
   await page.evaluate((to) => window.history.pushState(null, "", to), `/workflows/${id}`);
   await page.getByText("Nothing here yet").waitFor();
   expect(loads === 1, `loaded anew once, and not ${loads} times`);
