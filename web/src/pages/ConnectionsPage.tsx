@@ -10,6 +10,7 @@ import { TypeMark } from "../connections/TypeChoice";
 import { EmptyState } from "../ui/EmptyState";
 import { ErrorNote } from "../ui/ErrorNote";
 import { PageLayout } from "../ui/PageLayout";
+import { ShowMore } from "../ui/ShowMore";
 import { Moment } from "../ui/time";
 import { ConnectionMenu } from "./connections/ConnectionMenu";
 
@@ -89,13 +90,7 @@ export function ConnectionsPage() {
           </ScrollArea>
         </Card>
       )}
-      {list.hasNextPage && (
-        <Group justify="center" mt="md">
-          <Button variant="default" loading={list.isFetchingNextPage} onClick={() => list.fetchNextPage()}>
-            Show more
-          </Button>
-        </Group>
-      )}
+      <ShowMore list={list} />
       {open && <ConnectionDrawer connection={open === "new" ? undefined : open} onClose={() => setOpen(null)} />}
     </PageLayout>
   );

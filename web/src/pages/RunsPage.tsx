@@ -1,4 +1,4 @@
-import { Button, Card, Group, ScrollArea, Select, Skeleton, Table, Text } from "@mantine/core";
+import { Card, Group, ScrollArea, Select, Skeleton, Table, Text } from "@mantine/core";
 import { IconActivity } from "@tabler/icons-react";
 import { useInfiniteQuery } from "@tanstack/react-query";
 import { Link, useLocation, useSearchParams } from "wouter";
@@ -7,6 +7,7 @@ import type { Run, RunStatus } from "../api/schema";
 import { EmptyState } from "../ui/EmptyState";
 import { ErrorNote } from "../ui/ErrorNote";
 import { PageLayout } from "../ui/PageLayout";
+import { ShowMore } from "../ui/ShowMore";
 import { isFinal, StatusMark } from "../ui/status";
 import { duration, Moment, secondsBetween, useNow } from "../ui/time";
 import { WorkflowSelect } from "../ui/WorkflowSelect";
@@ -102,13 +103,7 @@ export function RunsPage() {
           </ScrollArea>
         </Card>
       )}
-      {list.hasNextPage && (
-        <Group justify="center" mt="md">
-          <Button variant="default" loading={list.isFetchingNextPage} onClick={() => list.fetchNextPage()}>
-            Show more
-          </Button>
-        </Group>
-      )}
+      <ShowMore list={list} />
     </PageLayout>
   );
 }

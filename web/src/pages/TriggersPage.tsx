@@ -2,7 +2,6 @@ import {
   ActionIcon,
   Anchor,
   Badge,
-  Button,
   Card,
   Code,
   CopyButton,
@@ -25,6 +24,7 @@ import { EmptyState } from "../ui/EmptyState";
 import { ErrorNote } from "../ui/ErrorNote";
 import { tellError } from "../ui/notify";
 import { PageLayout } from "../ui/PageLayout";
+import { ShowMore } from "../ui/ShowMore";
 import { Moment } from "../ui/time";
 
 const PAGE = 50;
@@ -75,13 +75,7 @@ export function TriggersPage() {
           </ScrollArea>
         </Card>
       )}
-      {list.hasNextPage && (
-        <Group justify="center" mt="md">
-          <Button variant="default" loading={list.isFetchingNextPage} onClick={() => list.fetchNextPage()}>
-            Show more
-          </Button>
-        </Group>
-      )}
+      <ShowMore list={list} />
     </PageLayout>
   );
 }

@@ -11,6 +11,7 @@ import { EmptyState } from "../ui/EmptyState";
 import { ErrorNote } from "../ui/ErrorNote";
 import { PageLayout } from "../ui/PageLayout";
 import { RunBars } from "../ui/RunBars";
+import { ShowMore } from "../ui/ShowMore";
 import { Moment } from "../ui/time";
 import { DropZone } from "./workflows/DropZone";
 import { ImportButton, useImport } from "./workflows/importing";
@@ -99,13 +100,7 @@ export function WorkflowsPage() {
           </ScrollArea>
         </Card>
       )}
-      {list.hasNextPage && (
-        <Group justify="center" mt="md">
-          <Button variant="default" loading={list.isFetchingNextPage} onClick={() => list.fetchNextPage()}>
-            Show more
-          </Button>
-        </Group>
-      )}
+      <ShowMore list={list} />
       {creating && <NewWorkflow onClose={() => setCreating(false)} />}
     </PageLayout>
   );
