@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from melagent.domain.work import Entry, NewRun
     from melagent.store.pool import Pool
 
-CLAIMS = 4
+CLAIMS = 2
 CLAIM_SECONDS = 20.0
 """As many claims as the worker of the product has open, for as long."""
 
