@@ -15,7 +15,7 @@ import psutil
 from benchmarks.processes import end_of
 from benchmarks.product import metrics_of
 from benchmarks.realtime.dialects import ROOM
-from deploy.local.topology import NGINX, NGINX_CONF, Topology, free_port, required, topology
+from deploy.local.topology import Topology, free_port, nginx_conf, required, topology
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -123,10 +123,7 @@ async def peer(name: str, command: Callable[[int, int], list[str]], folder: Path
     await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
     redis_port, port, ports = free_port(), free_port(), [free_port(), free_port()]
     options = ["--port", str(redis_port), "--save", "", "--appendonly", "no", "--bind", "127.0.0.1"]
-    servers = "\n".join(f"        server 127.0.0.1:{each} max_fails=0;" for each in ports)
-    user = "user root;" if os.geteuid() == 0 else ""
-    text = NGINX_CONF.format(folder=folder, nginx=NGINX, port=port, servers=servers, user=user)
-    (folder / "nginx.conf").write_text(text)
+    (folder / "nginx.conf").write_text(nginx_conf(folder, port, ports))
     nginx = [required("nginx", "nginx-light"), "-c", str(folder / "nginx.conf"), "-p", str(folder)]
     async with AsyncExitStack() as stack:
         redis = [required("redis-server", "redis-server"), *options, "--dir", str(folder)]

@@ -295,16 +295,9 @@ class Topology:
         return {**kept, **given, **self.settings}
 
     def _write_nginx(self, instances: int | None = None) -> None:
-        members = self.of_kind("api-")[:instances]
-        text = NGINX_CONF.format(
-            folder=self.folder,
-            nginx=NGINX,
-            port=self.port,
-            servers=_servers(members),
-            socket_servers=_servers(self.of_kind("realtime-") or members),
-            user="user root;" if os.geteuid() == 0 else "",
-        )
-        (self.folder / "nginx.conf").write_text(text)
+        ports = [member.port for member in self.of_kind("api-")[:instances] if member.port]
+        sockets = [member.port for member in self.of_kind("realtime-") if member.port]
+        (self.folder / "nginx.conf").write_text(nginx_conf(self.folder, self.port, ports, sockets))
 
     def _signal(self, name: str, number: int) -> None:
         process = self.members[name].process
@@ -336,8 +329,20 @@ async def topology(*, apis: int = 3, workers: int = 2, redis: bool = True, **set
         await made.close()
 
 
-def _servers(members: Sequence[Member]) -> str:
-    return "\n".join(f"        server 127.0.0.1:{member.port} max_fails=0;" for member in members)
+def nginx_conf(folder: Path, port: int, instances: Sequence[int], sockets: Sequence[int] = ()) -> str:
+    """A configuration with deploy/nginx in it, for instances by their ports; `sockets` are for WebSockets alone."""
+    return NGINX_CONF.format(
+        folder=folder,
+        nginx=NGINX,
+        port=port,
+        servers=_servers(instances),
+        socket_servers=_servers(sockets or instances),
+        user="user root;" if os.geteuid() == 0 else "",
+    )
+
+
+def _servers(ports: Sequence[int]) -> str:
+    return "\n".join(f"        server 127.0.0.1:{port} max_fails=0;" for port in ports)
 
 
 def program(*arguments: str) -> list[str]:
