@@ -6,6 +6,7 @@ large drafts less often, so that it never takes more than a small share of a cor
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
@@ -27,6 +28,9 @@ FindProblems = Callable[[dict[str, Any]], Awaitable[list[Problem]]]
 """Takes a definition that it must not change."""
 
 PASS_SECONDS = 0.25
+BREATH_SECONDS = 0.002
+"""Between two rooms edits have their turn: where people are busy in a hundred rooms, all of these are due at once."""
+
 STILL_SECONDS = 0.3
 LONGEST_SECONDS = 3.0
 SHARE = 20
@@ -58,6 +62,7 @@ class Derived:
         for room in list(self._rooms.values()):
             if room.peers and room.derived_seq < room.seq and self._is_due(room, time.monotonic()):
                 await self._show(room)
+                await asyncio.sleep(BREATH_SECONDS)
         return None
 
     def _is_due(self, room: Room, now: float) -> bool:

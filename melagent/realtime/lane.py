@@ -2,17 +2,20 @@
 
 While a commit is under way the next gathers, so a busy instance commits fuller and not more often.
 
-The statement takes effect for a draft only if it is still where its room is. Of two instances that are busy in the same
-room one could lose that race again and again. So a room that has lost it is **contested** for a second: its edits are
-committed by another track, which first locks the drafts, reads what it missed and checks the edits on that. Nobody else
-can be faster then, and whoever waits for a lock gets it in turn.
+The statement takes effect for a draft only if it is still where its room is. A room that another instance was faster
+with reads what it missed, checks its edits on that, and tries again with the next commit. Of two instances that are
+busy in the same room one could lose that race again and again. So a room that has lost it several times in a row is
+**contested** for a second: its edits are committed by another track, which first locks the drafts, reads what it missed
+and checks the edits on that. Nobody else can be faster then, and whoever waits for a lock gets it in turn. But locks
+that are held for several round trips hold others up, so this is not how everybody commits.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from itertools import groupby
+from collections import defaultdict
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import structlog
@@ -23,17 +26,15 @@ from melagent.store import edits, rooms
 from melagent.store.pool import BAD_DATA, MAY_PASS, transaction
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable
+    from collections.abc import Awaitable, Callable, Iterable, Sequence
     from datetime import datetime
-    from typing import TypeAlias
     from uuid import UUID
 
     from melagent.realtime.edits import Waiting
     from melagent.realtime.room import Room
     from melagent.store.edits import DraftEdits
     from melagent.store.pool import Pool
-
-    Won: TypeAlias = dict[UUID, datetime]
+    from melagent.store.rows import Edit
 
 MAX_ROOMS = 500
 MAX_EDITS = 1_000
@@ -43,6 +44,14 @@ CHECK_SECONDS = 0.02
 COMMIT_SECONDS = 5.0
 
 log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The drafts whose edits are stored, with the time; and of the others what was stored before, which rooms lack."""
+
+    won: dict[UUID, datetime]
+    missed: Sequence[Edit] = ()
 
 
 class Track:
@@ -137,35 +146,35 @@ class Lane:
                 break
         return begun
 
-    async def _store(self, begun: Iterable[tuple[Room, DraftEdits]]) -> Won:
+    async def _store(self, begun: Iterable[tuple[Room, DraftEdits]]) -> Outcome:
+        drafts = [draft for _, draft in begun]
         async with self._pool.acquire() as conn:
-            return await edits.commit(conn, [draft for _, draft in begun])
+            won = await edits.commit(conn, drafts)
+            lost = {draft.workflow_id: draft.base_seq for draft in drafts if draft.workflow_id not in won}
+            return Outcome(won, await edits.after_each(conn, lost) if lost else ())
 
-    async def _store_held(self, wanted: list[Room], begun: list[tuple[Room, DraftEdits]]) -> Won:
+    async def _store_held(self, wanted: list[Room], begun: list[tuple[Room, DraftEdits]]) -> Outcome:
         """Lock the drafts of rooms, bring the rooms where these are, and only then check and store their edits."""
         async with transaction(self._pool) as conn:
             heads = await rooms.lock(conn, [room.workflow_id for room in wanted])
             behind = {r.workflow_id: r.seq for r in wanted if heads.get(r.workflow_id, 0) > r.seq}
-            found = await edits.after_each(conn, behind) if behind else []
-            missed = {workflow_id: list(some) for workflow_id, some in groupby(found, lambda one: one.workflow_id)}
+            missed = _by_draft(await edits.after_each(conn, behind) if behind else ())
             level: dict[Room, None] = {}
             for room in wanted:
-                if room.workflow_id in missed:
-                    room.contest()
-                    room.arrived(map(Committed.stored, missed[room.workflow_id]))
+                room.arrived(map(Committed.stored, missed[room.workflow_id]))
                 if room.seq == heads.get(room.workflow_id):
                     level[room] = None
                 else:  # a hole, or there is no such draft any more
                     room.fall_behind()
             begun += self._begin(level)
-            return await edits.commit(conn, [draft for _, draft in begun]) if begun else {}
+            return Outcome(await edits.commit(conn, [draft for _, draft in begun]) if begun else {})
 
-    async def _settle(self, begun: list[tuple[Room, DraftEdits]], storing: Awaitable[Won]) -> bool:
+    async def _settle(self, begun: list[tuple[Room, DraftEdits]], storing: Awaitable[Outcome]) -> bool:
         """Tell rooms what has become of their edits. False when nothing could be stored."""
         started = time.perf_counter()
         try:
             async with asyncio.timeout(COMMIT_SECONDS):
-                won = await storing
+                outcome = await storing
         except BAD_DATA as error:
             log.warning("edits not stored", error=repr(error), drafts=len(begun))
             for room, _ in begun:
@@ -182,10 +191,19 @@ class Lane:
             raise
         metrics.COMMIT_SECONDS.observe(time.perf_counter() - started)
         metrics.COMMIT_EDITS.observe(sum(len(draft.edits) for _, draft in begun))
+        missed = _by_draft(outcome.missed)
         for room, draft in begun:
-            if (at := won.get(draft.workflow_id)) is not None:
+            if (at := outcome.won.get(draft.workflow_id)) is not None:
                 room.committed(at)
             else:
                 metrics.RACES_LOST.inc()
+                room.arrived(map(Committed.stored, missed[draft.workflow_id]))
                 room.lost()
         return True
+
+
+def _by_draft(found: Iterable[Edit]) -> dict[UUID, list[Edit]]:
+    drafts: dict[UUID, list[Edit]] = defaultdict(list)
+    for edit in found:
+        drafts[edit.workflow_id].append(edit)
+    return drafts

@@ -45,8 +45,9 @@ COMPACT_EDITS = 200
 COMPACT_BYTES = 256 * 1024
 """After so many edits, or so much of them, a snapshot is written, so that loading a draft stays quick."""
 
+MAX_LOSSES = 3
 CONTESTED_SECONDS = 1.0
-"""For so long after it was beaten a room has its draft held for each commit: who was faster is busy there still."""
+"""For so long after it was beaten so often a room has its draft held for each commit."""
 
 WAIT_SECONDS = 5.0
 """How long an edit waits for a database that is away before it is refused."""
@@ -80,6 +81,7 @@ class Room:
         self._state: DraftState | None = None
         self._arrived: dict[int, Committed] = {}
         self._attempts: list[Attempt] = []
+        self._losses = 0
         self._contested_until = 0.0
         self._when_settled: list[Callable[[], None]] = []
         self._teller = Teller(self.presence, broker, self.topic, self._show_presence)
@@ -228,6 +230,7 @@ class Room:
             shown.append(frame)
         metrics.EDITS_COMMITTED.inc(len(shown))
         self._attempts = []
+        self._losses = 0
         self.alone = False
         self.show_edits(shown)
         self._settled()
@@ -235,7 +238,9 @@ class Room:
     def lost(self, *, unknown: bool = False) -> None:
         """Nothing of the attempts is committed, or with `unknown` nobody knows: back to what is confirmed."""
         self._take_back(unknown=unknown)
-        self.contest()
+        self._losses += 1
+        if self._losses >= MAX_LOSSES:
+            self._losses, self._contested_until = 0, time.monotonic() + CONTESTED_SECONDS
         self._settled()
         if unknown:
             self.fall_behind()
@@ -244,10 +249,6 @@ class Room:
     def contested(self) -> bool:
         """Whether somebody else may be faster again with a statement that takes effect on the draft as it was."""
         return time.monotonic() < self._contested_until
-
-    def contest(self) -> None:
-        """Somebody else was faster."""
-        self._contested_until = time.monotonic() + CONTESTED_SECONDS
 
     def fall_behind(self) -> None:
         """Something is missing here: commit nothing before it was read."""
