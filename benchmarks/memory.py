@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 CONNECTIONS = 50
 SLICE_SECONDS = 4.0
-LONGEST_SECONDS = 180.0
+LONGEST_SECONDS = 300.0
 GROWN = 1.05
 API_MB, WORKER_MB = 120, 90
 
@@ -52,7 +52,7 @@ class RemoteWorker:
 
 
 async def memory(product: Product, contender: Contender, workers: Sequence[RemoteWorker], runs: int) -> dict[str, Any]:
-    """Load until each worker has taken so many runs since the beginning of this, or three minutes have passed."""
+    """Load until each worker has taken so many runs since the beginning of this, or five minutes have passed."""
     began, before = time.monotonic(), [worker.runs() for worker in workers]
     samples: list[dict[str, Any]] = []
     taken = 0

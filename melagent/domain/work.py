@@ -1,4 +1,7 @@
-"""What passes between the engine and its workers: starts, work items, journal entries and their answers."""
+"""What passes between the engine and its workers: starts, work items, journal entries and their answers.
+
+Treat all of it as frozen. Of what every run makes some is not, for the reason that `StepRecord` gives.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +42,7 @@ class Limit:
     runs: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class NewRun:
     """A run to be started. `input` is JSON text; `deadline_in` counts seconds from the start.
 
@@ -128,7 +131,7 @@ def signal_topic(name: str) -> str:
     return f"signal:{name}"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class WorkItem:
     """A leased run: all that a worker needs to go on from the last recorded step.
 
@@ -136,7 +139,8 @@ class WorkItem:
     asked, or after its last successful extension. `attempt` counts the leases granted on this run so far, this one
     included. What takes long to load is null until `WorkSource.load` has filled it in: `journal` with `inbox`, the
     messages that the run has not taken in, and `input` when `input_hash` names it. A run that is `pausing` starts
-    nothing. `required` is what the run required at its start. `links` makes the approval links of the run.
+    nothing. `required` is what the run required at its start. `links` makes the approval links of the run. An item
+    belongs to whoever it is handed to, who may fill in what he alone knows.
     """
 
     run_id: UUID
@@ -168,7 +172,7 @@ class WorkItem:
         return self.input is not None and self.journal is not None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Settle:
     """How a lease ends: in a final state, parked, or given back (`pending`), perhaps to workers that meet `requires`.
 
@@ -185,7 +189,7 @@ class Settle:
     requires: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Entry:
     """One write of one leased run: recorded steps and, with the last one, how the lease ends.
 
@@ -233,7 +237,7 @@ class Verdict(StrEnum):
     INVALID = "invalid"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class RunEnd:
     """The final state of a run, or the answer that a node gave to its caller before the end (`answer` is then set)."""
 

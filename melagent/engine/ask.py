@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from melagent.domain import requirement
@@ -82,7 +82,9 @@ class Ask:
         self._changed.set()
 
     def run(self, items: Sequence[WorkItem], held_from: float) -> None:
-        self.granted += [replace(item, granted_after=max(0.0, held_from - self.asked_at)) for item in items]
+        for item in items:
+            item.granted_after = max(0.0, held_from - self.asked_at)
+        self.granted += items
         self.reserved -= len(items)
         self._changed.set()
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -243,7 +242,9 @@ class Engine:
 
     async def linked(self, item: WorkItem) -> WorkItem:
         """The item with what makes its links."""
-        return item if item.links else replace(item, links=await self.linker.of(item.run_id))
+        if item.links is None:
+            item.links = await self.linker.of(item.run_id)
+        return item
 
     async def unread(self, run_id: UUID) -> tuple[Message, ...]:
         """The messages that a run has not taken in."""
