@@ -94,10 +94,11 @@ export async function picture(page, name) {
   if (!folder) return;
   mkdirSync(folder, { recursive: true });
   const session = await page.context().newCDPSession(page);
+  const clip = { x: 0, y: 0, ...page.viewportSize(), scale: 1.5 }; // small writing stays legible
   for (const colorScheme of ["light", "dark"]) {
     await page.emulateMedia({ colorScheme });
     await page.waitForTimeout(200);
-    const { data } = await session.send("Page.captureScreenshot", { format: "webp", quality: 84 });
+    const { data } = await session.send("Page.captureScreenshot", { format: "webp", quality: 80, clip });
     writeFileSync(`${folder}/${name}-${colorScheme}.webp`, Buffer.from(data, "base64"));
   }
   await page.emulateMedia({ colorScheme: page.scheme });
