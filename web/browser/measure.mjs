@@ -66,7 +66,6 @@ function dragAsSoonAsPossible() {
     const { x, y } = node.getBoundingClientRect();
     node.dispatchEvent(event("mousedown", x + 60, y + 20));
     for (const distance of [10, 60]) window.dispatchEvent(event("mousemove", x + 60, y + 20 + distance));
-    if ("draggedAt" in window) window.dispatchEvent(event("mouseup", x + 60, y + 80));
   };
   requestAnimationFrame(look);
 }
@@ -103,39 +102,37 @@ function middleNode(page) {
 }
 
 async function traced(browser, page, act) {
-  const categories = ["toplevel", "devtools.timeline", "disabled-by-default-devtools.timeline"];
+  const categories = ["devtools.timeline", "disabled-by-default-devtools.timeline"];
   await browser.startTracing(page, { categories });
   await act();
   return JSON.parse((await browser.stopTracing()).toString()).traceEvents;
 }
 
-/** Of each frame, how long the main thread of the page worked, in ms; and its longest task. */
+/** Of each frame with a move in it, how long the main thread of the page worked, in ms; and its longest task. */
 function work(events) {
-  const [thread] = mostTasks(events);
-  const here = events.filter((event) => `${event.pid} ${event.tid}` === thread);
-  const tasks = here.filter(isTask).map(({ ts, dur = 0 }) => [ts, dur]);
-  const frames = here.filter(({ name }) => name === "BeginMainThreadFrame").map(({ ts }) => ts);
-  frames.sort((a, b) => a - b);
-  const spent = frames.slice(0, -1).map((begin, index) => {
-    const end = frames[index + 1];
-    return tasks.filter(([ts]) => ts >= begin && ts < end).reduce((sum, [, dur]) => sum + dur, 0) / 1_000;
-  });
-  return { frames: spent, longest: Math.max(...tasks.map(([, dur]) => dur)) / 1_000 };
+  const main = busiest(events);
+  const here = events.filter(({ pid, tid }) => `${pid} ${tid}` === main).sort((a, b) => a.ts - b.ts);
+  const tasks = here.filter(({ name, ph }) => ph === "X" && name === "RunTask");
+  const moves = here.filter(({ name, args }) => name === "EventDispatch" && args.data?.type === "mousemove");
+  const ends = here.filter(({ name, ph }) => ph === "X" && name === "Commit").map(({ ts, dur }) => ts + dur);
+  const within = (all, index) => all.filter(({ ts }) => ts >= (ends[index - 1] ?? 0) && ts < ends[index]);
+  const sum = (all) => all.reduce((total, { dur }) => total + dur, 0) / 1_000;
+  const moved = [...ends.keys()].filter((index) => within(moves, index).length > 0);
+  return {
+    frames: moved.map((index) => sum(within(tasks, index))),
+    longest: Math.max(...tasks.map(({ dur }) => dur)) / 1_000,
+  };
 }
 
-function isTask({ name, ph }) {
-  return ph === "X" && (name === "RunTask" || name === "ThreadControllerImpl::RunTask");
-}
-
-/** The main threads of pages, the busiest first. */
-function mostTasks(events) {
-  const named = events.filter(({ name, args }) => name === "thread_name" && args?.name === "CrRendererMain");
-  const busy = new Map(named.map(({ pid, tid }) => [`${pid} ${tid}`, 0]));
-  for (const { pid, tid, dur = 0 } of events.filter(isTask)) {
+/** The main thread of the page that is in front: that of most tasks. */
+function busiest(events) {
+  const mains = events.filter(({ name, args }) => name === "thread_name" && args?.name === "CrRendererMain");
+  const tasks = new Map(mains.map(({ pid, tid }) => [`${pid} ${tid}`, 0]));
+  for (const { name, pid, tid } of events) {
     const thread = `${pid} ${tid}`;
-    if (busy.has(thread)) busy.set(thread, busy.get(thread) + dur);
+    if (name === "RunTask" && tasks.has(thread)) tasks.set(thread, tasks.get(thread) + 1);
   }
-  return [...busy].sort(([, a], [, b]) => b - a).map(([thread]) => thread);
+  return [...tasks].sort(([, a], [, b]) => b - a)[0][0];
 }
 
 // --- how soon an edit is on the screen of a colleague, who is at another instance: in ms since the key was pressed
