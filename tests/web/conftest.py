@@ -25,7 +25,7 @@ ADA, BO, PASSWORD = "ada@example.com", "bo@example.com", "correct horse battery"
 
 @dataclass(frozen=True)
 class Served:
-    """Where the editor is. `link` is what the server has printed for setting up; null when there is an administrator."""
+    """Where the editor is. `link` is what the server has printed for setting up, if there was no administrator."""
 
     url: str
     key: str
@@ -84,7 +84,7 @@ def is_told(folder):
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def cluster(built):
-    """Two instances and a worker behind nginx, in turns; Ada may do everything, Bo edits. Nodes may call this machine."""
+    """Two instances and a worker behind nginx, in turns. Ada administers, Bo edits; nodes may call this machine."""
     settings = {"MEL_ADMIN_EMAIL": ADA, "MEL_ADMIN_PASSWORD": PASSWORD, "MEL_HTTP_ALLOW": "127.0.0.1"}
     async with topology(apis=2, workers=1, redis=False, **settings) as made:
         [ada] = (await made.call("GET", "/api/users"))["users"]

@@ -9,5 +9,5 @@ def test_a_workflow_is_built_by_keys_alone_deployed_run_and_lights_up(cluster, p
     play("canvas-keys", cluster)
 
 
-def test_two_people_see_each_other_write_in_one_text_and_bring_back_what_was_deleted(cluster, play):
+def test_two_people_at_two_instances_build_a_workflow_together_and_lose_nothing(cluster, play):
     play("canvas-together", cluster)
