@@ -10,6 +10,7 @@ import time
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from secrets import token_hex
 from uuid import uuid4
 
 import pytest
@@ -85,7 +86,10 @@ def is_told(folder):
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def cluster(built):
     """Two instances and a worker behind nginx, in turns. Ada administers, Bo edits; nodes may call this machine."""
-    settings = {"MEL_ADMIN_EMAIL": ADA, "MEL_ADMIN_PASSWORD": PASSWORD, "MEL_HTTP_ALLOW": "127.0.0.1"}
+    settings = {
+        "MEL_ADMIN_EMAIL": ADA, "MEL_ADMIN_PASSWORD": PASSWORD, "MEL_HTTP_ALLOW": "127.0.0.1",
+        "MEL_ENCRYPTION_KEYS": token_hex(32),
+    }  # fmt: skip
     async with topology(apis=2, workers=1, redis=False, **settings) as made:
         [ada] = (await made.call("GET", "/api/users"))["users"]
         await made.call("PUT", f"/api/users/{ada['id']}", {"name": "Ada Lovelace"})

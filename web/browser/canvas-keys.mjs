@@ -44,6 +44,7 @@ await play(async (browser) => {
   await press("+");
   await choose("transform");
   await node("transform").waitFor();
+  await page.getByTestId("saved").getByText("Saved", { exact: true }).waitFor();
   expect((await draft(id)).edges.length === 2, "each follows the one before");
 
   await press("F2");
