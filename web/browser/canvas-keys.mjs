@@ -1,5 +1,5 @@
 /** All of it by keys alone: signed in, a workflow made, built, connected, undone, deployed, run, and the run opened. */
-import { call, check, expect, play, visit } from "./stage.mjs";
+import { call, check, choose, expect, play, visit } from "./stage.mjs";
 
 const { URL: url, EMAIL: email, PASSWORD: password } = process.env;
 
@@ -12,12 +12,6 @@ await play(async (browser) => {
   const node = (name) => page.getByTestId(`rf__node-${name}`);
   const press = async (...keys) => {
     for (const key of keys) await page.keyboard.press(key);
-  };
-  const choose = async (text) => {
-    await page.getByRole("combobox").waitFor();
-    await page.keyboard.type(text);
-    await press("Enter");
-    await page.getByRole("combobox").waitFor({ state: "detached" });
   };
 
   await page.goto("/workflows");
@@ -37,12 +31,12 @@ await play(async (browser) => {
   await page.getByText("Nothing here yet").waitFor();
   await isFocused(canvas);
   await press("Tab");
-  await choose("manual");
+  await choose(page, "manual");
   await node("manual_trigger").waitFor();
   await press("Tab"); // goes on from the selected node
-  await choose("no operation");
+  await choose(page, "no operation");
   await press("+");
-  await choose("transform");
+  await choose(page, "transform");
   await node("transform").waitFor();
   await page.getByTestId("saved").getByText("Saved", { exact: true }).waitFor();
   expect((await draft(id)).edges.length === 2, "each follows the one before");
@@ -53,9 +47,9 @@ await play(async (browser) => {
   await node("transform").getByText("Answer").waitFor();
   await press("ArrowLeft", "c"); // from the middle back to the first, and out of it to the last
   await press("Escape");
-  await page.getByRole("combobox").waitFor({ state: "detached" });
+  await page.getByRole("dialog").getByRole("combobox").waitFor({ state: "detached" });
   await press("ArrowLeft", "c");
-  await choose("Answer");
+  await choose(page, "Answer");
   await page.getByTestId("saved").getByText("Saved", { exact: true }).waitFor();
   expect((await draft(id)).edges.length === 3, "the first leads to the last as well");
 
@@ -69,7 +63,7 @@ await play(async (browser) => {
   await node("noop").waitFor();
 
   await press("Control+k");
-  await choose("Answer");
+  await choose(page, "Answer");
   await press("Enter"); // opens it
   await page.getByRole("complementary", { name: "Node Answer" }).waitFor();
   await tabTo(page, page.getByRole("textbox", { name: "Expression" }));
@@ -84,7 +78,7 @@ await play(async (browser) => {
   await press("Escape");
 
   await press("Control+k");
-  await choose("Versions");
+  await choose(page, "Versions");
   await page.getByRole("textbox", { name: "Deploy the draft" }).waitFor();
   await press("Enter");
   await page.getByText("deployed", { exact: true }).waitFor();

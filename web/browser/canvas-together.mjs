@@ -2,7 +2,7 @@
  * Two people, each at another instance behind nginx, build a workflow together: from nothing to the page of its run. One
  * loses the network on the way, changes the same as the other, reloads the page, and comes back.
  */
-import { cable, call, check, elsewhere, expect, picture, play, signIn, until, visit } from "./stage.mjs";
+import { cable, call, check, choose, elsewhere, expect, picture, play, signIn, until, visit } from "./stage.mjs";
 
 const { URL: url, BO: bosEmail } = process.env;
 const ADA = "Ada Lovelace";
@@ -382,13 +382,6 @@ function node(page, name) {
 
 function prompt(page) {
   return page.getByRole("textbox", { name: "Prompt" });
-}
-
-async function choose(page, text) {
-  await page.getByRole("combobox").waitFor();
-  await page.keyboard.type(text);
-  await page.keyboard.press("Enter");
-  await page.getByRole("combobox").waitFor({ state: "detached" });
 }
 
 /** The selected node. */

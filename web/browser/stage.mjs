@@ -166,6 +166,16 @@ async function listening(server) {
   return `http://127.0.0.1:${server.address().port}`;
 }
 
+/** By keys, in what asks which one on the canvas. */
+export async function choose(page, text) {
+  const asks = page.getByRole("dialog").getByRole("combobox");
+  await asks.waitFor();
+  await page.waitForFunction((element) => element === document.activeElement, await asks.elementHandle());
+  await page.keyboard.type(text);
+  await page.keyboard.press("Enter");
+  await asks.waitFor({ state: "detached" });
+}
+
 /** Waits until it holds. */
 export async function until(holds, what) {
   const giveUpAt = Date.now() + 30_000;
