@@ -5,7 +5,7 @@ ARGS ?=
 PARALLEL := -n auto --maxprocesses 8 --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help setup packages web run test check format lint types contracts lint-web types-web test-web docs bench measure prove
+.PHONY: help setup packages web run test check format lint types contracts lint-web types-web test-web pictures docs bench measure prove
 
 help: ## Say what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -49,6 +49,9 @@ types-web: setup ## Do the editor's types fit each other and the API?
 
 test-web: setup ## Run the editor's own tests; those in a browser are in tests/web
 	$(PYTHON) web/build.py run test
+
+pictures: setup packages web ## Take the pictures of docs/editor.md anew
+	PICTURES=$(CURDIR)/docs/images $(PYTHON) -m pytest tests/web/test_canvas.py -k two_people
 
 docs: setup ## Write docs/reference from the code
 	$(PYTHON) -m docs.generate

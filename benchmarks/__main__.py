@@ -20,6 +20,7 @@ from benchmarks import machine
 from benchmarks.claim import claim
 from benchmarks.cost import cost
 from benchmarks.crossing import crossing
+from benchmarks.editor import editor
 from benchmarks.growth import growth
 from benchmarks.instances import instances
 from benchmarks.outcome import Options
@@ -53,6 +54,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "instances": instances,
     "crossing": crossing,
     "realtime": realtime,
+    "editor": editor,
 }
 CONNECTIONS, SOCKETS = (1, 10, 50, 100), (100, 1_000)
 
@@ -117,7 +119,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--minute", type=float, default=60.0, metavar="SECONDS", help="length of a minute of the soak")
     parser.add_argument("--many", type=int, default=10_000, help="sockets on one instance, for `realtime`")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=[], help="of `realtime`; all by default")
-    parser.add_argument("--rounds", type=int, default=3, help="of `realtime`, of which the median counts")
+    parser.add_argument("--rounds", type=int, default=3, help="of `realtime` and `editor`, of which the median counts")
     parser.add_argument("--out", type=Path, help="one file for all results, instead of benchmarks/results/<name>.json")
     given = parser.parse_args()
     if unknown := set(given.names) - set(BENCHMARKS):

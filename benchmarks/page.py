@@ -53,6 +53,7 @@ TITLES = {
     "instances": "One instance and three behind nginx, with two remote workers, on the same cores",
     "crossing": "A webhook called at one instance, with its worker at another one",
     "realtime": "Live editing through two instances, beside others",
+    "editor": "The editor in a browser, through two instances behind nginx",
     "soak": "Ten minutes at full rate",
 }
 

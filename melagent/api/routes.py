@@ -151,6 +151,7 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/api/workflow-runs", runs.list_runs, VIEWER, query=runs.RunsQuery, answer=runs.RunsAnswer),
     Route("POST", "/api/workflow-runs/purge", runs.purge_runs, ADMIN, body=runs.PurgeBody, answer=runs.PurgeAnswer),
     Route("GET", _RUN, runs.get_run, VIEWER, answer=runs.RunAnswer),
+    Route("GET", f"{_RUN}/definition", runs.get_definition, VIEWER, answer=runs.RunDefinitionAnswer),
     Route("GET", f"{_RUN}/steps", runs.list_steps, VIEWER, query=runs.StepsQuery, answer=runs.StepsAnswer),
     Route("POST", f"{_RUN}/cancel", run_actions.cancel_run, EDITOR, answer=runs.RunAnswer),
     Route("POST", f"{_RUN}/pause", run_actions.pause_run, EDITOR, answer=runs.RunAnswer),

@@ -160,6 +160,10 @@ class RunsAnswer(Answer):
     next_cursor: UUID | None
 
 
+class RunDefinitionAnswer(Answer):
+    definition: Definition
+
+
 class StepAnswer(Answer):
     step_key: str
     node_id: str
@@ -246,6 +250,12 @@ async def list_runs(request: web.Request, query: RunsQuery) -> web.Response:
 async def get_run(request: web.Request) -> web.Response:
     """One run with its input and output."""
     return await run_answer(request, uuid_in_path(request))
+
+
+async def get_definition(request: web.Request) -> web.Response:
+    """The definition that a run follows. It never changes, whatever becomes of the draft."""
+    definition = await runs.definition(services_of(request).pool, uuid_in_path(request))
+    return answer({"definition": definition.model_dump(mode="json")})
 
 
 async def list_steps(request: web.Request, query: StepsQuery) -> web.Response:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from uuid import UUID
 
-    from melagent.domain.definition import Edge, Node
+    from melagent.domain.definition import Definition, Edge, Node
     from melagent.domain.run import Purge, Run, StepRecord
     from melagent.store.pool import Connection, Pool
     from melagent.store.rows import StoredRun, StoredStep
@@ -82,6 +82,13 @@ async def get(pool: Pool, run_id: UUID) -> Run:
         input=_bytes(Value(stored.run.input, stored.input_hash), values),
         output=_bytes(Value(stored.run.output, stored.output_hash), values),
     )
+
+
+async def definition(pool: Pool, run_id: UUID) -> Definition:
+    """What the run follows: its version, also when that is unlisted, as drafts are when they run."""
+    async with pool.acquire() as conn:
+        stored = found(await runs.find(conn, run_id), "run")
+        return decode(found(await versions.definition_of(conn, stored.run.version_id), "version"))
 
 
 async def check(pool: Pool, run_id: UUID) -> None:

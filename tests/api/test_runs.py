@@ -68,6 +68,17 @@ async def test_several_triggers_need_an_entry(run_unlisted):
     await run_unlisted(hooks, status=202, entry="two", wait_seconds=0)
 
 
+async def test_a_run_tells_the_definition_that_it_follows_also_that_of_a_draft_that_has_gone_on(client, worker):
+    made = await (await client.post("/api/workflows", json={"name": "a draft", "definition": CHAIN})).json()
+    path = f"/api/workflows/{made['id']}"
+    run = await (await client.post(f"{path}/execute", json={"version": "draft", "wait_seconds": 10})).json()
+    await client.put(f"{path}/draft/nodes/say", json={"name": "Say it louder"})
+    told = (await (await client.get(f"/api/workflow-runs/{run['id']}/definition")).json())["definition"]
+    assert [node["id"] for node in told["nodes"]] == [node["id"] for node in CHAIN["nodes"]]
+    assert told["nodes"][-1]["name"] != "Say it louder"
+    assert len(told["edges"]) == len(CHAIN["edges"])
+
+
 async def test_steps_show_what_went_in_and_what_came_out(client, run_unlisted, worker):
     run = await run_unlisted(CHAIN, input={"n": 1})
     body = await (await client.get(f"/api/workflow-runs/{run['id']}/steps")).json()
@@ -190,7 +201,7 @@ async def test_pages_of_runs_hold_every_run_once(client, run_unlisted):
 
 async def test_what_is_not_there_is_not_found(client):
     for name in (str(new_id()), "nope", "00000000-0000-0000-0000-000000000000"):
-        for path in ("", "/steps", "/events"):
+        for path in ("", "/definition", "/steps", "/events"):
             assert (await client.get(f"/api/workflow-runs/{name}{path}")).status == 404, (name, path)
         assert (await client.post(f"/api/workflow-runs/{name}/cancel")).status == 404
 

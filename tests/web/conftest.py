@@ -1,4 +1,4 @@
-"""The editor as people meet it: built, served by a real instance, in Debian's Chromium."""
+"""The editor as people meet it: built, served by real instances behind nginx, in Debian's Chromium."""
 
 from __future__ import annotations
 
@@ -10,24 +10,27 @@ import time
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from secrets import token_hex
 from uuid import uuid4
 
 import pytest
+import pytest_asyncio
 
+from deploy.local.topology import topology
 from melagent.cli import credentials
 from tests.conftest import in_database
 
 ROOT = Path(__file__).parents[2]
-EMAIL, PASSWORD = "ada@example.com", "correct horse battery"
+ADA, BO, PASSWORD = "ada@example.com", "bo@example.com", "correct horse battery"
 
 
 @dataclass(frozen=True)
-class Instance:
-    """`link` is what the server has printed for setting up; null when there is an administrator."""
+class Served:
+    """Where the editor is. `link` is what the server has printed for setting up, if there was no administrator."""
 
     url: str
     key: str
-    link: str | None
+    link: str | None = None
 
 
 @pytest.fixture(scope="session")
@@ -72,7 +75,7 @@ def started(process, folder):
         assert time.monotonic() < deadline
         time.sleep(0.02)
     link = re.search(r"Make the first administrator: (\S+)", (folder / "out").read_text())
-    return Instance(known.server_url, known.api_key, link and link[1])
+    return Served(known.server_url, known.api_key, link and link[1])
 
 
 def is_told(folder):
@@ -80,20 +83,28 @@ def is_told(folder):
     return "administrator" in (folder / "out").read_text() + (folder / "err").read_text()
 
 
-@pytest.fixture(scope="session")
-def instance(serve):
-    """An instance with an administrator, whose connections may be tried at its own demo."""
-    with serve(MEL_ADMIN_EMAIL=EMAIL, MEL_ADMIN_PASSWORD=PASSWORD, MEL_HTTP_ALLOW="127.0.0.1") as instance:
-        yield instance
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def cluster(built):
+    """Two instances and a worker behind nginx, in turns. Ada administers, Bo edits; nodes may call this machine."""
+    settings = {
+        "MEL_ADMIN_EMAIL": ADA, "MEL_ADMIN_PASSWORD": PASSWORD, "MEL_HTTP_ALLOW": "127.0.0.1",
+        "MEL_ENCRYPTION_KEYS": token_hex(32),
+    }  # fmt: skip
+    async with topology(apis=2, workers=1, redis=False, **settings) as made:
+        [ada] = (await made.call("GET", "/api/users"))["users"]
+        await made.call("PUT", f"/api/users/{ada['id']}", {"name": "Ada Lovelace"})
+        await made.call("POST", "/api/users", {"email": BO, "name": "Bo Sandberg", "password": PASSWORD})
+        yield Served(made.url, made.api_key)
 
 
 @pytest.fixture
 def play():
-    """Plays a scenario of web/browser against an instance; what it finds wrong fails the test."""
+    """Plays a scenario of web/browser; what it finds wrong fails the test."""
 
-    def play(scenario, instance):
+    def play(scenario, served):
         given = {
-            "URL": instance.url, "KEY": instance.key, "LINK": instance.link or "", "EMAIL": EMAIL, "PASSWORD": PASSWORD,
+            "URL": served.url, "KEY": served.key, "LINK": served.link or "", "EMAIL": ADA, "BO": BO,
+            "PASSWORD": PASSWORD,
         }  # fmt: skip
         done = subprocess.run(
             [sys.executable, "web/build.py", "run", "browser", f"browser/{scenario}.mjs"],

@@ -9,28 +9,28 @@ def test_the_set_up_link_makes_the_administrator_and_leads_in(serve, play):
         play("set-up", fresh)
 
 
-def test_people_sign_in_come_back_to_where_they_were_and_sign_out(instance, play):
-    play("sign-in", instance)
+def test_people_sign_in_come_back_to_where_they_were_and_sign_out(cluster, play):
+    play("sign-in", cluster)
 
 
-def test_workflows_are_made_imported_dropped_found_duplicated_and_deleted(instance, play):
-    play("workflows", instance)
+def test_workflows_are_made_imported_dropped_found_duplicated_and_deleted(cluster, play):
+    play("workflows", cluster)
 
 
-def test_a_run_is_followed_live_and_can_be_cancelled_retried_and_replayed(instance, play):
-    play("runs", instance)
+def test_a_run_is_followed_live_and_can_be_cancelled_retried_and_replayed(cluster, play):
+    play("runs", cluster)
 
 
-def test_a_connection_is_made_tried_and_changed_without_its_secret(instance, play):
-    play("connections", instance)
+def test_a_connection_is_made_tried_and_changed_without_its_secret(cluster, play):
+    play("connections", cluster)
 
 
-def test_every_page_is_fit_in_light_and_dark_and_on_a_small_screen(instance, play):
-    play("every-page", instance)
+def test_every_page_is_fit_in_light_and_dark_and_on_a_small_screen(cluster, play):
+    play("every-page", cluster)
 
 
-def test_a_page_whose_files_are_gone_is_loaded_anew_once(instance, play):
-    play("upgrade", instance)
+def test_a_page_whose_files_are_gone_is_loaded_anew_once(cluster, play):
+    play("upgrade", cluster)
 
 
 FIRST_LOAD_BYTES = 300 * 1024

@@ -1,35 +1,44 @@
-/** The same by keys alone: built, connected, renamed, undone, deployed, run, and seen to light up. */
-import { call, check, expect, play, signIn, visit } from "./stage.mjs";
+/** All of it by keys alone: signed in, a workflow made, built, connected, undone, deployed, run, and the run opened. */
+import { call, check, choose, expect, play, visit } from "./stage.mjs";
 
-const { URL: url } = process.env;
+const { URL: url, EMAIL: email, PASSWORD: password } = process.env;
 
 await play(async (browser) => {
-  const { id } = await call("POST", "/api/workflows", { name: "By keys" });
   const page = await visit(browser, { url, scheme: "dark" });
-  await page.goto(`/workflows/${id}`);
-  await signIn(page);
+  await page.addInitScript(() => {
+    document.addEventListener("pointerdown", () => console.error("the mouse was used"), true);
+  });
   const canvas = page.getByRole("application");
   const node = (name) => page.getByTestId(`rf__node-${name}`);
   const press = async (...keys) => {
     for (const key of keys) await page.keyboard.press(key);
   };
-  const choose = async (text) => {
-    await page.getByRole("combobox").waitFor();
-    await page.keyboard.type(text);
-    await press("Enter");
-    await page.getByRole("combobox").waitFor({ state: "detached" });
-  };
+
+  await page.goto("/workflows");
+  await isFocused(page.getByRole("textbox", { name: "Email" }));
+  await page.keyboard.type(email);
+  await press("Tab");
+  await page.keyboard.type(password);
+  await press("Enter");
+  await tabTo(page, page.getByRole("button", { name: "New workflow" }).first());
+  await press("Enter");
+  await isFocused(page.getByLabel("Name"));
+  await page.keyboard.type("By keys");
+  await press("Enter");
+  await page.waitForURL("**/workflows/*-*");
+  const id = page.url().split("/").at(-1);
 
   await page.getByText("Nothing here yet").waitFor();
   await isFocused(canvas);
   await press("Tab");
-  await choose("manual");
+  await choose(page, "manual");
   await node("manual_trigger").waitFor();
   await press("Tab"); // goes on from the selected node
-  await choose("no operation");
+  await choose(page, "no operation");
   await press("+");
-  await choose("transform");
+  await choose(page, "transform");
   await node("transform").waitFor();
+  await page.getByTestId("saved").getByText("Saved", { exact: true }).waitFor();
   expect((await draft(id)).edges.length === 2, "each follows the one before");
 
   await press("F2");
@@ -38,9 +47,9 @@ await play(async (browser) => {
   await node("transform").getByText("Answer").waitFor();
   await press("ArrowLeft", "c"); // from the middle back to the first, and out of it to the last
   await press("Escape");
-  await page.getByRole("combobox").waitFor({ state: "detached" });
+  await page.getByRole("dialog").getByRole("combobox").waitFor({ state: "detached" });
   await press("ArrowLeft", "c");
-  await choose("Answer");
+  await choose(page, "Answer");
   await page.getByTestId("saved").getByText("Saved", { exact: true }).waitFor();
   expect((await draft(id)).edges.length === 3, "the first leads to the last as well");
 
@@ -54,7 +63,7 @@ await play(async (browser) => {
   await node("noop").waitFor();
 
   await press("Control+k");
-  await choose("Answer");
+  await choose(page, "Answer");
   await press("Enter"); // opens it
   await page.getByRole("complementary", { name: "Node Answer" }).waitFor();
   await tabTo(page, page.getByRole("textbox", { name: "Expression" }));
@@ -69,7 +78,7 @@ await play(async (browser) => {
   await press("Escape");
 
   await press("Control+k");
-  await choose("Versions");
+  await choose(page, "Versions");
   await page.getByRole("textbox", { name: "Deploy the draft" }).waitFor();
   await press("Enter");
   await page.getByText("deployed", { exact: true }).waitFor();
@@ -81,8 +90,13 @@ await play(async (browser) => {
   await node("transform").locator("[data-status=completed]").waitFor();
   await page.locator("path[data-run=done]").first().waitFor({ state: "attached" }); // a straight line has no height
   await check(page, "ran by keys");
-  await press("Shift+Tab"); // and out again
-  expect(!(await canvas.evaluate((element) => element === document.activeElement)), "the canvas lets go of the keys");
+  await tabTo(page, page.getByRole("link", { name: "Open run" }), "Shift+Tab"); // the canvas lets go of the keys
+  await press("Enter");
+  await page.waitForURL("**/runs/*");
+  await tabTo(page, page.getByRole("button", { name: /Answer/ }));
+  await press("Enter");
+  await page.getByRole("region", { name: "Output of Answer" }).getByText("42").waitFor();
+  await check(page, "run by keys");
 });
 
 async function isFocused(what) {
@@ -90,10 +104,10 @@ async function isFocused(what) {
   await what.page().waitForFunction((element) => element === document.activeElement, await what.elementHandle());
 }
 
-async function tabTo(page, what) {
-  for (let tries = 0; tries < 30; tries += 1) {
+async function tabTo(page, what, key = "Tab") {
+  for (let tries = 0; tries < 40; tries += 1) {
     if (await what.evaluate((element) => element === document.activeElement)) return;
-    await page.keyboard.press("Tab");
+    await page.keyboard.press(key);
   }
   throw new Error("the keys do not lead there");
 }

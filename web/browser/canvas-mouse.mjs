@@ -22,6 +22,7 @@ await play(async (browser) => {
   await page.getByRole("combobox", { name: "Add a node" }).fill("transform");
   await page.getByRole("option", { name: "Transform" }).click();
   await node("transform").waitFor();
+  await page.getByTestId("saved").getByText("Saved", { exact: true }).waitFor();
   expect((await draft(id)).edges.length === 1, "the new node is connected");
 
   // It is opened, and given an expression with a value to be seen.

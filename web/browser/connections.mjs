@@ -1,9 +1,10 @@
 /** A connection: made by the form of its type, tried, changed while its secret stays, and deleted. */
-import { call, check, expect, play, signIn, visit } from "./stage.mjs";
+import { call, check, elsewhere, expect, play, signIn, visit } from "./stage.mjs";
 
 const { URL: url } = process.env;
 
 await play(async (browser) => {
+  const shop = await elsewhere(() => ({ open: true }));
   const page = await visit(browser, { url });
   await page.goto("/connections");
   await signIn(page);
@@ -17,8 +18,8 @@ await play(async (browser) => {
   await check(page, "connection refused");
 
   await page.getByRole("button", { name: "Add to Allowed hosts" }).click();
-  await page.getByRole("textbox", { name: "Allowed hosts 1" }).fill(url);
-  await page.getByRole("textbox", { name: "Test URL" }).fill(`${url}/demo/echo`);
+  await page.getByRole("textbox", { name: "Allowed hosts 1" }).fill(shop);
+  await page.getByRole("textbox", { name: "Test URL" }).fill(`${shop}/hours`);
   await page.getByLabel(/^Token/).fill("a secret of the shop");
   await page.getByRole("button", { name: "Test", exact: true }).click();
   await page.getByText("It works").waitFor();

@@ -15,7 +15,7 @@ await play(async (browser) => {
   await signIn(page);
   await page.getByRole("heading", { name: "Connections", exact: true }).waitFor();
 
-  await page.getByRole("button", { name: email }).click();
+  await page.getByRole("button", { name: "Ada Lovelace" }).click();
   await page.getByRole("menuitem", { name: "Dark" }).click();
   expect((await page.locator("html").getAttribute("data-mantine-color-scheme")) === "dark", "it is dark");
   await page.reload();
@@ -25,7 +25,7 @@ await play(async (browser) => {
   const other = await page.context().newPage();
   await other.goto("/runs");
   await other.getByRole("heading", { name: "Runs", exact: true }).waitFor();
-  await page.getByRole("button", { name: email }).click();
+  await page.getByRole("button", { name: "Ada Lovelace" }).click();
   await page.getByRole("menuitem", { name: "Sign out" }).click();
   await page.waitForURL("**/sign-in");
   await other.waitForURL("**/sign-in?to=%2Fruns"); // it asks again within five seconds, and is refused

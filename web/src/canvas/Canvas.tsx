@@ -14,7 +14,16 @@ import {
   useReactFlow,
   type Viewport,
 } from "@xyflow/react";
-import { type ClipboardEvent, type KeyboardEvent, memo, type PointerEvent, useEffect, useMemo, useRef } from "react";
+import {
+  type ClipboardEvent,
+  type KeyboardEvent,
+  type MouseEvent,
+  memo,
+  type PointerEvent,
+  useEffect,
+  useMemo,
+  useRef,
+} from "react";
 import classes from "./Canvas.module.css";
 import { commands } from "./commands";
 import { type Editor, useEditor, useShown } from "./editor";
@@ -35,7 +44,7 @@ const NODE_TYPES = { step: StepNode };
 const EDGE_TYPES = { wire: WireEdge };
 const SNAP: [number, number] = [GRID, GRID];
 const PAN_BUTTONS = [1, 2];
-const FIT = { maxZoom: 1, padding: 0.18, duration: 200 };
+const FIT = { maxZoom: 1, padding: 0.1, duration: 200 };
 const PRO = { hideAttribution: true };
 const MAP = { width: 168, height: 112 };
 const FAR = 0.45;
@@ -138,13 +147,17 @@ function handlersOf(editor: Editor, flow: Flow) {
     },
     onConnect: (connection: Connection) => void editor.connect(wireOf(connection)),
     isValidConnection: (connection: Connection | Edge) => obstacle(editor.edges, wireOf(connection)) === null,
-    onConnectEnd: (event: MouseEvent | TouchEvent, state: FinalConnectionState) =>
+    onConnectEnd: (event: globalThis.MouseEvent | TouchEvent, state: FinalConnectionState) =>
       letLoose(editor, state, flow.screenToFlowPosition(pointOf(event))),
     onViewportChange: ({ zoom }: Viewport) => editor.far.set(zoom < FAR && editor.nodes.size > MANY),
     onNodeDrag: (_: unknown, __: unknown, dragged: FlowNode[]) => editor.dragging(dragged),
     onNodeDragStop: (_: unknown, __: unknown, dragged: FlowNode[]) => editor.dropped(dragged),
     onSelectionDrag: (_: unknown, dragged: FlowNode[]) => editor.dragging(dragged),
     onSelectionDragStop: (_: unknown, dragged: FlowNode[]) => editor.dropped(dragged),
+    // React Flow leaves a selection of several as it is when one of them is clicked.
+    onNodeClick: ({ shiftKey, ctrlKey, metaKey }: MouseEvent, { id }: FlowNode) => {
+      if (!shiftKey && !ctrlKey && !metaKey) editor.graph.select([id]);
+    },
     onNodeDoubleClick: (_: unknown, { id }: FlowNode) => editor.open(id),
     onEdgeMouseEnter: (_: unknown, { id }: FlowEdge) => editor.hoveredEdge.set(id),
     onEdgeMouseLeave: () => editor.hoveredEdge.set(null),
@@ -228,7 +241,7 @@ function wireOf({ source, target, sourceHandle, targetHandle }: Connection | Edg
   return { source, target, source_handle: sourceHandle ?? "out", target_handle: targetHandle ?? "in" };
 }
 
-function pointOf(event: MouseEvent | TouchEvent): { x: number; y: number } {
+function pointOf(event: globalThis.MouseEvent | TouchEvent): { x: number; y: number } {
   const { clientX: x, clientY: y } = "changedTouches" in event ? (event.changedTouches[0] as Touch) : event;
   return { x, y };
 }

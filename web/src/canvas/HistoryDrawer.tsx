@@ -37,7 +37,7 @@ export function HistoryDrawer({ onClose }: { onClose: () => void }) {
       else tellError(error);
     },
   });
-  const groups = grouped(read.data?.pages.flatMap(({ edits }) => edits) ?? []);
+  const groups = grouped(read.data?.pages.flatMap(({ edits }) => edits) ?? [], (id) => editor.nameOf(id));
   return (
     <Drawer opened onClose={onClose} size={420} title={<Text fw={650}>History of the draft</Text>} returnFocus={false}>
       <ErrorNote error={read.error} onRetry={() => read.refetch()} />

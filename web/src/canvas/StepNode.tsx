@@ -29,6 +29,7 @@ export const StepNode = memo(function StepNode({ id, data: { node, used }, selec
   const renaming = usePart(editor.renaming, (renamed) => renamed === id);
   const bare = useBare(editor);
   useHandlesMeasured(id, outputs.join(), bare);
+  const labels = outputs.length > 1 || outputs[0] === "error" ? Math.max(...outputs.map(({ length }) => length)) : 0;
   const height = Math.max(SMALLEST, outputs.length * ROW + PADDING);
   const holder = holders?.[0];
   return (
@@ -39,7 +40,7 @@ export const StepNode = memo(function StepNode({ id, data: { node, used }, selec
       data-disabled={node.disabled || undefined}
       data-status={run?.status}
       data-entry={type?.entry_point || undefined}
-      style={{ height, "--holder": holder?.color } as CSSProperties}
+      style={{ height, "--holder": holder?.color, "--labels": labels } as CSSProperties}
       data-held={holder ? true : undefined}
     >
       {!bare &&

@@ -71,7 +71,7 @@ export function VersionsDrawer({ onClose }: { onClose: () => void }) {
                     size="compact-sm"
                     variant="default"
                     rightSection={<IconChevronDown size={14} />}
-                    aria-label={`What to do with version ${version.version_number}`}
+                    aria-label={`Use version ${version.version_number}`}
                   >
                     Use
                   </Button>

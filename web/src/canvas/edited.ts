@@ -1,26 +1,33 @@
 /** What edits were, in words. */
 import type { Operation } from "../collab";
 
+/** What a node is called now; its id when it is gone. */
+type NameOf = (id: string) => string;
+
 /** One edit, for who reads the history: what was done to what, the most telling operation first. */
-export function editText(ops: readonly Operation[]): string {
+export function editText(ops: readonly Operation[], nameOf: NameOf = (id) => id): string {
   const [first] = ops;
   if (!first) return "Nothing";
   const kinds = new Set(ops.map(({ op }) => op));
-  if (kinds.has("node.add")) return counted(ops, "node.add", "Added");
-  if (kinds.has("node.remove")) return counted(ops, "node.remove", "Deleted");
+  if (kinds.has("node.add")) return counted(ops, "node.add", "Added", nameOf);
+  if (kinds.has("node.remove")) return counted(ops, "node.remove", "Deleted", nameOf);
   if (kinds.has("node.rename")) {
     const rename = ops.find((op) => op.op === "node.rename");
     return rename?.op === "node.rename" ? `Gave ${rename.id} the id ${rename.to}` : "";
   }
-  if (ops.every((op) => op.op === "node.set" && op.path[0] === "position")) return counted(ops, "node.set", "Moved");
+  if (sets(ops, "position")) return counted(ops, "node.set", "Moved", nameOf);
+  if (sets(ops, "disabled"))
+    return counted(ops, "node.set", first.op === "node.set" && first.value ? "Disabled" : "Enabled", nameOf);
   switch (first.op) {
     case "node.set":
+      if (first.path[0] === "name") return `Renamed ${first.id} to “${first.value}”`;
+      return `Changed ${fieldText(first.path)} of ${nameOf(first.id)}`;
     case "node.unset":
-      return `Changed ${fieldText(first.path)} of ${first.id}`;
+      return `Changed ${fieldText(first.path)} of ${nameOf(first.id)}`;
     case "text.edit":
-      return `Wrote in ${fieldText(first.path)} of ${first.id}`;
+      return `Wrote in ${fieldText(first.path)} of ${nameOf(first.id)}`;
     case "edge.add":
-      return `Connected ${first.source} to ${first.target}`;
+      return `Connected ${nameOf(first.source)} to ${nameOf(first.target)}`;
     case "edge.remove":
       return ops.length === 1 ? "Removed a connection" : `Removed ${ops.length} connections`;
     case "meta.set":
@@ -30,9 +37,14 @@ export function editText(ops: readonly Operation[]): string {
   }
 }
 
-function counted(ops: readonly Operation[], kind: Operation["op"], verb: string): string {
-  const ids = [...new Set(ops.flatMap((op) => (op.op === kind && "id" in op ? [op.id] : [])))];
-  return ids.length <= 2 ? `${verb} ${ids.join(" and ")}` : `${verb} ${ids.length} nodes`;
+/** Whether all of it sets this field of nodes. */
+function sets(ops: readonly Operation[], field: string): boolean {
+  return ops.every((op) => op.op === "node.set" && op.path[0] === field);
+}
+
+function counted(ops: readonly Operation[], kind: Operation["op"], verb: string, nameOf: NameOf): string {
+  const ids = [...new Set(ops.flatMap((op) => (op.op === kind && "id" in op && op.id ? [op.id] : [])))];
+  return ids.length <= 2 ? `${verb} ${ids.map(nameOf).join(" and ")}` : `${verb} ${ids.length} nodes`;
 }
 
 function fieldText(path: readonly (string | number)[]): string {
@@ -57,12 +69,12 @@ export interface HistoryGroup {
 const TOGETHER_MS = 60_000;
 
 /** Edits of one person that do the same to the same place within a minute of each other are one entry. Newest first. */
-export function grouped(edits: readonly HistoryEdit[]): HistoryGroup[] {
+export function grouped(edits: readonly HistoryEdit[], nameOf?: NameOf): HistoryGroup[] {
   const groups: HistoryGroup[] = [];
   for (const edit of edits) {
     const text = edit.reverts
       ? `Took back ${edit.reverts.length === 1 ? "an edit" : `${edit.reverts.length} edits`}`
-      : editText(edit.ops);
+      : editText(edit.ops, nameOf);
     const last = groups.at(-1);
     const next = last?.edits.at(-1);
     if (

@@ -1,7 +1,7 @@
 import { Graph, layout } from "@dagrejs/dagre";
 import type { Boxes } from "./layout";
 
-const BETWEEN_RANKS = 96;
+const BETWEEN_RANKS = 80;
 const BETWEEN_NODES = 40;
 
 self.onmessage = ({ data: { nodes, edges } }: MessageEvent<Boxes>) => {

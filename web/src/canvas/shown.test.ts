@@ -108,7 +108,17 @@ describe("history", () => {
     expect(editText([{ op: "node.add", id: "a", type: "log" }])).toBe("Added a");
     expect(editText([{ op: "node.set", id: "a", path: ["config", "url"], value: 1 }])).toBe("Changed url of a");
     expect(editText([{ op: "node.set", id: "a", path: ["position"], value: {} }])).toBe("Moved a");
+    expect(editText([{ op: "node.set", id: "a", path: ["disabled"], value: true }])).toBe("Disabled a");
+    expect(editText([{ op: "node.set", id: "a", path: ["disabled"], value: false }])).toBe("Enabled a");
+    expect(editText([{ op: "node.set", id: "a", path: ["name"], value: "Ask" }])).toBe("Renamed a to “Ask”");
     expect(editText([])).toBe("Nothing");
+  });
+
+  test("says what nodes are called", () => {
+    const nameOf = (id: string) => (id === "a" ? "Ask" : id);
+    expect(editText([{ op: "node.remove", id: "a" }], nameOf)).toBe("Deleted Ask");
+    const wire = { source: "a", source_handle: "out", target: "b", target_handle: "in" };
+    expect(editText([{ op: "edge.add", ...wire }], nameOf)).toBe("Connected Ask to b");
   });
 
   test("takes repeated edits of one person together, not those of others and not much later ones", () => {

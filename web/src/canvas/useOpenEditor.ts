@@ -1,19 +1,10 @@
-import { useQuery } from "@tanstack/react-query";
 import { useEffect, useState } from "react";
-import { api, body } from "../api/client";
+import { useNodeTypes } from "../app/nodeTypes";
 import { useMe } from "../app/session";
 import { IndexedDbStore, openDraft } from "../collab";
 import { Editor } from "./editor";
 import { revert } from "./history";
 import { tellEvents } from "./tellings";
-
-export function useNodeTypes() {
-  return useQuery({
-    queryKey: ["node types"],
-    queryFn: () => body(api.GET("/api/node-types")),
-    staleTime: 300_000,
-  });
-}
 
 /** Opens a workflow's draft as long as the page shows it. Null until there is what is needed for that. */
 export function useOpenEditor(workflowId: string): { editor: Editor | null; error: Error | null; retry: () => void } {

@@ -115,24 +115,33 @@ function marked(view: EditorView, peer: Peer, place: FieldPresence, cursor: bool
   const range = EditorSelection.range(anchor, within(place.head));
   const className = cursor ? "cm-peer-cursor" : "cm-peer-selection";
   const drawn = RectangleMarker.forRange(view, className, cursor ? EditorSelection.cursor(range.head) : range);
-  return drawn.map((rectangle) => new PeerMarker(rectangle, peer.color, cursor ? peer.name : ""));
+  const { clientWidth } = view.scrollDOM;
+  return drawn.map((rectangle) => new PeerMarker(rectangle, peer.color, cursor ? peer.name : "", clientWidth));
 }
+
+/** What an editor cuts off: a name above its first line, and one that is written beyond its right end. */
+const NAME_HEIGHT = 16;
+const LONGEST_NAME = 120;
 
 class PeerMarker implements LayerMarker {
   constructor(
     readonly rectangle: RectangleMarker,
     readonly color: string,
     readonly name: string,
+    readonly width: number,
   ) {}
 
   eq(other: PeerMarker): boolean {
-    return this.rectangle.eq(other.rectangle) && this.color === other.color && this.name === other.name;
+    const { color, name, width } = other;
+    return this.rectangle.eq(other.rectangle) && this.color === color && this.name === name && this.width === width;
   }
 
   draw(): HTMLElement {
     const element = this.rectangle.draw();
     element.style.setProperty("--peer-color", this.color);
     if (this.name !== "") element.dataset.name = this.name;
+    element.dataset.side = this.rectangle.left + LONGEST_NAME > this.width ? "left" : "right";
+    element.dataset.row = this.rectangle.top < NAME_HEIGHT ? "below" : "above";
     return element;
   }
 }
@@ -143,13 +152,16 @@ const cursorTheme = EditorView.baseTheme({
   ".cm-peer-cursor::after": {
     content: "attr(data-name)",
     position: "absolute",
-    bottom: "100%",
-    left: "-2px",
     padding: "0 4px",
     fontSize: "11px",
+    lineHeight: "15px",
     whiteSpace: "nowrap",
     color: "white",
     backgroundColor: "var(--peer-color)",
-    borderRadius: "3px 3px 3px 0",
+    borderRadius: "3px",
   },
+  ".cm-peer-cursor[data-row=above]::after": { bottom: "100%" },
+  ".cm-peer-cursor[data-row=below]::after": { top: "100%" },
+  ".cm-peer-cursor[data-side=right]::after": { left: "-2px" },
+  ".cm-peer-cursor[data-side=left]::after": { right: "0" },
 });

@@ -8,6 +8,7 @@ import type { Run } from "../api/schema";
 import { queries } from "../app/queries";
 import { mayEdit, useMe } from "../app/session";
 import { useLiveRun } from "../runs/useLiveRun";
+import { useStepNames } from "../runs/useStepNames";
 import { ErrorNote } from "../ui/ErrorNote";
 import { JsonView } from "../ui/JsonView";
 import { PageLayout } from "../ui/PageLayout";
@@ -31,6 +32,7 @@ export function RunPage({ id }: { id: string }) {
   useEffect(() => {
     if (status) void queries.invalidateQueries({ queryKey: ["run", id], exact: true });
   }, [id, status]);
+  const names = useStepNames(id);
   const [chosen, setChosen] = useState<string | null>(null);
   const editor = mayEdit(useMe().data);
   if (read.isPending) return <Waiting />;
@@ -73,7 +75,7 @@ export function RunPage({ id }: { id: string }) {
         )}
         <div className={classes.columns}>
           <Card padding={0}>
-            <Timeline run={run} steps={steps} chosen={step?.step_key} onChoose={setChosen} />
+            <Timeline run={run} steps={steps} names={names} chosen={step?.step_key} onChoose={setChosen} />
           </Card>
           <Card className={classes.panel}>
             {step ? (
@@ -81,6 +83,7 @@ export function RunPage({ id }: { id: string }) {
                 key={step.step_key}
                 run={run}
                 step={step}
+                names={names}
                 logs={live.logs}
                 text={live.texts.get(step.step_key)}
               />

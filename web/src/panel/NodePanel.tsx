@@ -25,6 +25,7 @@ export function NodePanel() {
   const id = usePart(editor.opened, (opened) => opened);
   const node = useShown(({ nodes }) => (id === null ? undefined : nodes.get(id)));
   const frame = useRef<HTMLElement>(null);
+  const name = useLastName(id, node);
   useEffect(() => {
     if (id === null) return;
     frame.current?.focus({ preventScroll: true });
@@ -38,16 +39,17 @@ export function NodePanel() {
     editor.close();
   };
   return (
-    <aside
-      ref={frame}
-      className={classes.panel}
-      tabIndex={-1}
-      aria-label={`Node ${editor.nameOf(id)}`}
-      onKeyDown={press}
-    >
-      {node ? <Panel key={id} node={node} /> : <Deleted id={id} />}
+    <aside ref={frame} className={classes.panel} tabIndex={-1} aria-label={`Node ${name}`} onKeyDown={press}>
+      {node ? <Panel key={id} node={node} /> : <Deleted id={id} name={name} />}
     </aside>
   );
+}
+
+/** What the node is called, also when it is gone. */
+function useLastName(id: string | null, node: WorkflowNode | undefined): string {
+  const last = useRef({ id, name: "" });
+  if (node) last.current = { id, name: node.name };
+  return (last.current.id === id && last.current.name) || id || "";
 }
 
 function Panel({ node }: { node: WorkflowNode }) {
@@ -139,7 +141,7 @@ function NameField({ node, mayEdit }: { node: WorkflowNode; mayEdit: boolean }) 
 }
 
 /** The node that one had open is gone: by oneself, or by somebody else. */
-function Deleted({ id }: { id: string }) {
+function Deleted({ id, name }: { id: string; name: string }) {
   const editor = useEditor();
   const removal = useQuery({
     queryKey: ["history", editor.workflowId, "removal", id],
@@ -152,7 +154,7 @@ function Deleted({ id }: { id: string }) {
   };
   return (
     <Stack p="xl" align="center" ta="center" gap="sm">
-      <Text fw={600}>“{id}” was deleted</Text>
+      <Text fw={600}>“{name}” was deleted</Text>
       <Text fz="sm" c="dimmed">
         {removal && `By ${removal.by.name}, ${timeAgo(removal.at)}. `}It can come back as it was, with its wires.
       </Text>

@@ -9,7 +9,16 @@ export function JsonView({ value, label, maxHeight = 420 }: { value: unknown; la
   const text = whole.slice(0, MOST_CHARACTERS);
   return (
     <Box pos="relative">
-      <Code block mah={maxHeight} style={{ overflow: "auto" }} tabIndex={0} role="region" aria-label={label} fz="xs">
+      <Code
+        block
+        mah={maxHeight}
+        pr={44}
+        style={{ overflow: "auto", whiteSpace: "pre-wrap", overflowWrap: "anywhere" }}
+        tabIndex={0}
+        role="region"
+        aria-label={label}
+        fz="xs"
+      >
         {text}
       </Code>
       <CopyButton value={whole}>

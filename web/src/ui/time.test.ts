@@ -4,7 +4,8 @@ import { duration, secondsBetween, timeAgo } from "./time";
 const NOW = Date.parse("2026-11-26T12:00:00Z");
 
 test.each([
-  ["2026-11-26T11:59:57Z", "now"],
+  ["2026-11-26T11:59:57Z", "just now"],
+  ["2026-11-26T12:00:03Z", "now"],
   ["2026-11-26T11:59:30Z", "30 seconds ago"],
   ["2026-11-26T11:57:00Z", "3 minutes ago"],
   ["2026-11-26T14:00:00Z", "in 2 hours"],

@@ -11,11 +11,11 @@ const UNITS: [Intl.RelativeTimeFormatUnit, number][] = [
 const relative = new Intl.RelativeTimeFormat("en", { numeric: "auto" });
 const absolute = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
 
-/** A moment as people say it: "3 minutes ago", "in 2 hours", "now". */
+/** A moment as people say it: "3 minutes ago", "in 2 hours", "just now". */
 export function timeAgo(moment: string, now = Date.now()): string {
   const seconds = (Date.parse(moment) - now) / 1000;
   const [unit, size] = UNITS.find(([, each]) => Math.abs(seconds) >= each) ?? ["second", 1];
-  if (unit === "second" && Math.abs(seconds) < 10) return "now";
+  if (unit === "second" && Math.abs(seconds) < 10) return seconds < 0 ? "just now" : "now";
   return relative.format(Math.round(seconds / size), unit);
 }
 

@@ -3,6 +3,7 @@ import { useQuery } from "@tanstack/react-query";
 import { api, body } from "../../api/client";
 import type { Run } from "../../api/schema";
 import type { LogLine, StepNews } from "../../runs/liveRun";
+import type { StepNames } from "../../runs/useStepNames";
 import { ErrorNote } from "../../ui/ErrorNote";
 import { JsonView } from "../../ui/JsonView";
 import { StatusMark } from "../../ui/status";
@@ -12,13 +13,15 @@ import { LogLines } from "./LogLines";
 interface Props {
   run: Run;
   step: StepNews;
+  names: StepNames;
   logs: readonly LogLine[];
   /** What the step is writing right now. */
   text: string | undefined;
 }
 
 /** One step: what it was given, what it gave, what it said, and what went wrong. */
-export function StepPanel({ run, step, logs, text }: Props) {
+export function StepPanel({ run, step, names, logs, text }: Props) {
+  const name = names.of(step);
   const whole = useQuery({
     queryKey: ["run", run.id, "step", step.step_key, step.seq],
     queryFn: () => fetchStep(run.id, step),
@@ -31,10 +34,10 @@ export function StepPanel({ run, step, logs, text }: Props) {
       <Group justify="space-between" wrap="nowrap">
         <div style={{ minWidth: 0 }}>
           <Text fw={650} truncate>
-            {step.step_key}
+            {name}
           </Text>
           <Text fz="xs" c="dimmed">
-            {step.node_type.replaceAll("_", " ")}
+            {names.ofType(step)}
             {step.attempt > 1 && ` · attempt ${step.attempt}`}
             {step.started_at && step.finished_at && ` · ${duration(secondsBetween(step.started_at, step.finished_at))}`}
             {step.handle && step.handle !== "out" && ` · took “${step.handle}”`}
@@ -55,13 +58,13 @@ export function StepPanel({ run, step, logs, text }: Props) {
           <Tabs.Tab value="logs">Logs{lines.length > 0 && ` · ${lines.length}`}</Tabs.Tab>
         </Tabs.List>
         <Tabs.Panel value="input">
-          <Value value={whole.data?.input} label={`Input of ${step.step_key}`} loading={whole.isPending} />
+          <Value value={whole.data?.input} label={`Input of ${name}`} loading={whole.isPending} />
         </Tabs.Panel>
         <Tabs.Panel value="output">
           {writing ? (
-            <JsonView value={`${text}\n`} label={`What ${step.step_key} is writing`} />
+            <JsonView value={`${text}\n`} label={`What ${name} is writing`} />
           ) : (
-            <Value value={whole.data?.output} label={`Output of ${step.step_key}`} loading={whole.isPending} />
+            <Value value={whole.data?.output} label={`Output of ${name}`} loading={whole.isPending} />
           )}
         </Tabs.Panel>
         <Tabs.Panel value="logs">

@@ -1,6 +1,7 @@
 import { Text, Tooltip, UnstyledButton, VisuallyHidden } from "@mantine/core";
 import type { Run } from "../../api/schema";
 import type { StepNews } from "../../runs/liveRun";
+import type { StepNames } from "../../runs/useStepNames";
 import { isFinal, statusClasses } from "../../ui/status";
 import { duration, secondsBetween, useNow } from "../../ui/time";
 import classes from "./runs.module.css";
@@ -8,12 +9,13 @@ import classes from "./runs.module.css";
 interface Props {
   run: Run;
   steps: StepNews[];
+  names: StepNames;
   chosen: string | undefined;
   onChoose: (stepKey: string) => void;
 }
 
 /** The steps below each other, each with a bar from its beginning to its end. */
-export function Timeline({ run, steps, chosen, onChoose }: Props) {
+export function Timeline({ run, steps, names, chosen, onChoose }: Props) {
   const now = useNow(!isFinal(run.status), 250);
   const begin = Date.parse(run.started_at ?? run.created_at);
   const end = run.finished_at ? Date.parse(run.finished_at) : now;
@@ -39,10 +41,10 @@ export function Timeline({ run, steps, chosen, onChoose }: Props) {
           </span>
           <span className={classes.name}>
             <Text span fz="sm" fw={550} truncate>
-              {step.step_key}
+              {names.of(step)}
             </Text>
             <Text span fz="xs" c="dimmed" truncate>
-              {step.node_type.replaceAll("_", " ")}
+              {names.ofType(step)}
               {step.attempt > 1 && ` · attempt ${step.attempt}`}
             </Text>
           </span>
