@@ -7,6 +7,7 @@ databases). The schema is migrated once into a template, and a test's database i
 from __future__ import annotations
 
 import asyncio
+import inspect
 import logging
 import os
 import re
@@ -37,13 +38,23 @@ def in_database(url: str, name: str) -> str:
     return re.sub(r"^(\w+://[^/?]*)(/[^?]*)?", rf"\1/{name}", url)
 
 
+MEMORY = Path("/dev/shm")
+MEMORY_BYTES = 6 * 1024**3
+"""A database is six hundred files; in memory they are made and removed in less than half of the time."""
+
+
+def memory():
+    """A file system in memory with room for some servers; null when there is none: then it is the usual place."""
+    return MEMORY if MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > MEMORY_BYTES else None
+
+
 @pytest.fixture(scope="session")
 def server_url():
     """A PostgreSQL server where databases may be made."""
     if given := os.environ.get("TEST_DATABASE_URL"):
         yield given
         return
-    folder = Path(tempfile.mkdtemp(prefix="mel-test-"))
+    folder = Path(tempfile.mkdtemp(prefix="mel-test-", dir=memory()))
     server = embedded.start(folder, settings={**embedded.SETTINGS, **FAST})
     yield server.dsn
     server.stop()
@@ -95,6 +106,13 @@ async def pool(database_url):
         await pool.close()
 
 
+def pytest_configure():
+    """Tracebacks without the values of all variables: drawing these takes up to a second."""
+    *processors, _ = structlog.get_config()["processors"]
+    renderer = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+    structlog.configure(processors=[*processors, renderer])
+
+
 @pytest.fixture(autouse=True)
 def logging_stays_as_it_was():
     """A test that configures logging, as a command does, takes its streams with it."""
@@ -107,8 +125,23 @@ def logging_stays_as_it_was():
 
 
 @pytest.fixture(autouse=True)
-async def no_task_is_left_behind():
-    """Fail a test whose tasks have not ended a minute after it."""
+def no_task_is_left_behind(request):
+    """Fail a test whose tasks have not ended a minute after it. One that has none pays for no event loop."""
+    if any(map(_is_async, [request.function, *_fixtures_of(request)])):
+        request.getfixturevalue("tasks_end")
+
+
+def _fixtures_of(request):
+    definitions = request.node._fixtureinfo.name2fixturedefs
+    return [definition.func for name, found in definitions.items() if name != "tasks_end" for definition in found]
+
+
+def _is_async(function):
+    return inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)
+
+
+@pytest.fixture
+async def tasks_end():
     yield
     left = asyncio.all_tasks() - {asyncio.current_task()}
     if left:

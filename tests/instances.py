@@ -8,7 +8,9 @@ from collections import defaultdict
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
+
+import asyncpg
 
 from melagent import sdk
 from melagent.broker.postgres import postgres_broker
@@ -86,6 +88,15 @@ class Answer(Pure):
     answers = True
 
 
+class PoolOfTheDead(asyncpg.Pool):
+    """Ends whoever asks for a connection, and would try again until a lease is over: nobody dead does."""
+
+    __slots__ = ()
+
+    def acquire(self, *, timeout: float | None = None) -> NoReturn:
+        raise asyncio.CancelledError
+
+
 @dataclass(slots=True)
 class Instance:
     engine: Engine
@@ -106,6 +117,7 @@ class Instance:
         tasks += [held.executor._journal._writing for held in worker._held.values()
                   if held.executor and held.executor._journal._writing]  # fmt: skip
         engine.pool.terminate()
+        engine.pool.__class__ = PoolOfTheDead
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

@@ -178,18 +178,16 @@ class Scene:
 
         async def settled() -> bool:
             self.nobody_failed()
-            if any(editor.pending or editor.state is None for editor in self.editors):
+            if any(editor.pending or not editor.draft.seq for editor in self.editors):
                 return False
             async with self.cluster.database() as conn:
                 seq = await conn.fetchval("SELECT seq FROM drafts WHERE workflow_id = $1", UUID(self.workflow_id))
-            return all(editor.state is not None and editor.state.seq == seq for editor in self.editors)
+            return all(editor.draft.seq == seq for editor in self.editors)
 
         try:
             await eventually(settled, SETTLE_SECONDS)
         except AssertionError:
-            raise AssertionError(
-                {e.name: (e.state and e.state.seq, e.pending, e.instance) for e in self.editors}
-            ) from None
+            raise AssertionError({e.client: (e.draft.seq, e.pending, e.instance) for e in self.editors}) from None
 
     async def check(self) -> dict[str, Any]:
         """All that must hold. Answers what was done and seen."""
@@ -207,8 +205,7 @@ class Scene:
         assert canonical(replayed(stored)) == expected
         assert (canonical(rest["definition"]), rest["revision"]) == (expected, state.seq)
         for editor in self.editors:
-            assert editor.state is not None
-            assert (canonical(editor.content()), editor.state.seq) == (expected, state.seq)
+            assert (canonical(editor.content()), editor.draft.seq) == (expected, state.seq)
         self._check_acknowledged(stored)
         if self.roaming is not None:
             self.roaming.check(expected, {(row["client"], row["client_edit_id"]): row["seq"] for row in stored})
@@ -217,7 +214,7 @@ class Scene:
             **self.done,
             "edits": len(stored),
             "acknowledged": sum(len(one.acknowledged) for one in (*everybody, *self.callers)),
-            "refused": counted(editor.refused for editor in everybody),
+            "refused": counted(editor.refusals for editor in everybody),
             "closes": counted(editor.closes for editor in everybody),
             "joins": counted(editor.joins for editor in everybody),
             "roaming": self.roaming.seen() if self.roaming is not None else None,
@@ -227,13 +224,13 @@ class Scene:
     def _check_acknowledged(self, stored: list[Any]) -> None:
         """Everything that anybody saw is stored as it was seen, and once."""
         by_seq = {row["seq"]: (row["client"], row["client_edit_id"]) for row in stored}
-        editors = {editor.name for editor in (*self.editors, *self.dead)}
+        editors = {editor.client for editor in (*self.editors, *self.dead)}
         ours = (row for row in stored if row["client"] in editors or row["client"].startswith("rest"))
         marks = Counter(mark_of(orjson.loads(row["ops"])) for row in ours)
         assert set(marks.values()) == {1}
         for editor in (*self.editors, *self.dead):
             assert {seq: by_seq.get(seq) for seq in editor.history} == editor.history
-            assert all(by_seq[seq] == (editor.name, edit_id) for edit_id, seq in editor.acknowledged.items())
+            assert all(by_seq[seq] == (editor.client, edit_id) for edit_id, seq in editor.acknowledged.items())
         for caller in self.callers:
             assert caller.acknowledged <= marks.keys()
 

@@ -35,7 +35,7 @@ class Room:
 
     async def enter(self):
         person = Editor(self.cluster.url, self.cluster.api_key, self.workflow_id, writes=False)
-        self._tasks[id(person)] = asyncio.create_task(person.present())
+        self._tasks[id(person)] = asyncio.create_task(person.run())
         self.people.append(person)
         await eventually(lambda: self.nobody_failed() and person.instance)
         return person
@@ -192,7 +192,7 @@ async def test_whoever_reads_nothing_is_removed_within_15_s_and_nobody_else_noti
     large = {"op": "node.set", "id": "start", "path": ["config", "large"], "value": "x" * LARGE_BYTES}
     for person in room.people:
         for _ in range(LARGE_EDITS):
-            await person.edit([large])
+            await person.edit(large)
     assert any(stalled in shown for shown in room.shown())
     await eventually(lambda: not any(person.pending for person in room.people))
     waiting_since = time.monotonic()

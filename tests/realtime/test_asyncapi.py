@@ -2,32 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-import jsonschema_rs
 import pytest
-import yaml
 
+from examples.live_client import edge_id
 from melagent.domain.operations import KINDS
 from melagent.realtime import frames
 from melagent.realtime.frames import Wrong
 from melagent.services.access import Role
 from tests.realtime.clients import put
+from tests.realtime.document import DOCUMENT, FROM_CLIENT, FROM_SERVER, MESSAGES, VALIDATORS
 
-DOCUMENT = yaml.safe_load((Path(__file__).parents[2] / "docs" / "asyncapi.yaml").read_text())
-MESSAGES = DOCUMENT["components"]["messages"]
+EDGE = {"source": "start", "source_handle": "out", "target": "done", "target_handle": "in"}
 ADMIN = {"X-API-Key": "the-bootstrap-key-of-the-tests"}
-
-
-def validator(payload):
-    """A checker of one message; references lead into the document."""
-    dialect = "https://json-schema.org/draft/2020-12/schema"
-    return jsonschema_rs.validator_for({"$schema": dialect, **payload, "components": DOCUMENT["components"]})
-
-
-VALIDATORS = {name: validator(message["payload"]) for name, message in MESSAGES.items()}
-FROM_CLIENT = ("join", "sendEdit", "show", "ping")
-FROM_SERVER = {name for name in VALIDATORS if name not in FROM_CLIENT}
 
 
 @pytest.fixture
@@ -59,10 +45,13 @@ async def test_what_the_server_sends_is_as_described(one, two, make_workflow, co
         put("Other"),
         {"op": "node.unset", "id": "done", "path": ["name"]},
         {"op": "edge.add", "source": "done", "target": "even"},
+        {"op": "node.rename", "id": "even", "to": "odder"},
         {"op": "meta.set", "path": ["settings", "priority"], "value": 3},
-        {"op": "text.edit", "id": "done", "path": ["config", "text"], "version": 7, "changes": [[0, "a", "b"]]},
-        {"op": "node.remove", "id": "even"},
-        {"op": "node.set", "id": "even", "path": ["name"], "value": "gone"},
+        {"op": "text.edit", "id": "done", "path": ["config", "text"], "version": 8, "changes": [[0, "a", "b"]]},
+        {"op": "node.unset", "id": "done", "path": ["config", "text"]},
+        {"op": "edge.remove", "id": edge_id(EDGE)},
+        {"op": "node.remove", "id": "odder"},
+        {"op": "node.set", "id": "odder", "path": ["name"], "value": "gone"},
         {"op": "node.set", "id": "nowhere", "path": ["name"], "value": "x"},
         {"op": "draft.replace", "definition": {"nodes": [{"id": "start", "type": "manual_trigger"}], "edges": []}},
     )
@@ -87,6 +76,7 @@ async def test_what_the_server_sends_is_as_described(one, two, make_workflow, co
         VALIDATORS[frame["type"]].validate(frame)
     assert {frame["type"] for frame in sent} == FROM_SERVER
     assert any("gone" in frame for frame in sent)
+    assert {op["op"] for frame in sent if frame["type"] == "edit" for op in frame["ops"]} == set(KINDS)
 
 
 ACCEPTED = [

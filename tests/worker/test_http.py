@@ -155,6 +155,7 @@ async def test_a_proxy_that_keeps_answers_until_they_are_whole_costs_a_pause_and
     relay, engine, pool, monkeypatch, headers_first
 ):
     monkeypatch.setattr(http_module, "BEGIN_SECONDS", 0.2)
+    monkeypatch.setattr(http_module, "WAIT_SECONDS", 3.0)
     version, stage = await stored(pool, chain(START, ("a", "effect"))), Stage()
     async with holding_back(relay, headers_first=headers_first) as proxy, working(proxy, stage):
         await eventually(lambda: proxy.claims.count(False) == HttpSource.claims)
@@ -310,6 +311,7 @@ async def test_a_token_that_is_refused_is_said_at_once(relay):
 
 async def test_a_worker_is_dismissed_when_another_process_takes_its_id(relay, pool, monkeypatch):
     monkeypatch.setattr(connection_module, "LONGEST_PAUSE_SECONDS", 0.2)
+    monkeypatch.setattr(http_module, "WAIT_SECONDS", 3.0)
     async with working(relay, Stage()) as (_, first), working(relay, Stage()) as (_, second):
         error = await asyncio.wait_for(asyncio.shield(first.dismissed), 240)
         assert isinstance(error, Conflict)
