@@ -46,7 +46,8 @@ class Editing:
         self.rewrites = rewrites
         self.number = 0
         self.renames = 0
-        self.texts: set[tuple[Any, ...]] = set()
+        self.texts: dict[tuple[Any, ...], str] = {}
+        """The texts that the edit changes, by node and path, as they were."""
 
     def node(self, op: Operation) -> JsonObject:
         """The node that an operation is about; Refused when there is none."""

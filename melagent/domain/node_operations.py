@@ -147,12 +147,12 @@ def check_text(editing: Editing, op: Operation) -> Checked:
     place = (op["id"], *path)
     if place in editing.texts:
         raise editing.bad("path", "An edit changes a text once.")
-    editing.texts.add(place)
     _refuse_old_version(editing, op, path)
     found = get(node, path)
     text = "" if found is MISSING else found
     if type(text) is not str:
         raise editing.bad("path", "What stands there is no text.")
+    editing.texts[place] = text
     try:
         new, changes = changed(text, op["changes"])
     except ChangesError as error:

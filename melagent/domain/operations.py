@@ -14,7 +14,7 @@ import orjson
 
 from melagent.domain import draft_operations, node_operations
 from melagent.domain.draft_change import Change
-from melagent.domain.draft_state import Refused
+from melagent.domain.draft_state import Refused, is_near
 from melagent.domain.editing import MAX_DEFINITION_BYTES, MAX_OPERATIONS, Editing, no_rewrites
 from melagent.errors import Code, Problem
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from melagent.domain.draft_state import Author, DraftState, Operation
     from melagent.domain.editing import Kind, Rewrites
+    from melagent.domain.json_paths import Path
 
 KINDS: Final[Mapping[str, Kind]] = {**node_operations.KINDS, **draft_operations.KINDS}
 
@@ -64,6 +65,8 @@ def apply(  # noqa: PLR0917  # in the order of a sentence, and called in one pla
             KINDS[told["op"]].perform(change, told)  # an unset may have become a set
             completed.append(told)
             inverse[:0] = back
+        if editing.texts and len(completed) > 1:
+            inverse = [_undone(editing, op, completed) for op in inverse]
         ops_text = orjson.dumps(completed)
         change.finish(ops_text)
         _refuse_too_large(state)
@@ -86,6 +89,27 @@ def replay(
 def undo(applied: Applied) -> None:
     """Take back an edit that was applied and is not to be: as if it had never been. Of several the last comes first."""
     applied.change.take_back()
+
+
+def _undone(editing: Editing, back: Operation, completed: list[Operation]) -> Operation:
+    """An operation of an inverse. A text that the edit touched otherwise as well is put back as a whole.
+
+    The inverse touches it otherwise too, and changes of a text are refused when it was touched after their version.
+    """
+    if back["op"] != "text.edit":
+        return back
+    node_id, path = back["id"], back["path"]
+    touching = [op for op in completed if _touches(op, node_id, path)]
+    if len(touching) == 1:  # the change of the text itself
+        return back
+    return {"op": "node.set", "id": node_id, "path": path, "value": editing.texts[(node_id, *path)]}
+
+
+def _touches(op: Operation, node_id: str, path: Path) -> bool:
+    """Whether an operation reaches a place of a node, or all of the node."""
+    if op["op"] == "draft.replace":
+        return True
+    return node_id in (op.get("id"), op.get("to")) and is_near(tuple(op.get("path", ())), tuple(path))
 
 
 def _kind_of(editing: Editing, op: Any) -> Kind:

@@ -141,6 +141,24 @@ def assert_leads_back(state, applied, definition):
         assert unordered(checked.definition()) == unordered(definition)
 
 
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"op": "node.set", "id": "a", "path": ["name"], "value": "another"},
+        {"op": "node.unset", "id": "a", "path": ["name"]},
+        {"op": "node.rename", "id": "a", "to": "z"},
+        {"op": "node.remove", "id": "a"},
+        {"op": "draft.replace", "definition": {"nodes": [{"id": "z", "type": "noop"}]}},
+    ],
+    ids=lambda other: other["op"],
+)
+def test_an_edit_that_changes_a_text_and_touches_it_otherwise_can_be_undone(other):
+    state = fresh()
+    definition, name = copy.deepcopy(state.definition()), state.nodes["a"]["name"]
+    typed = {"op": "text.edit", "id": "a", "path": ["name"], "version": state.seq, "changes": [[len(name), "typed"]]}
+    assert_leads_back(state, apply(state, [typed, other], state.seq + 1, ADA, AT, rewrites), definition)
+
+
 @settings(max_examples=150, deadline=None)
 @given(st.lists(edits, min_size=2, max_size=6))
 def test_edits_whose_commit_lost_are_undone_together(sequence):
