@@ -125,11 +125,13 @@ async def test_signals_of_a_name_are_taken_one_by_one_in_their_order(database_ur
 
 async def test_two_signals_at_once_wake_a_run_once(database_url, pool):
     stage = Stage()
+    goes_on = stage.gate("a")  # a run that has ended takes no signal
     version = await stored(pool, chain(START, wait(), ("a", "effect")))
     async with instance(database_url, stage) as one, instance(database_url, stage, worker_id="other") as other:
         await one.engine.start(run := new_run(version))
         await eventually(waiting(pool, run))
         await asyncio.gather(*(each.engine.signal(run.id, "approve", b"1") for each in (one, other) for _ in range(5)))
+        goes_on.set()
         await eventually(ended(pool, run))
     assert stage.steps() == ["a"]
     assert await pool.fetchval("SELECT count(*) FROM steps WHERE step_key = 'approve'") == 1
