@@ -16,6 +16,9 @@ interface Props {
 
 const MOST_SHOWN = 60;
 
+/** The dialog sets the focus a moment after it is there; keys that are typed at once would still go to the canvas. */
+const take = (field: HTMLInputElement | null) => field?.focus({ preventScroll: true });
+
 /** One field to type in, and what fits below it: arrow keys and Enter choose, Escape leaves. */
 export function Picker({ label, placeholder, choices, icon, onChoose, onClose }: Props) {
   const [search, setSearch] = useState("");
@@ -57,6 +60,7 @@ export function Picker({ label, placeholder, choices, icon, onChoose, onClose }:
       <div className={classes.search}>
         <IconSearch size={18} stroke={1.8} aria-hidden />
         <input
+          ref={take}
           data-autofocus
           role="combobox"
           aria-label={label}
