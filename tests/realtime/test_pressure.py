@@ -12,6 +12,7 @@ import orjson
 import pytest
 
 from melagent.domain.draft_state import Author
+from melagent.realtime import hub as hub_module
 from melagent.realtime import outbox, peer
 from melagent.services import drafts, rooms
 from melagent.store.pool import transaction
@@ -233,3 +234,14 @@ async def test_many_sockets_are_sent_away_one_after_the_other(one, make_workflow
     await one.hub.drain(0.1)
     assert [await client.close_code() for client in clients] == [1012] * 5
     assert [wait for wait in waits if wait] == [0.02] * 5
+
+
+async def test_the_memory_of_sockets_that_went_together_is_given_back_once_when_all_are_gone(one, monkeypatch):
+    collected = []
+    monkeypatch.setattr(hub_module.gc, "collect", lambda: collected.append(True))
+    one.hub._most_peers, one.hub._peers_before = hub_module.GONE_TOGETHER, 5
+    await one.hub.watch()
+    assert collected == []  # some were there a second ago: others may be on their way out
+    await one.hub.watch()
+    await one.hub.watch()
+    assert len(collected) == 1

@@ -1,5 +1,5 @@
 /** A workflow is built with the mouse, deployed, run, and seen to light up. */
-import { call, check, expect, play, signIn, visit } from "./stage.mjs";
+import { atRest, call, check, expect, play, signIn, visit } from "./stage.mjs";
 
 const { URL: url } = process.env;
 
@@ -78,15 +78,4 @@ async function drag(page, what, x, y) {
 
 async function draft(id) {
   return (await call("GET", `/api/workflows/${id}/draft`)).definition;
-}
-
-/** Where something is, once it does not move any more. */
-async function atRest(page, what) {
-  let box = await what.boundingBox();
-  for (;;) {
-    await page.waitForTimeout(100);
-    const now = await what.boundingBox();
-    if (now.x === box.x && now.y === box.y) return now;
-    box = now;
-  }
 }

@@ -2,7 +2,20 @@
  * Two people, each at another instance behind nginx, build a workflow together: from nothing to the page of its run. One
  * loses the network on the way, changes the same as the other, reloads the page, and comes back.
  */
-import { cable, call, check, choose, elsewhere, expect, picture, play, signIn, until, visit } from "./stage.mjs";
+import {
+  atRest,
+  cable,
+  call,
+  check,
+  choose,
+  elsewhere,
+  expect,
+  picture,
+  play,
+  signIn,
+  until,
+  visit,
+} from "./stage.mjs";
 
 const { URL: url, BO: bosEmail } = process.env;
 const ADA = "Ada Lovelace";
@@ -414,17 +427,6 @@ async function pointsAt(page, who, name) {
     over > 0 && over < box.width && down > 0 && down < box.height + 16,
     `${who} points at ${name}: ${over}, ${down}`,
   );
-}
-
-/** Where something is, once it does not move any more. */
-async function atRest(page, what) {
-  let box = await what.boundingBox();
-  for (;;) {
-    await page.waitForTimeout(100);
-    const now = await what.boundingBox();
-    if (now.x === box.x && now.y === box.y) return now;
-    box = now;
-  }
 }
 
 async function draft(id) {

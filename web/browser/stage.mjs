@@ -203,3 +203,14 @@ export async function call(method, path, body) {
   expect(response.ok, `${method} ${path} answered ${response.status}: ${response.ok ? "" : await response.text()}`);
   return response.status === 204 ? null : response.json();
 }
+
+/** Where something is, once it does not move any more. */
+export async function atRest(page, what) {
+  let box = await what.boundingBox();
+  for (;;) {
+    await page.waitForTimeout(100);
+    const now = await what.boundingBox();
+    if (now.x === box.x && now.y === box.y) return now;
+    box = now;
+  }
+}
