@@ -11,13 +11,14 @@ from melagent.domain.edit_frames import refused_frame
 from melagent.realtime import frames, metrics
 from melagent.realtime.frames import Close, Closing
 from melagent.services.access import Role
+from melagent.services.drafts import author_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from aiohttp import web
 
-    from melagent.domain.draft_state import Refused
+    from melagent.domain.draft_state import Author, Refused
     from melagent.domain.seats import Seat
     from melagent.realtime.outbox import Outbox
     from melagent.services.access import Principal
@@ -102,6 +103,10 @@ class Peer:
         self.seat: Seat | None = None
         self.active = False
         self.close_code: Close | None = None
+
+    @property
+    def author(self) -> Author:
+        return author_of(self.principal)
 
     @property
     def may_edit(self) -> bool:

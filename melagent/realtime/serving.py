@@ -124,7 +124,7 @@ async def _join(hub: Hub, peer: Peer, room: Room, join: Join) -> None:
     name = peer_of(principal.id, join.client)
     if name not in room.presence.people and len(room.presence.people) >= MAX_PEERS:
         raise Closing(Close.FULL, "The room is full.")
-    room.track(join.client)
+    room.clients.track(join.client)
     peer.client = join.client
     last_id, head = await _known(hub, room, principal, join.client)
     room.clients[join.client].last_id = max(room.clients[join.client].last_id, last_id)
