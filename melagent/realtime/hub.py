@@ -101,6 +101,7 @@ class Hub:
         self._derived = Derived(self.rooms)
         self._catching_up = CatchingUp(pool, self.deleted)
         self._opening: dict[UUID, asyncio.Task[Room]] = {}
+        self._compacting = asyncio.Lock()
         self._background: set[asyncio.Task[None]] = set()
         self._lingering: list[tuple[float, Room, Seat]] = []
         self._standing_loop = Loop("standing", self.check_standing, interval_seconds=STANDING_SECONDS)
@@ -262,7 +263,7 @@ class Hub:
                 self._forget(room)
                 self._soon(self._compact(room, closing=True))
             elif room.wants_compaction:
-                room.edits_since_snapshot = room.bytes_since_snapshot = 0
+                room.wants_compaction = False
                 self._soon(self._compact(room))
         self._clean_up()
         metrics.PEERS.set(len(self.peers))
@@ -347,7 +348,8 @@ class Hub:
 
     async def _compact(self, room: Room, *, closing: bool = False) -> None:
         try:
-            await drafts.compact(self.pool, room.workflow_id)
+            async with self._compacting:  # one after the other: edits have their turn in between
+                await drafts.compact(self.pool, room.workflow_id)
         except MAY_PASS as error:  # the edits stay; they are read one by one until the next time
             log.warning("draft not compacted", workflow=str(room.workflow_id), closing=closing, error=repr(error))
 

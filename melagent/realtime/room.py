@@ -74,8 +74,8 @@ class Room:
         self.changed_at = 0.0
         self.derived_seq = 0
         self.problems: bytes = b"[]"
-        self.edits_since_snapshot = 0
-        self.bytes_since_snapshot = 0
+        self.wants_compaction = False
+        self._uncompacted_bytes = 0
         self._broker = broker
         self._rewrites = rewrites
         self._keeper = keeper
@@ -233,8 +233,7 @@ class Room:
             edit, seq = attempt.edit, self.seq + 1
             frame = attempt.frame(seq, at)
             self._confirm(seq, edit.client, edit.id, frame)
-            self.edits_since_snapshot += 1
-            self.bytes_since_snapshot += len(frame)
+            self._count(seq, len(frame))
             self._broker.send(self.topic, EDIT + frame, instead=HEAD + b"%d" % seq)
             shown.append(frame)
         metrics.EDITS_COMMITTED.inc(len(shown))
@@ -243,6 +242,12 @@ class Room:
         self.alone = False
         self.show_edits(shown)
         self._settled()
+
+    def _count(self, seq: int, size: int) -> None:
+        """Of the instances that commit edits of a draft the one that has made the number round writes the snapshot."""
+        self._uncompacted_bytes += size
+        if seq % COMPACT_EDITS == 0 or self._uncompacted_bytes > COMPACT_BYTES:
+            self.wants_compaction, self._uncompacted_bytes = True, 0
 
     def lost(self, *, unknown: bool = False) -> None:
         """Nothing of the attempts is committed, or with `unknown` nobody knows: back to what is confirmed."""
@@ -328,10 +333,6 @@ class Room:
     def refuse_repetition(self, edit: Waiting) -> None:
         """An edit whose id is used up, but which is not among those that were committed."""
         self.refuse(edit, Refused(Code.CONFLICT, "An edit with this id, or a later one, was sent before."))
-
-    @property
-    def wants_compaction(self) -> bool:
-        return self.edits_since_snapshot > COMPACT_EDITS or self.bytes_since_snapshot > COMPACT_BYTES
 
     def refuse_old(self, now: float) -> None:
         """Refuse what has been waiting too long for the database, but for what may be committed already."""

@@ -160,13 +160,14 @@ def tell(broker: Broker, edited: Edited) -> None:
 
 
 async def compact(pool: Pool, workflow_id: UUID) -> None:
-    """Write a snapshot of a draft as it is now; nothing happens when there is one, or the draft is no more."""
-    async with transaction(pool) as conn:
-        snapshot = await drafts.lock(conn, workflow_id)
-        if snapshot is None or snapshot.snapshot_seq == snapshot.seq:
-            return
-        state = _replayed(snapshot, await edits.after_each(conn, {workflow_id: snapshot.snapshot_seq}))
-        await drafts.write_snapshot(conn, workflow_id, _text(state), state.seq)
+    """Write a snapshot of a draft as it is now, while others go on editing it; nothing happens when there is one, or
+    the draft is no more.
+    """
+    async with pool.acquire() as conn:
+        for snapshot, following in await _read(conn, [workflow_id]):
+            if following:
+                state = _replayed(snapshot, following)
+                await drafts.write_snapshot(conn, workflow_id, _text(state), state.seq)
 
 
 def author_of(principal: Principal) -> Author:

@@ -38,11 +38,14 @@ async def lock(conn: Connection, workflow_id: UUID) -> Snapshot | None:
     return value_of(Snapshot, row) if row else None
 
 
-WRITE_SNAPSHOT = "UPDATE drafts SET definition = $2::text::json, snapshot_seq = seq WHERE workflow_id = $1 AND seq = $3"
+WRITE_SNAPSHOT = """
+UPDATE drafts SET definition = $2::text::json, snapshot_seq = $3
+ WHERE workflow_id = $1 AND snapshot_seq < $3 AND seq >= $3
+"""
 
 
 async def write_snapshot(conn: Connection, workflow_id: UUID, definition: bytes, seq: int) -> None:
-    """Keep the definition of a locked draft, which is at `seq`: readers need the edits up to there no longer."""
+    """Keep the definition of a draft as it was after the edit `seq`: readers need the edits up to there no longer."""
     await conn.execute(WRITE_SNAPSHOT, workflow_id, definition.decode(), seq)
 
 
