@@ -60,7 +60,7 @@ class Deaf(Exception):
     """The subscription does not hear what is sent to it."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Post:
     """Letters that one sender has sent to a topic; with none it confirms that the topic is open."""
 

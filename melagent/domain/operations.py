@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 KINDS: Final[Mapping[str, Kind]] = {**node_operations.KINDS, **draft_operations.KINDS}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Applied:
     """An edit that was applied: what is to be stored and shown, and what undoes it on the state right after it.
 

@@ -80,7 +80,7 @@ class Attempt:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Committed:
     """An edit as others see it. `frame` is what peers get."""
 

@@ -69,7 +69,7 @@ class Join:
     since: int | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class SentEdit:
     """An edit before its operations are checked. `size` is that of its frame."""
 

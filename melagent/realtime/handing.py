@@ -56,7 +56,7 @@ MAX_HANDED_BYTES: Final = 6_000
 """Of a letter with edits: any broker takes it. A larger edit is committed where it is."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Handed:
     """An edit that another instance, whose room is at `seq`, would like us to commit.
 

@@ -36,7 +36,7 @@ class Outbox:
         """Send frames after all that was written before. False when the peer is too slow, and nothing is written."""
         if self._transport.is_closing():
             return True  # whoever reads from it finds that out
-        if self.backlog >= MAX_BACKLOG_BYTES:
+        if self._transport.get_write_buffer_size() >= MAX_BACKLOG_BYTES and self.backlog >= MAX_BACKLOG_BYTES:
             return False
         self._put(frames)
         return True

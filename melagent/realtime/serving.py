@@ -257,7 +257,7 @@ def _take(peer: Peer, room: Room, sent: Sent) -> None:
             room.presence.show(peer.seat.peer, peer.seat.owner, sent.text)
             room.presence_changed()
         case Ping():
-                peer.send(frames.tick(room.seq))
+            peer.send(frames.tick(room.seq))
         case _:
             peer.send(frames.error(Code.CONFLICT, "You have joined already."))
 

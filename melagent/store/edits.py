@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from melagent.store.pool import Connection
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class NewEdit:
     """An edit that was applied; operations and inverse are JSON text. `reverts` are the edits that it undoes."""
 
@@ -31,7 +31,7 @@ class NewEdit:
     reverts: tuple[int, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class DraftEdits:
     """Edits that follow one another in a draft, the first of them applied to the draft as it was at `base_seq`."""
 
