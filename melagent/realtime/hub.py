@@ -300,6 +300,7 @@ class Hub:
         """Tell all peers how far their drafts are."""
         for room in list(self.rooms.values()):
             room.show([frames.tick(room.seq)])
+            await asyncio.sleep(0)  # edits have their turn in between
         return None
 
     async def check_standing(self) -> float | None:

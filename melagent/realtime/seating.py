@@ -21,7 +21,7 @@ from melagent.realtime.presence import PRESENCE
 from melagent.services.rooms import topic_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
     from datetime import datetime
     from uuid import UUID
 
@@ -34,6 +34,7 @@ REFRESH_SECONDS = 3.0
 EXPIRY_SECONDS = 9.0
 SWEEP_SECONDS = 1.0
 COMPARE_SECONDS = 3.0
+ROOMS_AT_ONCE = 10
 
 log = structlog.get_logger()
 
@@ -134,22 +135,26 @@ class Seating:
         return None
 
     async def compare(self) -> float | None:
-        """Bring the people of open rooms in line with the seats: letters get lost."""
-        rooms = {workflow_id: room for workflow_id, room in self._rooms.items() if room.peers}
-        if not rooms or self._doubtful or time.monotonic() < self._quiet_until:
-            return None
+        """Bring the people of open rooms in line with the seats: letters get lost. A few rooms at a time, as edits have
+        their turn in between.
+        """
+        rooms = [room for room in self._rooms.values() if room.peers]
         try:
-            seats = await self.store.of_rooms(rooms.keys())
+            for first in range(0, len(rooms), ROOMS_AT_ONCE):
+                if self._doubtful or time.monotonic() < self._quiet_until:
+                    break
+                await self._compare(rooms[first : first + ROOMS_AT_ONCE])
         except self.store.AWAY as error:
             log.warning("seats not read", error=f"{type(error).__name__}: {error}")
-            return None
-        by_room: dict[UUID, list[Seat]] = {workflow_id: [] for workflow_id in rooms}
-        for seat in seats:
-            by_room[seat.workflow_id].append(seat)
-        for workflow_id, found in by_room.items():
-            rooms[workflow_id].presence.compare(found)
-            rooms[workflow_id].presence_changed()
         return None
+
+    async def _compare(self, rooms: Sequence[Room]) -> None:
+        by_room: dict[UUID, list[Seat]] = {room.workflow_id: [] for room in rooms}
+        for seat in await self.store.of_rooms(by_room.keys()):
+            by_room[seat.workflow_id].append(seat)
+        for room in rooms:
+            room.presence.compare(by_room[room.workflow_id])
+            room.presence_changed()
 
     async def _refresh(self) -> None:
         if not await self.store.touch(self._instance):
