@@ -10,7 +10,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from melagent.errors import Unavailable
-from melagent.store.pool import PoolLimits, create_pool, guarded
+from melagent.store.pool import PoolLimits, create_pool, guarded, trim
 from tests.bouncer import bouncer
 from tests.builders import eventually
 
@@ -123,3 +123,16 @@ async def test_a_pooler_that_is_away_makes_the_database_unavailable(database_url
         await pooler.kill()
         with pytest.raises(Unavailable):
             await create_pool(pooler.url)
+
+
+async def test_of_idle_connections_those_used_longest_ago_are_closed(database_url):
+    async with opened(database_url) as pool:
+        lent = [await pool.acquire() for _ in range(5)]
+        used = [connection.get_server_pid() for connection in lent]
+        for connection in lent:
+            await pool.release(connection)
+        assert await trim(pool, 2) == 3
+        assert pool.get_idle_size() == 2
+        async with pool.acquire() as first, pool.acquire() as second:
+            assert [first.get_server_pid(), second.get_server_pid()] == [used[4], used[3]]
+        assert await trim(pool, 2) == 0
