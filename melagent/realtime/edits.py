@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import orjson
 
-from melagent.domain.draft_state import Author
+from melagent.domain.draft_state import Author, Refused
 from melagent.domain.edit_frames import edit_frame
+from melagent.errors import Code
 from melagent.store.edits import NewEdit
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from melagent.domain.draft_state import Refused
     from melagent.domain.operations import Applied
     from melagent.store.rows import Edit
 
@@ -130,6 +130,9 @@ class Clients(dict[str, Client]):
     def track(self, client: str) -> None:
         self.setdefault(client, Client()).peers += 1
 
+    def untrack(self, client: str) -> None:
+        self[client].peers -= 1
+
     def committed(self, client: str, edit_id: int) -> None:
         if (known := self.get(client)) is not None:
             known.last_id = max(known.last_id, edit_id)
@@ -182,6 +185,11 @@ class Log:
     def clear(self) -> None:
         self.entries.clear()
         self.size = 0
+
+
+def forbidden() -> Refused:
+    """Why somebody who may look at a workflow cannot edit it."""
+    return Refused(Code.FORBIDDEN, "You may look at this workflow; editing it needs the role editor.")
 
 
 def frame_of(edit: Edit) -> bytes:

@@ -257,7 +257,7 @@ class Hub:
         self._end_lingering(time.monotonic())
         for room in list(self.rooms.values()):
             room.refuse_old(time.monotonic())
-            room.take_back(overdue=True)
+            room.handing.take_back(overdue=True)
             room.forget_clients()
             if self._is_over(room):
                 self._forget(room)
@@ -330,7 +330,7 @@ class Hub:
         except MAY_PASS as error:  # the next comparison is due in a moment
             log.warning("rooms not compared", error=f"{type(error).__name__}: {error}")
         for room in list(self.rooms.values()):
-            room.take_back()
+            room.handing.take_back()
             room.ask_who_is_there()
             room.presence.tell_all()
             room.presence_changed()

@@ -17,9 +17,9 @@ import orjson
 from melagent.domain.draft_state import Refused
 from melagent.domain.operations import apply, replay, undo
 from melagent.errors import Code
-from melagent.realtime import frames, metrics
-from melagent.realtime.edits import Attempt, Client, Clients, Committed, Log, Waiting
-from melagent.realtime.handing import FORGOTTEN_SECONDS, HANDED, LEADER, RETURNED, Afar, Handing
+from melagent.realtime import frames, handing, metrics
+from melagent.realtime.edits import Attempt, Clients, Committed, Log, forbidden
+from melagent.realtime.handing import FORGOTTEN_SECONDS, Handing
 from melagent.realtime.presence import PRESENCE, Presence, Teller
 from melagent.services.rooms import DELETED, FRAME, HEAD, topic_of
 from melagent.store.edits import DraftEdits
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from melagent.broker import Broker
     from melagent.domain.draft_state import DraftState
     from melagent.domain.editing import Rewrites
+    from melagent.realtime.edits import Waiting
     from melagent.realtime.keeper import Keeper
     from melagent.realtime.peer import Peer
 
@@ -49,7 +50,6 @@ MAX_LOSSES = 3
 CONTESTED_SECONDS = 1.0
 """For so long after it was beaten so often a room has its draft held for each commit."""
 
-MAY_NOT = "You may look at this workflow; editing it needs the role editor."
 WAIT_SECONDS = 5.0
 """How long an edit waits for a database that is away before it is refused."""
 
@@ -85,7 +85,7 @@ class Room:
         self._losses = 0
         self._contested_until = 0.0
         self._when_settled: list[Callable[[], None]] = []
-        self._handing = Handing(instance, broker, self.topic)
+        self.handing = Handing(self, instance, broker)
         self._teller = Teller(self.presence, broker, self.topic, self._show_presence)
         self._changed: asyncio.Future[None] | None = None
         self._definition: tuple[int, bytes] | None = None
@@ -121,12 +121,8 @@ class Room:
             self.reach(int(text))
         elif kind == FRAME:
             self.show([text])
-        elif kind == LEADER:
-            self._handing.heard(text.decode())
-        elif kind == HANDED:
-            self._take_over(text)
-        elif kind == RETURNED:
-            self._returned(text)
+        elif kind in handing.KINDS:
+            self.handing.receive(kind, text)
         elif kind == DELETED:
             self._keeper.deleted(self)
 
@@ -170,8 +166,8 @@ class Room:
         self.seq = seq
         self.log.append(seq, frame, client, edit_id)
         self.clients.committed(client, edit_id)
-        if self._handing.pending:
-            self._known(client, edit_id)
+        if self.handing.pending:
+            self.handing.settled(client, edit_id)
 
     # What is committed from here
 
@@ -189,12 +185,10 @@ class Room:
         Answers what is to be committed, if anything, and edits that repeat one that was committed. An edit that is
         wrong after others that are not committed yet is left for the next time: it may be right without them.
         """
-        repeated: list[Waiting] = []
+        repeated = self.handing.over() if self.handing.lead.is_elsewhere else []
         ids: dict[str, int] = {}
-        if self._handing.leads_elsewhere:
-            self._hand_over(repeated)
-        most = (1 if self.alone else MAX_BATCH) if not self._handing.pending else 0
-        while self.waiting and len(self._attempts) < most:
+        most = 1 if self.alone else MAX_BATCH
+        while self.waiting and not self.handing.pending and len(self._attempts) < most:
             edit = self.waiting[0]
             if edit.id <= self.clients.last_id(edit.client):
                 repeated.append(self.waiting.popleft())
@@ -213,7 +207,7 @@ class Room:
         by = edit.peer.author
         try:
             if not edit.peer.may_edit:
-                raise Refused(Code.FORBIDDEN, MAY_NOT)
+                raise forbidden()
             seq = self.seq + len(self._attempts) + 1
             applied = apply(self._state, edit.ops, seq, by, datetime.now(UTC), self._rewrites)
         except Refused as refusal:
@@ -253,7 +247,7 @@ class Room:
         """Nothing of the attempts is committed, or with `unknown` nobody knows: back to what is confirmed."""
         self._take_back(unknown=unknown)
         if not unknown:
-            self._handing.beaten()
+            self.handing.lead.beaten()
         self._losses += 1
         if self._losses >= MAX_LOSSES:
             self._losses, self._contested_until = 0, time.monotonic() + CONTESTED_SECONDS
@@ -295,14 +289,17 @@ class Room:
         waiting, self._when_settled = self._when_settled, []
         for each in waiting:
             each()
+        self.go_on()
+
+    def go_on(self) -> None:
+        """Something is over that kept edits from being committed."""
         if self.is_ready:
             self._keeper.ready(self)
 
     def caught_up(self) -> None:
         """Nothing is known to be missing: edits can be tried again."""
         self.behind = False
-        if self.is_ready:
-            self._keeper.ready(self)
+        self.go_on()
 
     def outcome_known(self) -> None:
         """The table was read to its end: what is not in it was not committed, unless another instance is about to."""
@@ -345,65 +342,6 @@ class Room:
             else:
                 self.refuse(edit, Refused(Code.UNAVAILABLE, "The edit could not be stored; send it again."))
         self.waiting = kept
-
-    # What another instance commits
-
-    def _hand_over(self, repeated: list[Waiting]) -> None:
-        """Give what waits to the instance that leads, as far as it can be given away."""
-        texts: list[bytes] = []
-        while self.waiting:
-            edit, last_id = self.waiting[0], self.clients.last_id(self.waiting[0].client)
-            if edit.id <= last_id:
-                repeated.append(edit)
-            elif isinstance(edit.peer, Afar):
-                edit.peer.give_back()
-            elif not edit.peer.may_edit:
-                self.refuse(edit, Refused(Code.FORBIDDEN, MAY_NOT))
-            elif (text := self._handing.hand(edit, last_id)) is not None:
-                texts.append(text)
-            else:
-                break
-            self.waiting.popleft()
-        if texts:
-            self._handing.post(self.seq, texts)
-
-    def _known(self, client: str, edit_id: int) -> Waiting | None:
-        """The edit that was with the leader, of which is known now what became of it."""
-        edit = self._handing.take(client, edit_id)
-        if not self._handing.pending and self.is_ready:
-            self._keeper.ready(self)
-        return edit
-
-    def _returned(self, letter: bytes) -> None:
-        returned = self._handing.returned(letter)
-        if returned is None:
-            return
-        if returned.frame is None:
-            self.take_back()
-        elif (edit := self._known(returned.client, returned.id)) is not None:
-            edit.peer.send(returned.frame)
-
-    def take_back(self, *, overdue: bool = False) -> None:
-        """Commit here what another instance was to commit, but for what the table has; or only when it is `overdue`."""
-        if not self._handing.pending or (overdue and not self._handing.is_overdue):
-            return
-        self.waiting.extendleft(reversed(self._handing.take_back()))
-        self.fall_behind()
-
-    def _take_over(self, letter: bytes) -> None:
-        """Commit edits of the peers of another instance with ours."""
-        for handed in self._handing.read(letter):
-            newest = self.log.last_id(handed.client, handed.seq, self.seq)
-            if newest is None:
-                self._handing.give_back(handed)
-                continue
-            known = self.clients.setdefault(handed.client, Client())
-            known.last_id = max(known.last_id, handed.last_id, newest)
-            taken = max(known.last_id, known.taken)
-            if handed.id > taken >= handed.after:  # else the one before it was lost, or it comes twice
-                known.taken = handed.id
-                peer = Afar(self._handing, handed)
-                self.submit(Waiting(peer, handed.client, handed.id, handed.ops, time.monotonic()))
 
     # What peers get
 
@@ -454,12 +392,7 @@ class Room:
 
     # Who is here
 
-    def untrack(self, client: str) -> None:
-        """Forget what a client committed, unless it has other peers here or edits that wait."""
-        self.clients[client].peers -= 1
-        self.forget_clients()
-
     def forget_clients(self) -> None:
         """Forget the clients that have neither a peer nor an edit here."""
-        under_way = (*self.waiting, *self._handing.pending.values(), *(attempt.edit for attempt in self._attempts))
+        under_way = (*self.waiting, *self.handing.pending.values(), *(attempt.edit for attempt in self._attempts))
         self.clients.forget(edit.client for edit in under_way)

@@ -284,7 +284,7 @@ def _leave(hub: Hub, peer: Peer, room: Room, socket: web.WebSocketResponse) -> N
     """Take the peer out of the room. Whoever did not leave by choice, and was not sent away, may come back at once."""
     room.peers.discard(peer)
     if peer.client:
-        room.untrack(peer.client)
+        room.clients.untrack(peer.client)
     if peer.seat is None:
         return
     if peer.close_code in GONE_FOR_GOOD or (peer.close_code is None and socket.close_code in LEFT_BY_CHOICE):
