@@ -46,17 +46,15 @@ MAX_BYTES: Final = 6_000
 
 @dataclass(slots=True)
 class Handed:
-    """An edit that another instance, whose room is at `seq`, would like us to commit.
+    """An edit that another instance would like us to commit: it was not committed when the room there was at `seq`.
 
-    `last_id` is the last one of this client that it knows to be committed, `after` the one that it handed over before
-    and of which it has not heard yet, or 0.
+    `after` is the one of this client that it handed over before and of which it has not heard yet, or 0.
     """
 
     instance: str
     seq: int
     client: str
     id: int
-    last_id: int
     after: int
     by: Author
     ops: list[Any]
@@ -118,14 +116,14 @@ class Handing:
         room, repeated = self._room, []
         texts: list[bytes] = []
         while room.waiting:
-            edit, last_id = room.waiting[0], room.clients.last_id(room.waiting[0].client)
-            if edit.id <= last_id:
+            edit = room.waiting[0]
+            if edit.id <= room.clients.last_id(edit.client):
                 repeated.append(edit)
             elif isinstance(edit.peer, Afar):
                 edit.peer.give_back()
             elif not edit.peer.may_edit:
                 room.refuse(edit, forbidden())
-            elif (text := self._text(edit, last_id)) is not None:
+            elif (text := self._text(edit)) is not None:
                 texts.append(text)
                 self._note(edit)
             else:
@@ -158,13 +156,13 @@ class Handing:
     def _is_overdue(self) -> bool:
         return time.monotonic() - next(iter(self.pending.values())).handed_at > PATIENCE_SECONDS
 
-    def _text(self, edit: Waiting, last_id: int) -> bytes | None:
+    def _text(self, edit: Waiting) -> bytes | None:
         """An edit as it is handed over; null when it has to stay here."""
         after = self._newest.get(edit.client, 0)
         if (edit.client, after) not in self.pending:
             after = 0
         by = edit.peer.author.as_json()
-        told = {"client": edit.client, "id": edit.id, "last_id": last_id, "after": after, "by": by, "ops": edit.ops}
+        told = {"client": edit.client, "id": edit.id, "after": after, "by": by, "ops": edit.ops}
         text = orjson.dumps(told) if edit.id > after else b""
         return text if 0 < len(text) <= MAX_BYTES else None
 
@@ -216,7 +214,7 @@ class Handing:
             self.give_back(handed)
             return
         known = room.clients.setdefault(handed.client, Client())
-        known.last_id = max(known.last_id, handed.last_id, newest)
+        known.last_id = max(known.last_id, newest)
         taken = max(known.last_id, known.taken)
         if handed.id > taken >= handed.after:  # else it comes twice, or the one before it was lost
             known.taken = handed.id

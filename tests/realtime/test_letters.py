@@ -47,11 +47,17 @@ class Mangled:
                     self.hand_out(self.kept.pop())
 
 
-@pytest.mark.parametrize("seed", [1, 2])
-async def test_letters_that_are_lost_doubled_and_late_change_nothing(one, two, make_workflow, connect, converged, seed):
+@pytest.mark.parametrize(("seed", "led"), [(1, False), (2, False), (3, True)])
+async def test_letters_that_are_lost_doubled_and_late_change_nothing(
+    one, two, make_workflow, connect, converged, seed, led
+):
+    """The same where one of the instances leads, and is handed the edits of the other one's peers."""
     mangled = [Mangled(one, seed), Mangled(two, seed + 100)]
     workflow_id = await make_workflow(one)
     clients = [await connect(instance, workflow_id) for instance in (one, two, one, two)]
+    if led:
+        for instance in (one, two):
+            instance.hub.rooms[UUID(workflow_id)].handing.lead.heard(one.hub.instance)
 
     async def type_away(client, number):
         for n in range(15):

@@ -1,0 +1,292 @@
+"""Edits of a room in which several instances are busy: one commits them for all, and nothing depends on it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from uuid import UUID
+
+import orjson
+import pytest
+
+from melagent.realtime import handing, leading, metrics
+from melagent.services.access import Role
+from tests.builders import eventually
+from tests.realtime.clients import put
+
+
+def room_of(instance, workflow_id):
+    return instance.hub.rooms[UUID(workflow_id)]
+
+
+def follow(leader, *instances, workflow_id):
+    """Let instances take one of them for the leader, until the test ends."""
+    for instance in instances:
+        room_of(instance, workflow_id).handing.lead.heard(leader.hub.instance)
+
+
+def number_of(counter):
+    return counter._value.get()
+
+
+class Post:
+    """The letters of a kind on their way from one instance to the others; `lose` says of each whether it is lost."""
+
+    def __init__(self, instance, kind):
+        self.letters, self.kind = [], kind
+        self.lose = lambda _letter: False
+        self._send, instance.broker.send = instance.broker.send, self.send
+
+    def send(self, topic, data, **options):
+        if data[:1] == self.kind:
+            self.letters.append(data[1:])
+            if self.lose(data):
+                return
+        self._send(topic, data, **options)
+
+
+@pytest.fixture(autouse=True)
+def for_long(monkeypatch):
+    monkeypatch.setattr(leading, "LEAD_SECONDS", 600.0)
+
+
+@pytest.fixture
+async def led(one, two, make_workflow, connect):
+    """A workflow in which `one` leads, with a client at each instance."""
+    workflow_id = await make_workflow(one)
+    ada, ben = await connect(one, workflow_id), await connect(two, workflow_id)
+    follow(one, one, two, workflow_id=workflow_id)
+    return workflow_id, ada, ben
+
+
+async def test_the_leader_commits_for_all_and_everybody_is_told_as_ever(led, two, connect, keys, converged):
+    workflow_id, ada, _ = led
+    ben = await connect(two, workflow_id, key=keys[Role.EDITOR])
+    post, before = Post(two, handing.HANDED), number_of(metrics.EDITS_HANDED_OVER)
+    answers = [await ben.answer(await ben.edit(put(f"{number}"))) for number in range(5)]
+    assert [answer["seq"] for answer in answers] == [2, 3, 4, 5, 6]
+    assert {answer["by"]["name"] for answer in answers} == {"editor"}
+    assert len(post.letters) == 5 == number_of(metrics.EDITS_HANDED_OVER) - before
+    assert (await ada.answer(await ada.edit(put("Mine"))))["seq"] == 7
+    assert number_of(metrics.EDITS_HANDED_OVER) - before == 5  # the leader commits what is its own
+    await converged(workflow_id, ada, ben)
+    assert not room_of(two, workflow_id).handing.pending
+
+
+async def test_many_edits_of_all_come_in_the_order_of_each(led, one, two, connect, converged, stored):
+    workflow_id, ada, ben = led
+    clients = [ada, ben, await connect(one, workflow_id), await connect(two, workflow_id)]
+
+    async def type_away(client):
+        sent = [await client.edit(put(f"{client.name} {n}", "done" if n % 2 else "start")) for n in range(40)]
+        return [(await client.answer(edit_id))["seq"] for edit_id in sent]
+
+    numbers = await asyncio.gather(*map(type_away, clients))
+    assert all(each == sorted(each) for each in numbers)
+    assert sorted(seq for each in numbers for seq in each) == list(range(2, 162))
+    await converged(workflow_id, *clients)
+
+
+async def test_a_refusal_of_the_leader_reaches_the_author_alone(led, two):
+    workflow_id, ada, ben = led
+    refused = await ben.answer(await ben.edit(put("Nobody", "nowhere")))
+    assert (refused["type"], refused["error"]) == ("refused", "not_found")
+    assert (await ben.answer(await ben.edit({"op": "node.remove", "id": "done"})))["type"] == "edit"
+    gone = await ben.answer(await ben.edit(put("Late")))
+    assert (gone["error"], gone["gone"]["id"]) == ("gone", "done")
+    assert not [frame for frame in ada.frames if frame["type"] == "refused"]
+    assert not room_of(two, workflow_id).handing.pending
+
+
+async def test_a_viewer_is_refused_where_he_is(led, two, connect, keys):
+    workflow_id, _, _ = led
+    post = Post(two, handing.HANDED)
+    viewer = await connect(two, workflow_id, key=keys[Role.VIEWER])
+    assert (await viewer.answer(await viewer.edit(put("Mine"))))["error"] == "forbidden"
+    assert not post.letters
+
+
+async def test_an_edit_that_is_too_large_for_a_letter_is_committed_where_it_is_when_its_turn_comes(
+    led, one, two, converged
+):
+    workflow_id, ada, ben = led
+    post, leader, follower = Post(two, handing.HANDED), room_of(one, workflow_id), room_of(two, workflow_id)
+    leader.behind = True
+    large = {"op": "node.set", "id": "done", "path": ["config", "text"], "value": "x" * handing.MAX_BYTES}
+    sent = [await ben.edit(op) for op in (put("Before"), large, put("After"))]
+    await eventually(lambda: (len(leader.waiting), len(follower.waiting)) == (1, 2))
+    leader.caught_up()
+    answers = [await ben.answer(edit_id) for edit_id in sent]
+    assert [answer["seq"] for answer in answers] == [2, 3, 4]
+    assert post.letters
+    assert all(len(letter) < handing.MAX_BYTES for letter in post.letters)
+    await converged(workflow_id, ada, ben)
+
+
+async def test_many_edits_at_once_go_in_several_letters(led, two, converged):
+    workflow_id, ada, ben = led
+    post = Post(two, handing.HANDED)
+    room = room_of(two, workflow_id)
+    room.behind = True  # they gather
+    sent = [await ben.edit(put("x" * 190)) for _ in range(60)]
+    await eventually(lambda: len(room.waiting) == 60)
+    room.caught_up()
+    assert [(await ben.answer(edit_id))["seq"] for edit_id in sent] == list(range(2, 62))
+    assert 1 < len(post.letters) < 10
+    await converged(workflow_id, ada, ben)
+
+
+async def test_what_the_leader_never_heard_of_is_committed_here(led, two, converged):
+    workflow_id, ada, ben = led
+    post = Post(two, handing.HANDED)
+    post.lose = lambda _letter: True
+    sent = [await ben.edit(put(f"{number}")) for number in range(3)]
+    assert [(await ben.answer(edit_id))["seq"] for edit_id in sent] == [2, 3, 4]
+    assert post.letters
+    assert not room_of(two, workflow_id).handing.lead.is_elsewhere  # it is not asked again
+    await converged(workflow_id, ada, ben)
+
+
+async def test_an_edit_does_not_overtake_one_before_it_that_was_lost(led, two, converged, stored):
+    workflow_id, ada, ben = led
+    post = Post(two, handing.HANDED)
+    post.lose = lambda _letter: len(post.letters) == 1
+    first = await ben.edit(put("First"))
+    await eventually(lambda: post.letters)
+    second = await ben.edit(put("Second"))
+    assert [(await ben.answer(edit_id))["seq"] for edit_id in (first, second)] == [2, 3]
+    assert len(post.letters) == 2
+    state = await converged(workflow_id, ada, ben)
+    assert state.nodes["done"]["name"] == "Second"
+
+
+async def test_an_edit_that_both_commit_is_committed_once(led, one, two, converged, stored):
+    """The leader takes so long that its follower commits; what it had taken over it commits as well, or tries to."""
+    workflow_id, ada, ben = led
+    leader = room_of(one, workflow_id)
+    leader.behind = True
+    sent = [await ben.edit(put(f"{number}")) for number in range(3)]
+    await eventually(lambda: len(leader.waiting) == 3)
+    assert [(await ben.answer(edit_id))["seq"] for edit_id in sent] == [2, 3, 4]
+    leader.caught_up()
+    await eventually(lambda: not leader.waiting)
+    await converged(workflow_id, ada, ben)
+    assert (await stored(workflow_id)).seq == 4
+
+
+async def test_a_client_that_comes_back_to_the_leader_is_answered_once(led, one, connect, converged, stored):
+    """It sends again what is with the leader already, through a socket of the leader's own."""
+    workflow_id, ada, ben = led
+    leader = room_of(one, workflow_id)
+    leader.behind = True
+    await ben.edit(put("Once"))
+    await eventually(lambda: len(leader.waiting) == 1)
+    await ben.close()
+    again = await connect(one, workflow_id, name=ben.name)
+    await again.edit(put("Once"))
+    await eventually(lambda: len(leader.waiting) == 2)
+    leader.caught_up()
+    assert (await again.answer(1))["seq"] == 2
+    await converged(workflow_id, ada, again)
+    assert (await stored(workflow_id)).seq == 2
+
+
+async def test_an_edit_that_is_sent_again_while_it_is_with_the_leader_is_answered_each_time(led, one, two, stored):
+    workflow_id, _, ben = led
+    leader, follower = room_of(one, workflow_id), room_of(two, workflow_id)
+    leader.behind = True
+    for _ in range(3):
+        await ben.send({"type": "edit", "id": 1, "ops": [put("Once")]})
+    await eventually(lambda: (len(leader.waiting), len(follower.waiting)) == (1, 2))
+    leader.caught_up()
+    await ben.until(lambda: len([frame for frame in ben.frames if frame.get("id") == 1]) == 3)
+    assert {frame["seq"] for frame in ben.frames if frame.get("id") == 1} == {2}
+    assert (await stored(workflow_id)).seq == 2
+
+
+async def test_an_edit_that_may_be_committed_is_never_called_unstorable(led, one, two):
+    """The table does not have it yet, but the leader may be about to commit it."""
+    workflow_id, _, ben = led
+    leader, follower = room_of(one, workflow_id), room_of(two, workflow_id)
+    leader.behind = True
+    edit_id = await ben.edit(put("Maybe"))
+    await eventually(lambda: leader.waiting)
+    follower.handing.take_back()
+    follower.refuse_old(time.monotonic() + 100)
+    follower.outcome_known()
+    follower.refuse_old(time.monotonic() + 100)
+    assert len(follower.waiting) == 1
+    assert (await ben.answer(edit_id))["seq"] == 2
+    leader.caught_up()
+
+
+async def test_a_leader_that_cannot_tell_what_a_client_has_committed_leaves_its_edits_to_its_instance(
+    led, one, converged
+):
+    workflow_id, ada, ben = led
+    assert (await ben.answer(await ben.edit(put("Known"))))["seq"] == 2
+    back, edits = Post(one, handing.RETURNED), Post(one, b"e")
+    edits.lose = lambda _letter: True
+    assert (await ada.answer(await ada.edit(put("Unheard"))))["seq"] == 3
+    room_of(one, workflow_id).log.clear()
+    assert (await ben.answer(await ben.edit(put("Unknown"))))["seq"] == 4
+    assert [orjson.loads(letter)["frame"] for letter in back.letters] == [None]
+    await converged(workflow_id, ada, ben)
+
+
+async def test_who_is_no_leader_hands_back_what_it_was_given(led, one, two, converged):
+    """Each takes the other one for the leader: nothing goes in circles."""
+    workflow_id, ada, ben = led
+    lead = room_of(one, workflow_id).handing.lead
+    lead.forget()
+    lead._follow(two.hub.instance)
+    room_of(two, workflow_id).handing.lead._follow(one.hub.instance)
+    sent = [
+        (ada, await ada.edit(put("Ada"))),
+        (
+            ben,
+            await ben.edit(
+                put("Ben"),
+            ),
+        ),
+    ]
+    assert sorted([(await who.answer(edit_id))["seq"] for who, edit_id in sent]) == [2, 3]
+    await converged(workflow_id, ada, ben)
+
+
+async def test_after_a_gap_of_the_broker_everything_is_taken_back_at_once(led, two, converged):
+    workflow_id, ada, ben = led
+    post = Post(two, handing.HANDED)
+    post.lose = lambda _letter: True
+    edit_id = await ben.edit(put("Lost"))
+    await eventually(lambda: room_of(two, workflow_id).handing.pending)
+    two.hub._gap()
+    await eventually(lambda: not room_of(two, workflow_id).handing.pending, seconds=0.9)
+    assert (await ben.answer(edit_id))["seq"] == 2
+    await converged(workflow_id, ada, ben)
+
+
+async def test_two_that_take_turns_in_beating_one_another_agree_on_a_leader(one, two, make_workflow, connect):
+    workflow_id = await make_workflow(one)
+    for instance in (one, two):
+        await connect(instance, workflow_id)
+    leads = [room_of(instance, workflow_id).handing.lead for instance in (one, two)]
+    for _ in range(2):
+        for lead in leads:
+            lead.beaten()
+    await eventually(lambda: leads[0].leader == leads[1].leader is not None)
+    assert [lead.is_elsewhere for lead in leads].count(True) == 1
+
+
+async def test_one_race_lost_now_and_then_makes_nobody_a_leader(one, make_workflow, connect, monkeypatch):
+    workflow_id = await make_workflow(one)
+    await connect(one, workflow_id)
+    lead, now = room_of(one, workflow_id).handing.lead, [100.0]
+    monkeypatch.setattr(leading.time, "monotonic", lambda: now[0])
+    for _ in range(5):
+        lead.beaten()
+        now[0] += leading.AGAIN_SECONDS + 0.1
+    assert lead.leader is None
+    now[0] -= 0.2
+    lead.beaten()
+    assert lead.leader == one.hub.instance
