@@ -96,7 +96,7 @@ def _post(channel: bytes, payload: bytes) -> Post:
 @asynccontextmanager
 async def _line(url: str) -> AsyncIterator[_Line]:
     client = Redis.from_url(url, socket_timeout=SEND_SECONDS, max_connections=4, **OPTIONS)
-    postman = ConnectionPool.from_url(url, **OPTIONS).make_connection()  # type: ignore[no-untyped-call]
+    postman = ConnectionPool.from_url(url, **OPTIONS).make_connection()  # type: ignore[no-untyped-call]  # the library says no types
     try:
         async with client, client.pubsub() as subscription:
             await subscription.subscribe(CHANNEL)

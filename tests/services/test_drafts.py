@@ -177,6 +177,21 @@ async def test_compaction_beside_writers_loses_nothing(pool, editor, workflow_id
     assert config == {"message": "x"} | {f"k{number}": number for number in range(16)}
 
 
+async def test_a_snapshot_that_is_written_late_holds_what_it_was_made_of_and_never_replaces_a_newer_one(
+    pool, editor, workflow_id
+):
+    texts = {}
+    for value in ("two", "three", "four"):
+        draft = (await set_to(editor, workflow_id, value)).draft()
+        texts[draft.revision] = draft.definition
+    for written, held in ((3, 3), (2, 3), (4, 4), (5, 4)):
+        await table.write_snapshot(pool, workflow_id, texts.get(written, b"{}"), written)
+        [snapshot] = await table.find(pool, [workflow_id])
+        assert (snapshot.snapshot_seq, snapshot.seq) == (held, 4)
+        assert orjson.loads(snapshot.definition) == orjson.loads(texts[held])
+        assert (await drafts.read(pool, workflow_id)).definition == texts[4]
+
+
 async def test_a_snapshot_of_an_older_program_between_two_readings_is_noticed(pool, editor, workflow_id, monkeypatch):
     await set_to(editor, workflow_id, "new")
     stale = await table.find(pool, [workflow_id])
