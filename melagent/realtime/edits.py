@@ -125,13 +125,21 @@ class Client:
 
 
 class Clients(dict[str, Client]):
-    """Those of a room, by their text."""
+    """Those of a room, by their text. `some_left`: there may be some without a peer here."""
+
+    some_left = False
 
     def track(self, client: str) -> None:
         self.setdefault(client, Client()).peers += 1
 
     def untrack(self, client: str) -> None:
         self[client].peers -= 1
+        self.some_left = True
+
+    def afar(self, client: str) -> Client:
+        """A client that may have no peer here."""
+        self.some_left = True
+        return self.setdefault(client, Client())
 
     def committed(self, client: str, edit_id: int) -> None:
         if (known := self.get(client)) is not None:
@@ -143,9 +151,11 @@ class Clients(dict[str, Client]):
 
     def forget(self, busy: Iterable[str]) -> None:
         """Forget those without a peer here, but for the `busy` ones, of which edits are under way."""
-        gone = {client for client, known in self.items() if known.peers <= 0}
-        for client in gone.difference(busy):
+        left = {client for client, known in self.items() if known.peers <= 0}
+        kept = left.intersection(busy)
+        for client in left - kept:
             del self[client]
+        self.some_left = bool(kept)
 
 
 @dataclass(slots=True)

@@ -1,9 +1,9 @@
 """Edits that one instance hands to another one, which leads the room, to be committed there.
 
-An edit of which nothing is heard for a second is taken back and committed here, unless the table says that it was
-committed: letters get lost, and leaders die. The edits of a client stay in order: the leader takes one only when it has
-had the one before, and whoever has handed edits over commits none of that room before it knows what became of them.
-What both commit in the end is committed once, as the ids of a client's edits only ever rise.
+One letter at a time is with the leader: until it is known what became of its edits, others of that room wait, so those
+of a client stay in order. Edits of which nothing is heard for a second are taken back and committed here, unless the
+table says that they were committed: letters get lost, and leaders die. What both commit in the end is committed once,
+as the ids of a client's edits only ever rise.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ import orjson
 from melagent.domain.draft_state import Author
 from melagent.domain.edit_frames import refused_frame
 from melagent.realtime import metrics
-from melagent.realtime.edits import Client, Waiting, forbidden
+from melagent.realtime.edits import Waiting, forbidden
 from melagent.realtime.leading import LEADER, Lead
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from melagent.broker import Broker
     from melagent.domain.draft_state import Refused
@@ -33,7 +33,9 @@ HANDED, RETURNED = b"w", b"r"
 KINDS: Final = frozenset({LEADER, HANDED, RETURNED})
 
 PATIENCE_SECONDS: Final = 1.0
-"""How long an edit may be with the leader before it is taken back."""
+"""How long edits may be with the leader before they are taken back. It takes none that have been under way longer, by
+the clocks of both, as their author may have been answered since.
+"""
 
 FORGOTTEN_SECONDS: Final = 10.0
 """After so long nothing that was handed over is committed any more: the leader lets it wait for five seconds
@@ -46,16 +48,12 @@ MAX_BYTES: Final = 6_000
 
 @dataclass(slots=True)
 class Handed:
-    """An edit that another instance would like us to commit: it was not committed when the room there was at `seq`.
-
-    `after` is the one of this client that it handed over before and of which it has not heard yet, or 0.
-    """
+    """An edit that another instance would like us to commit: it was not committed when the room there was at `seq`."""
 
     instance: str
     seq: int
     client: str
     id: int
-    after: int
     by: Author
     ops: list[Any]
 
@@ -97,24 +95,23 @@ class Handing:
         self._room = room
         self._instance = instance
         self._broker = broker
-        self._newest: dict[str, int] = {}
+        self._handed_at = 0.0
 
     def receive(self, kind: bytes, text: bytes) -> None:
         """Take in a letter of one of the `KINDS`."""
         if kind == LEADER:
             self.lead.heard(text.decode())
         elif kind == HANDED:
-            for handed in self._read(text):
-                self._take_over(handed)
+            self._taken_over(orjson.loads(text))
         else:
             self._returned(orjson.loads(text))
 
     # Handing over
 
     def over(self) -> list[Waiting]:
-        """Give what waits to the leader, as far as it can be given away; answers edits that repeat a committed one."""
-        room, repeated = self._room, []
-        texts: list[bytes] = []
+        """Give what waits to the leader, as much as a letter holds; answers edits that repeat a committed one."""
+        room, repeated, texts, size = self._room, [], [], 0
+        newest: dict[str, int] = {}
         while room.waiting:
             edit = room.waiting[0]
             if edit.id <= room.clients.last_id(edit.client):
@@ -123,11 +120,14 @@ class Handing:
                 edit.peer.give_back()
             elif not edit.peer.may_edit:
                 room.refuse(edit, forbidden())
-            elif (text := self._text(edit)) is not None:
-                texts.append(text)
-                self._note(edit)
             else:
-                break
+                text = _text(edit)
+                size += len(text)
+                if size > MAX_BYTES or edit.id <= newest.get(edit.client, 0):
+                    break
+                newest[edit.client] = edit.id
+                texts.append(text)
+                self.pending[edit.client, edit.id] = edit
             room.waiting.popleft()
         if texts:
             self._send(texts)
@@ -137,54 +137,26 @@ class Handing:
         """It is known what became of an edit. Answers it when it was with the leader."""
         edit = self.pending.pop((client, edit_id), None)
         if not self.pending:
-            self._newest.clear()
             self._room.go_on()
         return edit
 
     def take_back(self, *, overdue: bool = False) -> None:
         """Commit here what is with the leader, but for what the table has; or only when it has been there too long."""
-        if not self.pending or (overdue and not self._is_overdue()):
+        if not self.pending or (overdue and time.monotonic() - self._handed_at < PATIENCE_SECONDS):
             return
         self.lead.forget()
-        back, self.pending = list(self.pending.values()), {}
-        self._newest.clear()
+        back, self.pending = self.pending.values(), {}
         for edit in back:
-            edit.unknown = True
+            edit.unknown, edit.handed_at = True, self._handed_at
         self._room.waiting.extendleft(reversed(back))
         self._room.fall_behind()
 
-    def _is_overdue(self) -> bool:
-        return time.monotonic() - next(iter(self.pending.values())).handed_at > PATIENCE_SECONDS
-
-    def _text(self, edit: Waiting) -> bytes | None:
-        """An edit as it is handed over; null when it has to stay here."""
-        after = self._newest.get(edit.client, 0)
-        if (edit.client, after) not in self.pending:
-            after = 0
-        by = edit.peer.author.as_json()
-        told = {"client": edit.client, "id": edit.id, "after": after, "by": by, "ops": edit.ops}
-        text = orjson.dumps(told) if edit.id > after else b""
-        return text if 0 < len(text) <= MAX_BYTES else None
-
-    def _note(self, edit: Waiting) -> None:
-        self.pending[edit.client, edit.id] = edit
-        self._newest[edit.client] = edit.id
-        edit.handed_at = time.monotonic()
-
     def _send(self, texts: Sequence[bytes]) -> None:
-        """Send edits to the leader, in as many letters as it takes."""
         metrics.EDITS_HANDED_OVER.inc(len(texts))
-        part: list[bytes] = []
-        for text in texts:
-            if part and sum(map(len, part)) + len(text) > MAX_BYTES:
-                self._send_part(part)
-                part = []
-            part.append(text)
-        self._send_part(part)
-
-    def _send_part(self, texts: Sequence[bytes]) -> None:
-        head = orjson.dumps({"to": self.lead.leader, "from": self._instance, "seq": self._room.seq})[:-1]
-        self._broker.send(self._room.topic, HANDED + head + b',"edits":[' + b",".join(texts) + b"]}")
+        self._handed_at = time.monotonic()
+        told = {"to": self.lead.leader, "from": self._instance, "seq": self._room.seq, "at": time.time()}
+        letter = orjson.dumps(told)[:-1] + b',"edits":[' + b",".join(texts) + b"]}"
+        self._broker.send(self._room.topic, HANDED + letter)
 
     def _returned(self, told: dict[str, Any]) -> None:
         """The leader did not commit an edit: it refused it, or says that it does not lead."""
@@ -197,30 +169,37 @@ class Handing:
 
     # Leading
 
-    def _read(self, text: bytes) -> Iterator[Handed]:
-        """The edits of a letter, if they are meant for us."""
-        told = orjson.loads(text)
-        if told["to"] == self._instance:
-            self.lead.took(len(told["edits"]))
-            for edit in told["edits"]:
-                by = Author(**edit.pop("by"))
-                yield Handed(instance=told["from"], seq=told["seq"], by=by, **edit)
+    def _taken_over(self, told: dict[str, Any]) -> None:
+        """Commit edits with ours, if they are meant for us."""
+        if told["to"] != self._instance:
+            return
+        self.lead.took(len(told["edits"]))
+        late = abs(time.time() - told["at"]) > PATIENCE_SECONDS
+        for edit in told["edits"]:
+            by = Author(**edit.pop("by"))
+            handed = Handed(instance=told["from"], seq=told["seq"], by=by, **edit)
+            if late or not self._take_over(handed):
+                self.give_back(handed)
 
-    def _take_over(self, handed: Handed) -> None:
-        """Commit an edit with ours: only when we know what its client has committed, and in the order of its ids."""
+    def _take_over(self, handed: Handed) -> bool:
+        """Commit an edit with ours, but for one that we have. False when we cannot tell what its client committed."""
         room = self._room
         newest = room.log.last_id(handed.client, handed.seq, room.seq)
         if newest is None:
-            self.give_back(handed)
-            return
-        known = room.clients.setdefault(handed.client, Client())
+            return False
+        known = room.clients.afar(handed.client)
         known.last_id = max(known.last_id, newest)
-        taken = max(known.last_id, known.taken)
-        if handed.id > taken >= handed.after:  # else it comes twice, or the one before it was lost
+        if handed.id > max(known.last_id, known.taken):
             known.taken = handed.id
             room.submit(Waiting(Afar(self, handed), handed.client, handed.id, handed.ops, time.monotonic()))
+        return True
 
     def give_back(self, handed: Handed, frame: bytes = b"null") -> None:
         """Tell the author's instance that we do not commit an edit; with a frame that refuses it, if it is refused."""
         told = {"to": handed.instance, "client": handed.client, "id": handed.id, "frame": orjson.Fragment(frame)}
         self._broker.send(self._room.topic, RETURNED + orjson.dumps(told))
+
+
+def _text(edit: Waiting) -> bytes:
+    by = edit.peer.author.as_json()
+    return orjson.dumps({"client": edit.client, "id": edit.id, "by": by, "ops": edit.ops})

@@ -258,7 +258,8 @@ class Hub:
         for room in list(self.rooms.values()):
             room.refuse_old(time.monotonic())
             room.handing.take_back(overdue=True)
-            room.forget_clients()
+            if room.clients.some_left:
+                room.forget_clients()
             if self._is_over(room):
                 self._forget(room)
                 self._soon(self._compact(room, closing=True))
@@ -345,7 +346,7 @@ class Hub:
         lingers = any(lingering is room for _, lingering, _ in self._lingering)
         since = room.empty_since
         empty = not room.pins and since is not None and time.monotonic() - since > EMPTY_SECONDS
-        return empty and not lingers and not room.waiting and not room.busy
+        return empty and not lingers and not room.waiting and not room.busy and not room.handing.pending
 
     async def _compact(self, room: Room, *, closing: bool = False) -> None:
         try:

@@ -77,7 +77,7 @@ class Lead:
 
     def forget(self) -> None:
         """There is no leader, or not one that is heard of."""
-        self.leader = None
+        self.leader, self._until = None, 0.0
 
     def _lead(self) -> None:
         self._follow(self._instance)

@@ -177,7 +177,8 @@ class Room:
 
     @property
     def is_ready(self) -> bool:
-        return bool(self.waiting) and not self.busy and not self.behind and self._state is not None
+        free = not self.busy and not self.behind and not self.handing.pending
+        return bool(self.waiting) and free and self._state is not None
 
     def begin(self) -> tuple[DraftEdits | None, list[Waiting]]:
         """Check and apply what waits, as far as it can be told from what is confirmed.

@@ -155,7 +155,6 @@ async def test_an_edit_does_not_overtake_one_before_it_that_was_lost(led, two, c
     await eventually(lambda: post.letters)
     second = await ben.edit(put("Second"))
     assert [(await ben.answer(edit_id))["seq"] for edit_id in (first, second)] == [2, 3]
-    assert len(post.letters) == 2
     state = await converged(workflow_id, ada, ben)
     assert state.nodes["done"]["name"] == "Second"
 
@@ -212,12 +211,39 @@ async def test_an_edit_that_may_be_committed_is_never_called_unstorable(led, one
     edit_id = await ben.edit(put("Maybe"))
     await eventually(lambda: leader.waiting)
     follower.handing.take_back()
+    assert [edit.unknown for edit in follower.waiting] == [True]
     follower.refuse_old(time.monotonic() + 100)
     follower.outcome_known()
     follower.refuse_old(time.monotonic() + 100)
     assert len(follower.waiting) == 1
     assert (await ben.answer(edit_id))["seq"] == 2
     leader.caught_up()
+
+
+async def test_clients_of_others_are_forgotten_when_none_of_their_edits_is_left(led, one):
+    workflow_id, ada, ben = led
+    clients = room_of(one, workflow_id).clients
+    assert (await ben.answer(await ben.edit(put("Mine"))))["type"] == "edit"
+    await eventually(lambda: clients.keys() == {ada.name})
+    assert (await ben.answer(await ben.edit(put("More"))))["seq"] == 3
+
+
+async def test_a_leader_takes_no_edits_that_come_late(led, one, two, monkeypatch):
+    """Their author may have been answered otherwise meanwhile."""
+    workflow_id, ada, ben = led
+    post, back = Post(two, handing.HANDED), Post(one, handing.RETURNED)
+    post.lose = lambda _letter: True
+    edit_id = await ben.edit(put("Gone"))
+    await eventually(lambda: post.letters)
+    assert (await ben.answer(edit_id))["seq"] == 2
+    room = room_of(one, workflow_id)
+    monkeypatch.setattr(handing.time, "time", lambda now=time.time: now() + handing.PATIENCE_SECONDS + 1)
+    late = orjson.loads(post.letters[0])
+    late["edits"][0]["id"] = 99
+    room.receive(handing.HANDED + orjson.dumps(late))
+    assert not room.waiting
+    assert [orjson.loads(letter)["id"] for letter in back.letters] == [99]
+    assert (await ada.answer(await ada.edit(put("Mine"))))["seq"] == 3
 
 
 async def test_a_leader_that_cannot_tell_what_a_client_has_committed_leaves_its_edits_to_its_instance(
