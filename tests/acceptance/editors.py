@@ -183,19 +183,26 @@ class Caller:
             self.waits = False
 
     async def _rename(self, session: aiohttp.ClientSession) -> None:
-        mark = new_mark()
-        await self._send(session, "PUT", f"/nodes/{self.dice.choice(IDS)}", {"name": mark}, mark)
+        draft = await self._draft(session)
+        if draft is not None and draft["definition"]["nodes"]:
+            mark, node = new_mark(), self.dice.choice(draft["definition"]["nodes"])
+            await self._send(session, "PUT", f"/nodes/{node['id']}", {"name": mark}, mark)
 
     async def _replace(self, session: aiohttp.ClientSession) -> None:
-        async with session.get(f"{self.url}/api/workflows/{self.workflow_id}/draft") as answer:
-            if answer.status != 200:
-                self.answers[answer.status] += 1
-                return
-            draft = await answer.json()
+        draft = await self._draft(session)
+        if draft is None:
+            return
         mark, definition = new_mark(), draft["definition"]
         definition["notes"] = [{"text": mark}]
         self.dice.shuffle(definition["nodes"])
         await self._send(session, "PUT", "/draft", {"definition": definition, "revision": draft["revision"]}, mark)
+
+    async def _draft(self, session: aiohttp.ClientSession) -> Any:
+        async with session.get(f"{self.url}/api/workflows/{self.workflow_id}/draft") as answer:
+            if answer.status == 200:
+                return await answer.json()
+            self.answers[answer.status] += 1
+            return None
 
     async def _send(self, session: aiohttp.ClientSession, method: str, path: str, body: Any, mark: str) -> None:
         url = f"{self.url}/api/workflows/{self.workflow_id}{path}"
