@@ -89,7 +89,7 @@ def shared(plan: Plan, node: int) -> Json:
 class Scope(Mapping[str, Json]):
     """The names that expressions see at one place; each value is made when an expression first asks for it."""
 
-    __slots__ = ("_known", "place", "view")
+    __slots__ = ("_known", "_live_inputs", "place", "view")
 
     NAMES = ("input", "inputs", "steps", "run", "trigger", "workflow", "vars", "item", "index")
 
@@ -97,6 +97,7 @@ class Scope(Mapping[str, Json]):
         self.view = view
         self.place = place
         self._known: dict[str, Json] = {}
+        self._live_inputs: list[int] | None = None
 
     def __getitem__(self, name: str) -> Json:
         if name not in self._known:
@@ -165,7 +166,10 @@ class Scope(Mapping[str, Json]):
         return self.place.plan is self.view.course.top and self.place.node == self.place.plan.entry
 
     def live_inputs(self) -> list[int]:
-        return self.place.plan.live_inputs(self.place.node)
+        """The nodes whose outputs reach this one; all of that is decided before it starts."""
+        if self._live_inputs is None:
+            self._live_inputs = self.place.plan.live_inputs(self.place.node)
+        return self._live_inputs
 
     def _input(self) -> Json:
         if self.is_entry:
@@ -220,7 +224,10 @@ class Log:
 
 
 class Context:
-    """The `sdk.NodeContext` of one attempt at one step. `redactor` is set once the attempt has opened a connection."""
+    """The `sdk.NodeContext` of one attempt at one step.
+
+    `lines` is set once the node has logged something, `redactor` once it has opened a connection.
+    """
 
     __slots__ = (
         "_flow", "_input", "_random", "_scope", "_secrets", "_world", "attempt", "lines", "received", "redactor",
@@ -238,7 +245,7 @@ class Context:
         self.step_key = scope.place.key
         self.attempt = attempt
         self.received = received
-        self.lines = Log()
+        self.lines: Log | None = None
 
     @property
     def run(self) -> RunInfo:
@@ -270,8 +277,8 @@ class Context:
     def _decoded_input(self) -> Json:
         if self._scope.is_entry:
             return decode(self._scope.view.item.input or b"null")
-        live = [self._output(source) for source in self._scope.live_inputs()]
-        return live[0] if len(live) == 1 else live or None
+        live = self._scope.live_inputs()
+        return self._output(live[0]) if len(live) == 1 else [self._output(source) for source in live] or None
 
     @property
     def inputs(self) -> Mapping[str, Json]:
@@ -323,6 +330,8 @@ class Context:
             message = self.redactor.text(message)
             texts = {name: self.redactor.encoded(encode(storable(value))) for name, value in fields.items()}
             fields = {name: decode(text) for name, text in texts.items()}
+        if self.lines is None:
+            self.lines = Log()
         line = self.lines.add(self._world.clock(), level, message, fields)
         if line is not None:
             self._tell(len(self.lines.lines) - 1, line)

@@ -67,7 +67,8 @@ class Journal:
         self._lease = item.lease
         self._sink = sink
         self._entry_seq = 0
-        self._step_seq = item.next_seq
+        self.steps = item.next_seq
+        """How many records the run has made so far."""
         self._on_lost = on_lost
         self._gathered: dict[str, Kept] = {}
         self._dropped: list[int] = []
@@ -77,11 +78,6 @@ class Journal:
         self._writing: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self.size = sum(_size(step) for step in item.journal or ()) + len(item.input or b"")
-
-    @property
-    def steps(self) -> int:
-        """How many records the run has made so far."""
-        return self._step_seq
 
     def record(
         self,
@@ -98,8 +94,8 @@ class Journal:
         the step a message is `taken` from the inbox, a child starts, and a command is executed, whose result is in the
         record only when it is `written`.
         """
-        step.seq = self._step_seq
-        self._step_seq += 1
+        step.seq = self.steps
+        self.steps += 1
         earlier = self._gathered.get(step.step_key)
         kept = self._gathered[step.step_key] = Kept(step) if earlier is None else replace(earlier, step=step)
         if starts is not None:

@@ -56,6 +56,10 @@ class Held:
     fetching: asyncio.Task[None] | None = None
     dropped: bool = False
 
+    def lasts(self) -> bool:
+        """Whether the run is surely this worker's still."""
+        return asyncio.get_running_loop().time() < self.until - WATCHDOG_MARGIN_SECONDS
+
 
 @dataclass(frozen=True, slots=True)
 class WorkerOptions:
@@ -206,7 +210,7 @@ class Worker:
                 version,
                 self._source,
                 self._world,
-                lambda: self._still_holds(held),
+                held.lasts,
                 self._options.offered,
             )
             if not self._accepting:
@@ -286,7 +290,7 @@ class Worker:
         self._lag = self._overdue()
         self._watched_at = asyncio.get_running_loop().time()
         for held in list(self._held.values()):
-            if not self._still_holds(held):
+            if not held.lasts():
                 self._drop(held)
         return None
 
@@ -297,9 +301,6 @@ class Worker:
     def _lags(self) -> bool:
         """Whether the event loop is, or was at the last pass of the watchdog, held up for more than half a lease."""
         return max(self._lag, self._overdue()) > self._options.lease_seconds / 2
-
-    def _still_holds(self, held: Held) -> bool:
-        return asyncio.get_running_loop().time() < held.until - WATCHDOG_MARGIN_SECONDS
 
     def _drop(self, held: Held) -> None:
         """Stop working on a run that is, or may be, somebody else's."""
