@@ -55,8 +55,7 @@ class World:
     """Told each log line as soon as it is written, and each piece of a text that a node shows."""
 
 
-def run_info(item: WorkItem, world: World) -> RunInfo:
-    """What nodes and expressions may know of a run."""
+def _run_info(item: WorkItem, world: World) -> RunInfo:
     return RunInfo(
         id=str(item.run_id),
         workflow_id=str(item.workflow_id) if item.workflow_id else None,
@@ -65,17 +64,28 @@ def run_info(item: WorkItem, world: World) -> RunInfo:
     )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class View:
-    """What all steps of a run see of it. `outer` has outputs from around the loop whose item this run is, as JSON."""
+    """What all steps of a run see of it. `outer` has outputs from around the loop whose item this run is, as JSON.
+
+    Treat it as frozen; it is not for the reason that `StepRecord` gives.
+    """
 
     course: Course
     version: CompiledVersion
     item: WorkItem
-    run: RunInfo
+    world: World
     outer: Mapping[str, bytes]
     variables: Variables
     secrets: Secrets
+    _run: RunInfo | None = None
+
+    @property
+    def run(self) -> RunInfo:
+        """What nodes and expressions may know of the run; made when the first of them asks."""
+        if self._run is None:
+            self._run = _run_info(self.item, self.world)
+        return self._run
 
 
 def shared(plan: Plan, node: int) -> Json:
@@ -114,7 +124,7 @@ class Scope(Mapping[str, Json]):
         return len(self.NAMES)
 
     def _value(self, name: str) -> Json:  # noqa: PLR0911  # one for each name
-        plan, run = self.place.plan, self.view.run
+        plan = self.place.plan
         match name:
             case "input":
                 return self._input()
@@ -123,13 +133,13 @@ class Scope(Mapping[str, Json]):
             case "steps":
                 return self._steps()
             case "run":
-                known = {key: getattr(run, key) for key in ("id", "workflow_id", "version_id", "demo_url")}
+                known = {key: getattr(self.view.run, key) for key in ("id", "workflow_id", "version_id", "demo_url")}
                 return known | {"resume_urls": self._resume_urls()}
             case "trigger":
                 trigger = self.view.item.trigger
                 return {"type": trigger.type, "id": trigger.id and str(trigger.id), "node_id": trigger.node_id}
             case "workflow":
-                return {"id": run.workflow_id}
+                return {"id": self.view.run.workflow_id}
             case "vars":
                 raise ExpressionError("variables can be looked at where a parameter of the node names `vars`")
             case "item" | "index":

@@ -20,7 +20,7 @@ from melagent.domain.variables import RUN
 from melagent.domain.work import TIMED_OUT, Settle, WorkItem
 from melagent.engine.attempt import Attempt, Ended, Interrupted
 from melagent.engine.children import Children, given_item
-from melagent.engine.context import Context, Scope, View, World, run_info
+from melagent.engine.context import Context, Scope, View, World
 from melagent.engine.course import Loop, fold, output_of
 from melagent.engine.items import belongs_to, ended_by, loop_and_index, results_of, waiting_for
 from melagent.engine.journal import Journal, Sink
@@ -70,8 +70,8 @@ class Executor:
         value, outer = given_item(item)
         self._course, open_steps = fold(version.regions, item.entry, item.journal or (), value)
         self._journal = Journal(item, sink, on_lost=self._lost)
-        run, variables, secrets = run_info(item, world), Variables(item, version, sink), Secrets(item, sink)
-        self._view = View(self._course, version, item, run, outer, variables, secrets)
+        variables, secrets = Variables(item, version, sink), Secrets(item, sink)
+        self._view = View(self._course, version, item, world, outer, variables, secrets)
         self._stir = asyncio.Event()
         self._waits = Waits(item.inbox, self._stir)
         self._open = OpenSteps(self._course, open_steps, self._waits, self._journal, world.clock)

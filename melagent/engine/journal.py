@@ -188,26 +188,28 @@ class Journal:
             await self._write_one_by_one(kept)
 
     async def _submit(self, kept: Sequence[Kept], settle: Settle | None) -> Verdict:
-        self._entry_seq += 1
-        dropped, self._dropped = self._dropped, []
-        entry = Entry(
-            self._run_id,
-            self._lease,
-            self._entry_seq,
-            tuple(one.step for one in kept),
-            settle,
-            tuple(start for one in kept for start in one.starts),
-            (*dropped, *(message for one in kept for message in one.taken)),
-            tuple(command for one in kept for command in one.commands),
-        )
         try:
-            verdict = await self._sink.submit(entry)
+            verdict = await self._sink.submit(self._entry(kept, settle))
         except Exception as error:  # whatever it is, what was taken is not durable, so nothing may go on
             reason = error.message if isinstance(error, MelError) else type(error).__name__
             raise LeaseLost(f"The journal could not be written: {reason}") from error
         if verdict is Verdict.LEASE_LOST:
             raise LeaseLost
         return verdict
+
+    def _entry(self, kept: Sequence[Kept], settle: Settle | None) -> Entry:
+        steps: list[StepRecord] = []
+        starts: list[NewRun] = []
+        commands: list[StepCommand] = []
+        taken, self._dropped = self._dropped, []
+        for one in kept:
+            steps.append(one.step)
+            starts += one.starts
+            taken += one.taken
+            commands += one.commands
+        self._entry_seq += 1
+        ids = (self._run_id, self._lease, self._entry_seq)
+        return Entry(*ids, tuple(steps), settle, tuple(starts), tuple(taken), tuple(commands))
 
     async def _write_one_by_one(self, kept: list[Kept]) -> None:
         """Find the step that the database refuses, record it as failed without its values, and fail the run."""

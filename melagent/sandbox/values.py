@@ -119,6 +119,8 @@ def plain(value: Json) -> Json:
     kind = type(value)
     if kind is str or kind is bool or value is None:
         return value
+    if kind is int or kind is float:
+        return _number(value)
     if isinstance(value, ListView | ObjectView):
         value = unwrap(value)
         if type(value) in (dict, list):
