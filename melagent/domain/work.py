@@ -211,7 +211,8 @@ class Entry:
     @property
     def values(self) -> list[bytes]:
         """The JSON texts that it carries."""
-        values = [*(step.output for step in self.steps), *(run.input for run in self.starts)]
+        values = [step.output for step in self.steps]
+        values += [run.input for run in self.starts]
         values += [value for each in self.commands for value in (each.command.value, each.command.expected)]
         if self.settle is not None:
             values.append(self.settle.output)

@@ -24,7 +24,7 @@ from melagent.engine.lifecycle.start import Starter
 from melagent.engine.lifecycle.wake import Waker
 from melagent.engine.linker import Linker
 from melagent.engine.live import Live
-from melagent.engine.waiters import Waiters
+from melagent.engine.waiters import Waiters, let_go
 from melagent.errors import MelError
 
 if TYPE_CHECKING:
@@ -131,11 +131,11 @@ class Engine:
         """
         with self.waiters.expecting(run.id, until_answer=until_answer) as end:
             await self.start(run)
+            timer = asyncio.get_running_loop().call_later(seconds, let_go, end)
             try:
-                async with asyncio.timeout(seconds):
-                    return await end
-            except TimeoutError:
-                return None
+                return await end
+            finally:
+                timer.cancel()
 
     async def copy(self, wanted: Copy) -> None:
         """Start a run that begins with recorded steps of another. Durable when it returns; may be repeated."""

@@ -372,6 +372,6 @@ class HttpSource:
 
 def _size(entry: Entry) -> int:
     """About what an entry needs in a call: large values travel apart."""
-    inline = sum(len(value) for value in entry.values if len(value) <= INLINE_BYTES)
-    logs = sum(500 * len(step.logs) for step in entry.steps)
-    return inline + logs + 500 * (len(entry.steps) + len(entry.starts) + len(entry.commands))
+    inline = sum([len(value) for value in entry.values if len(value) <= INLINE_BYTES])
+    steps = sum([1 + len(step.logs) for step in entry.steps])
+    return inline + 500 * (steps + len(entry.starts) + len(entry.commands))

@@ -203,7 +203,7 @@ class Worker:
     async def _execute(self, held: Held) -> None:
         item = held.item
         try:
-            version = await self._version(item.version_id)
+            version = self._versions.get(item.version_id) or await self._fetch(item.version_id)
             loaded = await self._source.load(item)
             held.executor = Executor(
                 loaded,
@@ -240,13 +240,11 @@ class Worker:
             held.fetching.cancel()
         self.release(1)
 
-    async def _version(self, version_id: UUID) -> CompiledVersion:
-        version = self._versions.get(version_id)
-        if version is None:
-            version = compile_version(version_id, await self._source.definition(version_id), self._registry)
-            self._versions[version_id] = version
-            if len(self._versions) > CACHED_VERSIONS:
-                self._versions.popitem(last=False)
+    async def _fetch(self, version_id: UUID) -> CompiledVersion:
+        version = compile_version(version_id, await self._source.definition(version_id), self._registry)
+        self._versions[version_id] = version
+        if len(self._versions) > CACHED_VERSIONS:
+            self._versions.popitem(last=False)
         return version
 
     async def _extend(self) -> float | None:
