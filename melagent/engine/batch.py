@@ -113,9 +113,9 @@ class Batcher(Generic[T, R]):
         size, keys = 0, set()
         while self._waiting and len(batch) < MAX_ITEMS:
             item = self._waiting[0].item
-            size += self._size_of(item)
-            if batch and (size > self._max_bytes or self._key_of(item) in keys):
+            size, key = size + self._size_of(item), self._key_of(item)
+            if batch and (size > self._max_bytes or key in keys):
                 break
-            keys.add(self._key_of(item))
+            keys.add(key)
             batch.append(self._waiting.popleft())
         return batch

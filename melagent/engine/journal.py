@@ -96,8 +96,11 @@ class Journal:
         """
         step.seq = self.steps
         self.steps += 1
-        earlier = self._gathered.get(step.step_key)
-        kept = self._gathered[step.step_key] = Kept(step) if earlier is None else replace(earlier, step=step)
+        kept = self._gathered.get(step.step_key)
+        if kept is None:
+            kept = self._gathered[step.step_key] = Kept(step)
+        else:
+            kept.step = step
         if starts is not None:
             kept.starts += (starts,)
         if taken is not None:

@@ -77,11 +77,12 @@ class Plan:
         target = self.graph.targets[edge]
         self._taken[edge] = taken
         self._open_inputs[target] -= 1
-        if self._open_inputs[target] == 0:
-            if taken or any(self._taken[incoming] for incoming in self.graph.incoming[target]):
-                self._make_ready(target)
-            else:
-                self._skip(target)
+        if self._open_inputs[target]:
+            return
+        if taken or any(self._taken[incoming] for incoming in self.graph.incoming[target]):
+            self._make_ready(target)
+        else:
+            self._skip(target)
 
     def _make_ready(self, node: int) -> None:
         self.ready.append(node)

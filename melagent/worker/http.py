@@ -295,6 +295,8 @@ class HttpSource:
         while True:
             left = give_up_at - asyncio.get_running_loop().time()
             answer = await self._send([entries[number] for number in open_], max(0.0, left))
+            if not answer.rejected:
+                return verdicts
             rejected = {rejection.run_id: rejection.error for rejection in answer.rejected}
             verdicts = [
                 Verdict(error) if (error := rejected.get(entry.run_id)) and error != "unavailable" else verdict
