@@ -239,23 +239,19 @@ class Context:
     `lines` is set once the node has logged something, `redactor` once it has opened a connection.
     """
 
-    __slots__ = (
-        "_flow", "_input", "_random", "_scope", "_secrets", "_world", "attempt", "lines", "received", "redactor",
-        "step_key",
-    )  # fmt: skip  # two lines of names
+    redactor: Redactor | None = None
+    lines: Log | None = None
+    _input: Json = _UNREAD
+    _random: random.Random | None = None
+    _secrets: frozenset[str] = frozenset()
+    _flow: Flow | None = None
 
     def __init__(self, scope: Scope, world: World, attempt: int, received: Received | None = None) -> None:
         self._scope = scope
         self._world = world
-        self._input: Json = _UNREAD
-        self._random: random.Random | None = None
-        self._secrets: frozenset[str] = frozenset()
-        self._flow: Flow | None = None
-        self.redactor: Redactor | None = None
         self.step_key = scope.place.key
         self.attempt = attempt
         self.received = received
-        self.lines: Log | None = None
 
     @property
     def run(self) -> RunInfo:

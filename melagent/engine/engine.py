@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -352,9 +353,11 @@ class Engine:
         self.waiters.changed(run_ids)
         self._tell_others(run_id for run_id in run_ids if run_id not in answered)
         metrics.STEPS_RECORDED.inc(sum(len(entry.steps) for entry in entries))
-        ended = [str(entry.run_id) for entry in entries if entry.settle and entry.settle.status.final]
-        if ended:
-            log.info("completed work", count=len(ended), runs=ended)
+        ends = {str(e.run_id): e.settle.status for e in entries if e.settle and e.settle.status.final}
+        if ends:
+            log.info("completed work", count=len(ends), runs=list(ends))
+        for status, count in Counter(ends.values()).items():
+            metrics.RUNS_ENDED.labels(status).inc(count)
         if any(entry.settle and entry.settle.status is RunStatus.PENDING for entry in entries):
             self.work_queued(None)
         self._follow_up(entries, aftermath)
@@ -389,6 +392,5 @@ class Engine:
         )
         settle = entry.settle
         if settle is not None and settle.status.final:
-            metrics.RUNS_ENDED.labels(settle.status).inc()
             return RunEnd(entry.run_id, settle.status, settle.output, settle.error, answer)
         return None if answer is None else RunEnd(entry.run_id, RunStatus.RUNNING, None, None, answer)

@@ -96,7 +96,8 @@ class Executor:
             log.info("lease lost", run_id=self._view.run.id, reason=error.message)
         finally:
             try:
-                await self._running.stop()
+                if self._running:
+                    await self._running.stop()
             finally:
                 self._journal.close()
 
@@ -367,7 +368,8 @@ class Executor:
 
     async def _cancel_open_steps(self) -> None:
         """A run that ends leaves no step open: what runs, sleeps or waits is recorded as cancelled."""
-        await self._running.stop()
+        if self._running:
+            await self._running.stop()
         self._open.close(self._attempts, lambda _place, _record: True)
 
     def _lost(self) -> None:
