@@ -41,7 +41,7 @@ from melagent.protocol.messages import (
     Value,
     VariablesAnswer,
 )
-from melagent.protocol.reading import entry_of, values_in
+from melagent.protocol.reading import entry_of, hashes_in
 from melagent.protocol.writing import encoded, item_message, message_message, secret_message, step_message
 from melagent.store import versions
 from melagent.store.workers import Heartbeat
@@ -297,7 +297,7 @@ async def _record(request: web.Request, messages: Sequence[EntryOf], sent_at: da
 
 def _write(request: web.Request, message: EntryOf, sent_at: datetime, size: int) -> Awaitable[Verdict]:
     """Write one entry, of a call of this size. Most say all by themselves; those do not need a task of their own."""
-    if size > LARGE_BYTES or message.starts or message.commands or any(values_in(message)):
+    if size > LARGE_BYTES or message.starts or message.commands or hashes_in(message):
         return _look_up_and_write(request, message, sent_at, size)
     try:
         entry = entry_of(message, sent_at)
@@ -311,7 +311,7 @@ async def _fail(error: MelError) -> Verdict:
 
 
 async def _look_up_and_write(request: web.Request, message: EntryOf, sent_at: datetime, size: int) -> Verdict:
-    digests = [bytes.fromhex(value.hash) for value in values_in(message) if value.hash]
+    digests = [bytes.fromhex(digest) for digest in hashes_in(message)]
     workers = request.app[WORKERS]
     uploaded = await workers.uploaded(message.run_id, digests) if digests else {}
     fetched = {digest.hex(): value for digest, value in uploaded.items()}

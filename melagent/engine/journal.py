@@ -107,7 +107,8 @@ class Journal:
             kept.taken += (taken,)
         if command is not None:
             kept.commands += (command,)
-        self._owing = self._owing or not derived or command is not None
+        if not derived or command is not None:
+            self._owing = True
         self.size += _size(step)
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(FLUSH_SECONDS, self.flush)
