@@ -341,17 +341,16 @@ class Engine:
 
     def _recorded(self, entries: Sequence[Entry], aftermath: Aftermath) -> None:
         """Entries have become durable: answer callers, who are not kept waiting by what else there is to do."""
-        answered = {entry.run_id for entry in entries if (end := self._end(entry)) and self.waiters.ended(end)}
-        asyncio.get_running_loop().call_soon(self._see_to, entries, aftermath, answered)
+        unanswered = [e.run_id for e in entries if not ((end := self._end(e)) and self.waiters.ended(end))]
+        asyncio.get_running_loop().call_soon(self._see_to, entries, aftermath, unanswered)
 
-    def _see_to(self, entries: Sequence[Entry], aftermath: Aftermath, answered: Collection[UUID]) -> None:
-        """Wake streams, tell other instances, and see to what can go on now.
+    def _see_to(self, entries: Sequence[Entry], aftermath: Aftermath, unanswered: Sequence[UUID]) -> None:
+        """Wake streams, tell other instances of what is `unanswered`, and see to what can go on now.
 
         A run whose caller waited here is of no interest elsewhere but to streams, and those look once a second.
         """
-        run_ids = [entry.run_id for entry in entries]
-        self.waiters.changed(run_ids)
-        self._tell_others(run_id for run_id in run_ids if run_id not in answered)
+        self.waiters.changed(entry.run_id for entry in entries)
+        self._tell_others(unanswered)
         metrics.STEPS_RECORDED.inc(sum(len(entry.steps) for entry in entries))
         ends = {str(e.run_id): e.settle.status for e in entries if e.settle and e.settle.status.final}
         if ends:

@@ -137,6 +137,7 @@ def let_go(waiting: asyncio.Future[T | None]) -> None:
 
 
 def _discard(index: dict[UUID, set[T]], run_id: UUID, value: T) -> None:
-    index[run_id].discard(value)
-    if not index[run_id]:
+    values = index[run_id]
+    values.discard(value)
+    if not values:
         del index[run_id]
