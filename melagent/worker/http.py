@@ -63,6 +63,9 @@ JOURNAL_LANES = 2
 JOURNAL_PATIENCE_SECONDS = 0.05
 """For a call to an instance that is not far away; where each takes longer, two are under way."""
 
+JOURNAL_ENTRIES = 8
+"""Enough for a call beside the one under way: in a fuller one an entry costs hardly less, and its caller waits longer."""
+
 JOURNAL_BYTES = 400 * 1024
 """Of values in one call; with what is around them, and escaped as JSON, it stays below a proxy's limit of 1 MiB."""
 
@@ -106,6 +109,7 @@ class HttpSource:
             key_of=lambda entry: entry.run_id,
             max_bytes=JOURNAL_BYTES,
             patience=JOURNAL_PATIENCE_SECONDS,
+            enough=JOURNAL_ENTRIES,
         )
 
     def on_work(self, listener: Callable[[], None]) -> None:
