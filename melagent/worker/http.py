@@ -64,7 +64,7 @@ JOURNAL_PATIENCE_SECONDS = 0.05
 """For a call to an instance that is not far away; where each takes longer, two are under way."""
 
 JOURNAL_ENTRIES = 8
-"""Enough for a call beside the one under way: in a fuller one an entry costs hardly less, and its caller waits longer."""
+"""Enough for a call beside the one under way: in a fuller one an entry costs hardly less, and runs wait longer."""
 
 JOURNAL_BYTES = 400 * 1024
 """Of values in one call; with what is around them, and escaped as JSON, it stays below a proxy's limit of 1 MiB."""
