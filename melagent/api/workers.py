@@ -12,7 +12,7 @@ from aiohttp import web
 from pydantic import Field
 
 from melagent.api.auth import require_still_a_worker
-from melagent.api.bodies import parsed
+from melagent.api.bodies import LARGE_BYTES, parsed
 from melagent.api.context import SECRETS, STREAM, WORKER, WORKERS, services_of, uuid_in_path
 from melagent.api.wire import UNBUFFERED, answer, answer_message
 from melagent.domain.variables import KEY_PATTERN, Wanted, is_key
@@ -41,17 +41,16 @@ from melagent.protocol.messages import (
     Value,
     VariablesAnswer,
 )
-from melagent.protocol.reading import entry_of, values_in
+from melagent.protocol.reading import entry_of, hashes_in
 from melagent.protocol.writing import encoded, item_message, message_message, secret_message, step_message
 from melagent.store import versions
 from melagent.store.workers import Heartbeat
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Iterable, Sequence
 
-    from melagent.domain.work import Entry, WorkItem
+    from melagent.domain.work import WorkItem
     from melagent.engine.ask import Asker
-    from melagent.protocol.reading import Fetched
     from melagent.services.workers import Session
 
 STEPS_A_PAGE = 200
@@ -168,8 +167,7 @@ async def _items(request: web.Request, items: Iterable[WorkItem]) -> bytes:
 async def journal(request: web.Request, body: JournalCall) -> web.Response:
     """Record steps and settle leases, of many runs; what is not rejected is durable."""
     await _session(request, body.session)
-    rejections = await asyncio.gather(*(_record(request, entry, body.sent_at) for entry in body.entries))
-    return answer_message(JournalAnswer(rejected=tuple(found for found in rejections if found)))
+    return answer_message(JournalAnswer(rejected=await _record(request, body.entries, body.sent_at)))
 
 
 async def complete_work(request: web.Request, body: CompleteCall) -> web.Response:
@@ -185,8 +183,7 @@ async def complete_work(request: web.Request, body: CompleteCall) -> web.Respons
         commands=body.commands,
         settle=body.settle,
     )
-    rejected = await _record(request, entry, body.sent_at)
-    if rejected is not None:
+    for rejected in await _record(request, [entry], body.sent_at):
         raise _error_of(rejected)
     return answer_message(JournalAnswer())
 
@@ -289,31 +286,54 @@ async def _session(request: web.Request, session: UUID) -> Session:
     return await request.app[WORKERS].check(request[WORKER], request.match_info["id"], session)
 
 
-async def _record(request: web.Request, message: EntryOf, sent_at: datetime) -> Rejection | None:
-    """Record one entry; null when it is durable."""
+async def _record(request: web.Request, messages: Sequence[EntryOf], sent_at: datetime) -> tuple[Rejection, ...]:
+    """Record entries; those that changed nothing. The others are durable."""
+    size = len(await request.read())
+    writes = [_write(request, message, sent_at, size) for message in messages]
+    results = await asyncio.gather(*writes, return_exceptions=True)
+    rejections = (_rejection(message, result) for message, result in zip(messages, results, strict=True))
+    return tuple(rejection for rejection in rejections if rejection is not None)
+
+
+def _write(request: web.Request, message: EntryOf, sent_at: datetime, size: int) -> Awaitable[Verdict]:
+    """Write one entry, of a call of this size. Most say all by themselves; those do not need a task of their own."""
+    if size > LARGE_BYTES or message.starts or message.commands or hashes_in(message):
+        return _look_up_and_write(request, message, sent_at, size)
     try:
-        digests = [bytes.fromhex(value.hash) for value in values_in(message) if value.hash]
-        workers = request.app[WORKERS]
-        fetched = await workers.uploaded(message.run_id, digests) if digests else {}
-        entry = await _entry(request, message, sent_at, {digest.hex(): value for digest, value in fetched.items()})
-        verdict = await services_of(request).engine.recorder.submit(entry)
-        if verdict is not Verdict.ACCEPTED:
-            return _rejected(message, "lease_lost" if verdict is Verdict.LEASE_LOST else "invalid", "")
-        if digests:
-            await workers.drop_parts(message.run_id, digests)
-    except Unavailable as error:
-        return _rejected(message, "unavailable", error.message)
+        entry = entry_of(message, sent_at)
     except MelError as error:
-        return _rejected(message, "invalid", error.message)
-    return None
+        return _fail(error)
+    return services_of(request).engine.recorder.submit(entry)
 
 
-async def _entry(request: web.Request, message: EntryOf, sent_at: datetime, fetched: Fetched) -> Entry:
-    size = len(await request.read()) + sum(map(len, fetched.values()))
+async def _fail(error: MelError) -> Verdict:
+    raise error
+
+
+async def _look_up_and_write(request: web.Request, message: EntryOf, sent_at: datetime, size: int) -> Verdict:
+    digests = [bytes.fromhex(digest) for digest in hashes_in(message)]
     workers = request.app[WORKERS]
+    uploaded = await workers.uploaded(message.run_id, digests) if digests else {}
+    fetched = {digest.hex(): value for digest, value in uploaded.items()}
     starts = await workers.starts(message, fetched) if message.starts else ()
     commands = await workers.commands(message, fetched) if message.commands else ()
-    return await parsed(request, size, lambda: entry_of(message, sent_at, fetched, starts, commands))
+    size += sum(map(len, fetched.values()))
+    entry = await parsed(request, size, lambda: entry_of(message, sent_at, fetched, starts, commands))
+    verdict = await services_of(request).engine.recorder.submit(entry)
+    if verdict is Verdict.ACCEPTED and digests:
+        await workers.drop_parts(message.run_id, digests)
+    return verdict
+
+
+def _rejection(message: EntryOf, result: Verdict | BaseException) -> Rejection | None:
+    """What the worker is told of an entry; null when it is durable."""
+    if result is Verdict.ACCEPTED:
+        return None
+    if isinstance(result, Verdict):
+        return _rejected(message, "lease_lost" if result is Verdict.LEASE_LOST else "invalid", "")
+    if not isinstance(result, MelError):
+        raise result
+    return _rejected(message, "unavailable" if isinstance(result, Unavailable) else "invalid", result.message)
 
 
 def _rejected(message: EntryOf, error: Literal["lease_lost", "invalid", "unavailable"], text: str) -> Rejection:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
+from functools import partial
 from socket import gethostname
 from typing import TYPE_CHECKING
 from uuid import uuid4
@@ -62,7 +63,7 @@ async def remote_worker(settings: Settings, token: str) -> AsyncIterator[Connect
             grace_seconds=settings.engine.shutdown_grace_seconds * DRAIN_SHARE_OF_GRACE,
             offered=capabilities(registration.labels, registration.node_types),
         )
-        world = World(clock=lambda: datetime.now(UTC), http=lambda: nodes, live=source.tell)
+        world = World(clock=partial(datetime.now, UTC), http=lambda: nodes, live=source.tell)
         worker = Worker(source, registry, world, options)
         started.append(worker)
         worker.start()

@@ -211,8 +211,10 @@ class Entry:
     @property
     def values(self) -> list[bytes]:
         """The JSON texts that it carries."""
-        values = [*(step.output for step in self.steps), *(run.input for run in self.starts)]
-        values += [value for each in self.commands for value in (each.command.value, each.command.expected)]
+        values = [step.output for step in self.steps]
+        if not self.is_plain:
+            values += [run.input for run in self.starts]
+            values += [value for each in self.commands for value in (each.command.value, each.command.expected)]
         if self.settle is not None:
             values.append(self.settle.output)
         return [value for value in values if value is not None]

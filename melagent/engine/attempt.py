@@ -33,11 +33,12 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from datetime import datetime
 
+    from melagent.domain.secrets import Redactor
     from melagent.domain.work import NewRun
     from melagent.engine.compiled import CompiledNode
     from melagent.engine.context import Context, Scope
     from melagent.registry import NodeType
-    from melagent.sdk import Json, Params
+    from melagent.sdk import Json, Node, Params, Result
 
 MAX_RETRY_AFTER_SECONDS = 3_600.0
 """What somebody else asks for is heeded so far: he must not put a run off for ever."""
@@ -93,30 +94,22 @@ class Attempt:
 
         What comes of it holds no secret that the node has opened.
         """
-        try:
-            return self._clean(await self._run())
-        finally:
-            self.context.close()
-
-    async def _run(self) -> Ended:
         started_at = self.clock()
         try:
-            outcome = await self._outcome()
-            if isinstance(outcome, Success):
-                return self._completed(started_at, encode(outcome.output), outcome.handle)
-            return await self._not_just_done(started_at, outcome)
+            ended = await self._ended(started_at)
         except NodeError as error:
-            return self._failed(started_at, error)
+            ended = self._failed(started_at, error)
         except Interrupted:
             raise
         except Exception as error:  # noqa: BLE001  # any fault of the node is its own; it is logged
             self._log_crash()
-            return self._failed(started_at, NodeError(f"{type(error).__name__}: {error}", code="node_crashed"))
-
-    def _clean(self, ended: Ended) -> Ended:
+            ended = self._failed(started_at, NodeError(f"{type(error).__name__}: {error}", code="node_crashed"))
+        finally:
+            self.context.close()
         redactor = self.context.redactor
-        if redactor is None:
-            return ended
+        return ended if redactor is None else self._clean(redactor, ended)
+
+    def _clean(self, redactor: Redactor, ended: Ended) -> Ended:
         starts = ended.starts and replace(ended.starts, input=redactor.encoded(ended.starts.input))
         return replace(
             ended,
@@ -152,26 +145,34 @@ class Attempt:
         """The output where a run goes on past a node that did not do its work."""
         return DONE_HANDLE if self.compiled.node.type == LOOP_TYPE else "out"
 
-    async def _outcome(self) -> Outcome:
-        node_type = self._known_type()
-        if self.compiled.node.disabled:
-            return Success(self.context.input, self._onward)
-        if self.compiled.variables != frozenset():
-            await self.scope.read_variables(self.compiled.variables)
-        params = self._params(node_type)
-        result = await self._call(node_type, params)
-        outcome = result if isinstance(result, Outcome) else Success(result)
-        if isinstance(outcome, Success) and outcome.handle not in node_type.node.handles(params):
-            message = f"The node chose the output {outcome.handle!r}, which it does not have."
+    async def _ended(self, started_at: datetime) -> Ended:
+        compiled = self.compiled
+        if (node_type := compiled.type) is None:
+            message = f"This worker does not know the node type {compiled.node.type!r}."
+            raise NodeError(message, code="unknown_node_type", retryable=False)
+        if compiled.node.disabled:
+            return self._completed(started_at, encode(self.context.input), self._onward)
+        if compiled.variables is None or compiled.variables:
+            await self.scope.read_variables(compiled.variables)
+        params = self._rendered(node_type) if compiled.params is None else compiled.params
+        result, handle = await self._call(node_type.node, params), "out"
+        if isinstance(result, Outcome):
+            if not isinstance(result, Success):
+                return await self._not_just_done(started_at, result)
+            result, handle = result.output, result.handle
+        if handle not in node_type.node.handles(params):
+            message = f"The node chose the output {handle!r}, which it does not have."
             raise NodeError(message, code="invalid_output", retryable=False)
-        return outcome
+        return Ended(self._record(started_at, StepStatus.COMPLETED, encode(result), handle))
 
-    async def _call(self, node_type: NodeType, params: Params) -> Json:
+    async def _call(self, node: Node[Any], params: Params) -> Result:
         if self._interrupted:
             raise Interrupted
         try:
-            call = partial(node_type.node.run, params, self.context)
-            begun = Begun(in_thread(call) if node_type.node.in_thread else call())
+            if node.in_thread:
+                begun = Begun(in_thread(partial(node.run, params, self.context)))
+            else:
+                begun = Begun(node.run(params, self.context))
             if begun.done:
                 return begun.result
             async with asyncio.timeout(self.compiled.timeout_seconds) as self._limit:
@@ -192,15 +193,7 @@ class Attempt:
         finally:
             self._limit = None  # too late for an interruption: the node has ended
 
-    def _known_type(self) -> NodeType:
-        if self.compiled.type is None:
-            message = f"This worker does not know the node type {self.compiled.node.type!r}."
-            raise NodeError(message, code="unknown_node_type", retryable=False)
-        return self.compiled.type
-
-    def _params(self, node_type: NodeType) -> Params:
-        if self.compiled.params is not None:
-            return self.compiled.params
+    def _rendered(self, node_type: NodeType) -> Params:
         template = self.compiled.template
         try:
             config = template.render(self.scope) if template else self.compiled.node.config
@@ -304,7 +297,7 @@ class Attempt:
         finished_at = max(self.clock(), started_at) if status.final else None
         return StepRecord(
             context.step_key, node.id, node.type, status, context.attempt, started_at, finished_at, handle, output,
-            error, context.lines.recorded(), due_in,
+            error, () if context.lines is None else context.lines.recorded(), due_in,
         )  # fmt: skip  # in the order of the fields
 
 

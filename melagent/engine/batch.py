@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, TypeVar
@@ -34,9 +35,9 @@ class Batcher(Generic[T, R]):
     """Turns many `submit` calls into few calls of `write`, which answers one result for each item, in order.
 
     The fuller a write, the cheaper its items: so one is under way at a time. Only when it takes so long that an item
-    has waited for `patience` seconds another begins beside it, and there are at most `lanes` at once. A write takes up
-    to 200 items and about `max_bytes`; a larger item goes alone, and no two items of a write have the same key. When
-    `write` raises, every item of that batch gets the error.
+    has waited for `patience` seconds, or that so many wait as are `enough` for a write, another begins beside it, and
+    there are at most `lanes` at once. A write takes up to 200 items and about `max_bytes`; a larger item goes alone,
+    and no two items of a write have the same key. When `write` raises, every item of that batch gets the error.
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class Batcher(Generic[T, R]):
         key_of: Callable[[T], Hashable],
         max_bytes: int = MAX_BYTES,
         patience: float = PATIENCE_SECONDS,
+        enough: float = math.inf,
     ) -> None:
         self._write = write
         self._lanes = lanes
@@ -55,6 +57,7 @@ class Batcher(Generic[T, R]):
         self._key_of = key_of
         self._max_bytes = max_bytes
         self._patience = patience
+        self._enough = enough
         self._waiting: deque[Waiting[T, R]] = deque()
         self._writing: set[asyncio.Task[None]] = set()
         self._hurry: asyncio.TimerHandle | None = None
@@ -73,11 +76,11 @@ class Batcher(Generic[T, R]):
             await asyncio.wait(self._writing)
 
     def _tend(self) -> None:
-        """Begin the next write, or look again when the oldest item has waited long enough for one more."""
+        """Begin the next write, or look again when the oldest item has waited long enough for one beside another."""
         if not self._waiting or len(self._writing) >= self._lanes:
             return
         loop, due = asyncio.get_running_loop(), self._waiting[0].since + self._patience
-        if not self._writing or loop.time() >= due:
+        if not self._writing or len(self._waiting) >= self._enough or loop.time() >= due:
             writing = asyncio.create_task(self._write_next())
             self._writing.add(writing)
             writing.add_done_callback(self._ended)
@@ -113,9 +116,9 @@ class Batcher(Generic[T, R]):
         size, keys = 0, set()
         while self._waiting and len(batch) < MAX_ITEMS:
             item = self._waiting[0].item
-            size += self._size_of(item)
-            if batch and (size > self._max_bytes or self._key_of(item) in keys):
+            size, key = size + self._size_of(item), self._key_of(item)
+            if batch and (size > self._max_bytes or key in keys):
                 break
-            keys.add(self._key_of(item))
+            keys.add(key)
             batch.append(self._waiting.popleft())
         return batch

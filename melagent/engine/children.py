@@ -33,7 +33,6 @@ class Children:
 
     def __init__(self, item: WorkItem, sink: Sink, view: View) -> None:
         self._item = item
-        self._caller = Caller(item.workflow_id, item.version_id, item.required)
         self._sink = sink
         self._view = view
 
@@ -41,7 +40,7 @@ class Children:
         """The run of a called workflow. Raises NodeError, or the MelError of whoever knows the workflow."""
         seed = f"{attempt.context.idempotency_key}:{attempt.context.attempt}"
         child = ChildCall(
-            caller=self._caller,
+            caller=self._caller(),
             run_id=self._id(seed, attempt.clock()),
             parent=self._parent(attempt.context.step_key, attached=call.wait),
             input=value,
@@ -55,7 +54,7 @@ class Children:
         key = loop.key_of(index)
         given = {"item": orjson.Fragment(loop.items[index]), "index": index, "steps": self._outer(loop)}
         child = ChildCall(
-            caller=self._caller,
+            caller=self._caller(),
             run_id=self._id(f"{self._item.run_id}:{key}", loop.record.started_at),
             parent=self._parent(key, attached=True),
             input=orjson.dumps(given),
@@ -75,6 +74,9 @@ class Children:
                 if node is not None and (record := plan.done[node]) is not None and record.handle is not None:
                     found[node_id] = shared(plan, node)
         return found
+
+    def _caller(self) -> Caller:
+        return Caller(self._item.workflow_id, self._item.version_id, self._item.required)
 
     def _parent(self, key: str, *, attached: bool) -> Parent:
         depth = self._item.depth + 1

@@ -55,8 +55,7 @@ class World:
     """Told each log line as soon as it is written, and each piece of a text that a node shows."""
 
 
-def run_info(item: WorkItem, world: World) -> RunInfo:
-    """What nodes and expressions may know of a run."""
+def _run_info(item: WorkItem, world: World) -> RunInfo:
     return RunInfo(
         id=str(item.run_id),
         workflow_id=str(item.workflow_id) if item.workflow_id else None,
@@ -65,17 +64,28 @@ def run_info(item: WorkItem, world: World) -> RunInfo:
     )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class View:
-    """What all steps of a run see of it. `outer` has outputs from around the loop whose item this run is, as JSON."""
+    """What all steps of a run see of it. `outer` has outputs from around the loop whose item this run is, as JSON.
+
+    Treat it as frozen; it is not for the reason that `StepRecord` gives.
+    """
 
     course: Course
     version: CompiledVersion
     item: WorkItem
-    run: RunInfo
+    world: World
     outer: Mapping[str, bytes]
     variables: Variables
     secrets: Secrets
+    _run: RunInfo | None = None
+
+    @property
+    def run(self) -> RunInfo:
+        """What nodes and expressions may know of the run; made when the first of them asks."""
+        if self._run is None:
+            self._run = _run_info(self.item, self.world)
+        return self._run
 
 
 def shared(plan: Plan, node: int) -> Json:
@@ -89,7 +99,7 @@ def shared(plan: Plan, node: int) -> Json:
 class Scope(Mapping[str, Json]):
     """The names that expressions see at one place; each value is made when an expression first asks for it."""
 
-    __slots__ = ("_known", "place", "view")
+    __slots__ = ("_known", "_live_inputs", "place", "view")
 
     NAMES = ("input", "inputs", "steps", "run", "trigger", "workflow", "vars", "item", "index")
 
@@ -97,6 +107,7 @@ class Scope(Mapping[str, Json]):
         self.view = view
         self.place = place
         self._known: dict[str, Json] = {}
+        self._live_inputs: list[int] | None = None
 
     def __getitem__(self, name: str) -> Json:
         if name not in self._known:
@@ -113,7 +124,7 @@ class Scope(Mapping[str, Json]):
         return len(self.NAMES)
 
     def _value(self, name: str) -> Json:  # noqa: PLR0911  # one for each name
-        plan, run = self.place.plan, self.view.run
+        plan = self.place.plan
         match name:
             case "input":
                 return self._input()
@@ -122,13 +133,13 @@ class Scope(Mapping[str, Json]):
             case "steps":
                 return self._steps()
             case "run":
-                known = {key: getattr(run, key) for key in ("id", "workflow_id", "version_id", "demo_url")}
+                known = {key: getattr(self.view.run, key) for key in ("id", "workflow_id", "version_id", "demo_url")}
                 return known | {"resume_urls": self._resume_urls()}
             case "trigger":
                 trigger = self.view.item.trigger
                 return {"type": trigger.type, "id": trigger.id and str(trigger.id), "node_id": trigger.node_id}
             case "workflow":
-                return {"id": run.workflow_id}
+                return {"id": self.view.run.workflow_id}
             case "vars":
                 raise ExpressionError("variables can be looked at where a parameter of the node names `vars`")
             case "item" | "index":
@@ -165,7 +176,10 @@ class Scope(Mapping[str, Json]):
         return self.place.plan is self.view.course.top and self.place.node == self.place.plan.entry
 
     def live_inputs(self) -> list[int]:
-        return self.place.plan.live_inputs(self.place.node)
+        """The nodes whose outputs reach this one; all of that is decided before it starts."""
+        if self._live_inputs is None:
+            self._live_inputs = self.place.plan.live_inputs(self.place.node)
+        return self._live_inputs
 
     def _input(self) -> Json:
         if self.is_entry:
@@ -220,25 +234,24 @@ class Log:
 
 
 class Context:
-    """The `sdk.NodeContext` of one attempt at one step. `redactor` is set once the attempt has opened a connection."""
+    """The `sdk.NodeContext` of one attempt at one step.
 
-    __slots__ = (
-        "_flow", "_input", "_random", "_scope", "_secrets", "_world", "attempt", "lines", "received", "redactor",
-        "step_key",
-    )  # fmt: skip  # two lines of names
+    `lines` is set once the node has logged something, `redactor` once it has opened a connection.
+    """
+
+    redactor: Redactor | None = None
+    lines: Log | None = None
+    _input: Json = _UNREAD
+    _random: random.Random | None = None
+    _secrets: frozenset[str] = frozenset()
+    _flow: Flow | None = None
 
     def __init__(self, scope: Scope, world: World, attempt: int, received: Received | None = None) -> None:
         self._scope = scope
         self._world = world
-        self._input: Json = _UNREAD
-        self._random: random.Random | None = None
-        self._secrets: frozenset[str] = frozenset()
-        self._flow: Flow | None = None
-        self.redactor: Redactor | None = None
         self.step_key = scope.place.key
         self.attempt = attempt
         self.received = received
-        self.lines = Log()
 
     @property
     def run(self) -> RunInfo:
@@ -270,8 +283,8 @@ class Context:
     def _decoded_input(self) -> Json:
         if self._scope.is_entry:
             return decode(self._scope.view.item.input or b"null")
-        live = [self._output(source) for source in self._scope.live_inputs()]
-        return live[0] if len(live) == 1 else live or None
+        live = self._scope.live_inputs()
+        return self._output(live[0]) if len(live) == 1 else [self._output(source) for source in live] or None
 
     @property
     def inputs(self) -> Mapping[str, Json]:
@@ -323,6 +336,8 @@ class Context:
             message = self.redactor.text(message)
             texts = {name: self.redactor.encoded(encode(storable(value))) for name, value in fields.items()}
             fields = {name: decode(text) for name, text in texts.items()}
+        if self.lines is None:
+            self.lines = Log()
         line = self.lines.add(self._world.clock(), level, message, fields)
         if line is not None:
             self._tell(len(self.lines.lines) - 1, line)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -24,7 +25,7 @@ from melagent.engine.lifecycle.start import Starter
 from melagent.engine.lifecycle.wake import Waker
 from melagent.engine.linker import Linker
 from melagent.engine.live import Live
-from melagent.engine.waiters import Waiters
+from melagent.engine.waiters import Waiters, let_go
 from melagent.errors import MelError
 
 if TYPE_CHECKING:
@@ -131,11 +132,11 @@ class Engine:
         """
         with self.waiters.expecting(run.id, until_answer=until_answer) as end:
             await self.start(run)
+            timer = asyncio.get_running_loop().call_later(seconds, let_go, end)
             try:
-                async with asyncio.timeout(seconds):
-                    return await end
-            except TimeoutError:
-                return None
+                return await end
+            finally:
+                timer.cancel()
 
     async def copy(self, wanted: Copy) -> None:
         """Start a run that begins with recorded steps of another. Durable when it returns; may be repeated."""
@@ -340,21 +341,22 @@ class Engine:
 
     def _recorded(self, entries: Sequence[Entry], aftermath: Aftermath) -> None:
         """Entries have become durable: answer callers, who are not kept waiting by what else there is to do."""
-        answered = {entry.run_id for entry in entries if (end := self._end(entry)) and self.waiters.ended(end)}
-        asyncio.get_running_loop().call_soon(self._see_to, entries, aftermath, answered)
+        unanswered = [e.run_id for e in entries if not ((end := self._end(e)) and self.waiters.ended(end))]
+        asyncio.get_running_loop().call_soon(self._see_to, entries, aftermath, unanswered)
 
-    def _see_to(self, entries: Sequence[Entry], aftermath: Aftermath, answered: Collection[UUID]) -> None:
-        """Wake streams, tell other instances, and see to what can go on now.
+    def _see_to(self, entries: Sequence[Entry], aftermath: Aftermath, unanswered: Sequence[UUID]) -> None:
+        """Wake streams, tell other instances of what is `unanswered`, and see to what can go on now.
 
         A run whose caller waited here is of no interest elsewhere but to streams, and those look once a second.
         """
-        run_ids = [entry.run_id for entry in entries]
-        self.waiters.changed(run_ids)
-        self._tell_others(run_id for run_id in run_ids if run_id not in answered)
+        self.waiters.changed(entry.run_id for entry in entries)
+        self._tell_others(unanswered)
         metrics.STEPS_RECORDED.inc(sum(len(entry.steps) for entry in entries))
-        ended = [str(entry.run_id) for entry in entries if entry.settle and entry.settle.status.final]
-        if ended:
-            log.info("completed work", count=len(ended), runs=ended)
+        ends = {str(e.run_id): e.settle.status for e in entries if e.settle and e.settle.status.final}
+        if ends:
+            log.info("completed work", count=len(ends), runs=list(ends))
+        for status, count in Counter(ends.values()).items():
+            metrics.RUNS_ENDED.labels(status).inc(count)
         if any(entry.settle and entry.settle.status is RunStatus.PENDING for entry in entries):
             self.work_queued(None)
         self._follow_up(entries, aftermath)
@@ -389,6 +391,5 @@ class Engine:
         )
         settle = entry.settle
         if settle is not None and settle.status.final:
-            metrics.RUNS_ENDED.labels(settle.status).inc()
             return RunEnd(entry.run_id, settle.status, settle.output, settle.error, answer)
         return None if answer is None else RunEnd(entry.run_id, RunStatus.RUNNING, None, None, answer)

@@ -20,7 +20,7 @@ from melagent.domain.variables import RUN
 from melagent.domain.work import TIMED_OUT, Settle, WorkItem
 from melagent.engine.attempt import Attempt, Ended, Interrupted
 from melagent.engine.children import Children, given_item
-from melagent.engine.context import Context, Scope, View, World, run_info
+from melagent.engine.context import Context, Scope, View, World
 from melagent.engine.course import Loop, fold, output_of
 from melagent.engine.items import belongs_to, ended_by, loop_and_index, results_of, waiting_for
 from melagent.engine.journal import Journal, Sink
@@ -70,8 +70,8 @@ class Executor:
         value, outer = given_item(item)
         self._course, open_steps = fold(version.regions, item.entry, item.journal or (), value)
         self._journal = Journal(item, sink, on_lost=self._lost)
-        run, variables, secrets = run_info(item, world), Variables(item, version, sink), Secrets(item, sink)
-        self._view = View(self._course, version, item, run, outer, variables, secrets)
+        variables, secrets = Variables(item, version, sink), Secrets(item, sink)
+        self._view = View(self._course, version, item, world, outer, variables, secrets)
         self._stir = asyncio.Event()
         self._waits = Waits(item.inbox, self._stir)
         self._open = OpenSteps(self._course, open_steps, self._waits, self._journal, world.clock)
@@ -80,7 +80,7 @@ class Executor:
         self._attempts: dict[str, Attempt] = {}
         self._elsewhere: list[Place] = []
         self._draining = False
-        self._pausing = item.pausing
+        self._pausing = self._stopping = item.pausing
         self._task: asyncio.Task[Any] | None = None
 
     @property
@@ -96,21 +96,22 @@ class Executor:
             log.info("lease lost", run_id=self._view.run.id, reason=error.message)
         finally:
             try:
-                await self._running.stop()
+                if self._running:
+                    await self._running.stop()
             finally:
                 self._journal.close()
 
     def drain(self) -> None:
         """Start no further node; the run is given back when those that run have finished."""
-        self._draining = True
+        self._draining = self._stopping = True
 
     def pause(self) -> None:
         """Start no further node; the run is paused when those that run have finished."""
-        self._pausing = True
+        self._pausing = self._stopping = True
 
     def interrupt(self) -> None:
         """Stop running nodes now, and give the run back at the last step boundary."""
-        self._draining = True
+        self.drain()
         for attempt in self._attempts.values():
             attempt.interrupt()
 
@@ -160,10 +161,6 @@ class Executor:
             self._take_in_messages()  # before the timers: what came in time is not too late
             self._open.fire_timers()
 
-    @property
-    def _stopping(self) -> bool:
-        return self._draining or self._pausing
-
     def _stop(self) -> Settle | None:
         """How the lease ends now that nothing runs; null when it goes on in a moment."""
         left = (self._open.timers, self._waits, self._course.ready, self._course.to_spawn, self._elsewhere)
@@ -179,7 +176,8 @@ class Executor:
 
     def _required_elsewhere(self) -> str:
         """What a worker must have for the nodes that this one cannot run."""
-        labels = {label for place in self._elsewhere for label in self._compiled(place).node.labels}
+        nodes = self._version.nodes
+        labels = {label for place in self._elsewhere for label in nodes[place.node_id].node.labels}
         return requirement({*self._item.required.split(), *labels})
 
     # Nodes.
@@ -211,18 +209,15 @@ class Executor:
         return None
 
     def _may_run(self, place: Place) -> bool:
-        return self._offered.issuperset(self._compiled(place).node.labels)
-
-    def _compiled(self, place: Place) -> CompiledNode:
-        return self._version.nodes[place.node_id]
+        return self._offered.issuperset(self._version.nodes[place.node_id].node.labels)
 
     async def _attempt(self, place: Place) -> Ended:
-        compiled, key = self._compiled(place), place.key
+        compiled, key = self._version.nodes[place.node_id], place.key
         if compiled.effects:
             await self._journal.durable()
             if self._stopping:
                 raise Interrupted
-        attempt = self._new_attempt(place)
+        attempt = self._new_attempt(place, compiled)
         if (begun := self._open.records.get(key)) is not None and begun.status is StepStatus.RUNNING:
             return attempt.interrupted()
         if compiled.effects and compiled.node.on_interrupted is not OnInterrupted.RETRY:
@@ -239,13 +234,13 @@ class Executor:
         del self._attempts[key]  # not when cancelled: the end of the run then records the step as cancelled
         return ended
 
-    def _new_attempt(self, place: Place) -> Attempt:
+    def _new_attempt(self, place: Place, compiled: CompiledNode) -> Attempt:
         key = place.key
         previous, received = self._open.records.get(key), self._waits.received(key)
         number = 1 if previous is None else previous.attempt + (received is None)
         scope = Scope(self._view, place)
         context = Context(scope, self._world, number, received)
-        return Attempt(self._compiled(place), context, scope, self._world.clock, self._children.of_call)
+        return Attempt(compiled, context, scope, self._world.clock, self._children.of_call)
 
     async def _news(self) -> None:
         """Return when a node has ended, a message has come, or a timer is due."""
@@ -277,7 +272,7 @@ class Executor:
         if not ended.recorded and (problem := exceeded(self._journal, ended.record)) is not None:
             ended = beyond_limit(ended.record, problem)
         record = ended.record
-        compiled = self._compiled(place)
+        compiled = self._version.nodes[place.node_id]
         if not record.status.final:
             self._open.leave(place, ended, taken, noticed=compiled.prompt)
             if self._course.ready or self._running:
@@ -329,7 +324,7 @@ class Executor:
         try:
             return self._apply(loop.place, Ended(results_of(loop, self._world.clock())))
         except NodeError as failure:
-            return self._apply(loop.place, self._new_attempt(loop.place).failed(failure))
+            return self._apply(loop.place, self._failed(loop.place, failure))
 
     async def _fail_loop(self, loop: Loop, error: dict[str, Any] | None) -> Settle | None:
         """Stop what the items are doing, and fail the loop's own step, which its settings may still save."""
@@ -338,7 +333,11 @@ class Executor:
         await self._running.stop(dropped)
         self._open.close(self._attempts, lambda place, record: belongs_to(loop, dropped, place, record))
         failure = NodeError(error.get("message", ""), code=error.get("code", "item_failed"), retryable=False)
-        return self._apply(loop.place, self._new_attempt(loop.place).failed(failure))
+        return self._apply(loop.place, self._failed(loop.place, failure))
+
+    def _failed(self, place: Place, failure: NodeError) -> Ended:
+        """The outcome of a step that failed for a reason outside its node."""
+        return self._new_attempt(place, self._version.nodes[place.node_id]).failed(failure)
 
     async def _spawn(self, loop: Loop, index: int) -> None:
         """Start the child run of an item: a step that waits for its end stands for it."""
@@ -369,7 +368,8 @@ class Executor:
 
     async def _cancel_open_steps(self) -> None:
         """A run that ends leaves no step open: what runs, sleeps or waits is recorded as cancelled."""
-        await self._running.stop()
+        if self._running:
+            await self._running.stop()
         self._open.close(self._attempts, lambda _place, _record: True)
 
     def _lost(self) -> None:

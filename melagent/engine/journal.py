@@ -67,7 +67,8 @@ class Journal:
         self._lease = item.lease
         self._sink = sink
         self._entry_seq = 0
-        self._step_seq = item.next_seq
+        self.steps = item.next_seq
+        """How many records the run has made so far."""
         self._on_lost = on_lost
         self._gathered: dict[str, Kept] = {}
         self._dropped: list[int] = []
@@ -77,11 +78,6 @@ class Journal:
         self._writing: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self.size = sum(_size(step) for step in item.journal or ()) + len(item.input or b"")
-
-    @property
-    def steps(self) -> int:
-        """How many records the run has made so far."""
-        return self._step_seq
 
     def record(
         self,
@@ -98,17 +94,21 @@ class Journal:
         the step a message is `taken` from the inbox, a child starts, and a command is executed, whose result is in the
         record only when it is `written`.
         """
-        step.seq = self._step_seq
-        self._step_seq += 1
-        earlier = self._gathered.get(step.step_key)
-        kept = self._gathered[step.step_key] = Kept(step) if earlier is None else replace(earlier, step=step)
+        step.seq = self.steps
+        self.steps += 1
+        kept = self._gathered.get(step.step_key)
+        if kept is None:
+            kept = self._gathered[step.step_key] = Kept(step)
+        else:
+            kept.step = step
         if starts is not None:
             kept.starts += (starts,)
         if taken is not None:
             kept.taken += (taken,)
         if command is not None:
             kept.commands += (command,)
-        self._owing = self._owing or not derived or command is not None
+        if not derived or command is not None:
+            self._owing = True
         self.size += _size(step)
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(FLUSH_SECONDS, self.flush)
@@ -192,26 +192,28 @@ class Journal:
             await self._write_one_by_one(kept)
 
     async def _submit(self, kept: Sequence[Kept], settle: Settle | None) -> Verdict:
-        self._entry_seq += 1
-        dropped, self._dropped = self._dropped, []
-        entry = Entry(
-            self._run_id,
-            self._lease,
-            self._entry_seq,
-            tuple(one.step for one in kept),
-            settle,
-            tuple(start for one in kept for start in one.starts),
-            (*dropped, *(message for one in kept for message in one.taken)),
-            tuple(command for one in kept for command in one.commands),
-        )
         try:
-            verdict = await self._sink.submit(entry)
+            verdict = await self._sink.submit(self._entry(kept, settle))
         except Exception as error:  # whatever it is, what was taken is not durable, so nothing may go on
             reason = error.message if isinstance(error, MelError) else type(error).__name__
             raise LeaseLost(f"The journal could not be written: {reason}") from error
         if verdict is Verdict.LEASE_LOST:
             raise LeaseLost
         return verdict
+
+    def _entry(self, kept: Sequence[Kept], settle: Settle | None) -> Entry:
+        steps: list[StepRecord] = []
+        starts: list[NewRun] = []
+        commands: list[StepCommand] = []
+        taken, self._dropped = self._dropped, []
+        for one in kept:
+            steps.append(one.step)
+            starts += one.starts
+            taken += one.taken
+            commands += one.commands
+        self._entry_seq += 1
+        ids = (self._run_id, self._lease, self._entry_seq)
+        return Entry(*ids, tuple(steps), settle, tuple(starts), tuple(taken), tuple(commands))
 
     async def _write_one_by_one(self, kept: list[Kept]) -> None:
         """Find the step that the database refuses, record it as failed without its values, and fail the run."""

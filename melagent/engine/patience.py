@@ -12,19 +12,22 @@ T = TypeVar("T")
 
 
 class Begun(Generic[T]):
-    """A coroutine that was run up to its first wait: `done` with its `result`, or to be awaited through `rest`."""
+    """A coroutine that was run up to its first wait: `done` with its `result`, or to be awaited through `rest`.
+
+    There is a result only when it is done.
+    """
 
     __slots__ = ("_coroutine", "_waits_for", "done", "result")
 
     def __init__(self, begun: Coroutine[Any, Any, T]) -> None:
         """Raises what the coroutine raises before it first waits."""
-        self.done = False
-        self.result: T | None = None
         self._coroutine = begun
         try:
             self._waits_for = begun.send(None)
+            self.done = False
         except StopIteration as end:
-            self.done, self.result = True, end.value
+            self.done = True
+            self.result: T = end.value
 
     def rest(self) -> Awaitable[T]:
         """Go on from the first wait. Must be awaited exactly once, by the task that began the coroutine."""

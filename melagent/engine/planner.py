@@ -28,8 +28,8 @@ class Plan:
     """
 
     __slots__ = (
-        "_open_inputs", "_taken", "around", "done", "entry", "failure", "graph", "path", "ready", "skipped", "undone",
-        "values",
+        "_leaves", "_open_inputs", "_taken", "around", "done", "entry", "failure", "graph", "path", "ready", "skipped",
+        "undone", "values",
     )  # fmt: skip
 
     def __init__(self, graph: Graph, entry: str, path: tuple[int, ...] = ()) -> None:
@@ -45,6 +45,7 @@ class Plan:
         self.ready: list[int] = [self.entry]
         self._open_inputs = list(graph.inputs)
         self._taken = [False] * len(graph.edges)
+        self._leaves: list[int] = []
         for node in graph.roots:
             if node != self.entry:
                 self._skip(node)
@@ -56,8 +57,13 @@ class Plan:
         handle, edges = record.handle, self.graph.edges
         if handle is None and record.status is StepStatus.FAILED:
             self.failure = self.failure or record
+        is_leaf = handle is not None
         for edge in self.graph.outgoing[node]:
-            self._decide(edge, taken=edges[edge].source_handle == handle)
+            taken = edges[edge].source_handle == handle
+            is_leaf = is_leaf and not taken
+            self._decide(edge, taken=taken)
+        if is_leaf:
+            self._leaves.append(node)
 
     def live_inputs(self, node: int) -> list[int]:
         """The nodes whose output reaches `node`, in edge order; one that is connected twice is listed twice."""
@@ -65,22 +71,18 @@ class Plan:
 
     def leaves(self) -> list[int]:
         """Completed nodes whose output nobody took: together they are the output of the run."""
-        return [
-            node
-            for node, record in enumerate(self.done)
-            if record is not None and record.handle is not None
-            if not any(self._taken[edge] for edge in self.graph.outgoing[node])
-        ]
+        return sorted(self._leaves)
 
     def _decide(self, edge: int, *, taken: bool) -> None:
         target = self.graph.targets[edge]
         self._taken[edge] = taken
         self._open_inputs[target] -= 1
-        if self._open_inputs[target] == 0:
-            if taken or any(self._taken[incoming] for incoming in self.graph.incoming[target]):
-                self._make_ready(target)
-            else:
-                self._skip(target)
+        if self._open_inputs[target]:
+            return
+        if taken or any(self._taken[incoming] for incoming in self.graph.incoming[target]):
+            self._make_ready(target)
+        else:
+            self._skip(target)
 
     def _make_ready(self, node: int) -> None:
         self.ready.append(node)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from melagent.engine.journal import Sink
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Secrets:
     """Opens connections for the nodes of one run."""
 

@@ -36,7 +36,7 @@ def _completed(call: Callable[[], Coroutine[Any, Any, T]]) -> T:
     if not begun.done:
         coroutine.close()
         raise RuntimeError("a node that runs in a thread must not await anything")
-    return begun.result  # type: ignore[return-value]  # set, since it is done
+    return begun.result
 
 
 @cache

@@ -127,11 +127,17 @@ class Waiters:
         """Let all callers go without an answer: this process stops, and their runs go on."""
         for callers in list(self._callers.values()):
             for caller in callers:
-                if not caller.result.done():
-                    caller.result.set_result(None)
+                let_go(caller.result)
+
+
+def let_go(waiting: asyncio.Future[T | None]) -> None:
+    """Let a caller go without an answer, unless he has one."""
+    if not waiting.done():
+        waiting.set_result(None)
 
 
 def _discard(index: dict[UUID, set[T]], run_id: UUID, value: T) -> None:
-    index[run_id].discard(value)
-    if not index[run_id]:
+    values = index[run_id]
+    values.discard(value)
+    if not values:
         del index[run_id]

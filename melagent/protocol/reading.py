@@ -6,7 +6,7 @@ Large values are not in the messages: the functions that read are given `fetched
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -53,13 +53,14 @@ def text_of(value: Value | None, fetched: Fetched = NOTHING) -> bytes | None:
     return None if value.text is None else value.text.encode()
 
 
-def values_in(entry: EntryOf) -> Iterator[Value]:
-    """The values that an entry mentions by hash."""
-    outputs = [*(step.output for step in entry.steps), *(start.input for start in entry.starts)]
-    outputs += [value for command in entry.commands for value in (command.value, command.expected)]
+def hashes_in(entry: EntryOf) -> list[str]:
+    """The hashes of the values that an entry mentions by them."""
+    values = [step.output for step in entry.steps]
+    values += [start.input for start in entry.starts]
+    values += [value for command in entry.commands for value in (command.value, command.expected)]
     if entry.settle is not None:
-        outputs.append(entry.settle.output)
-    return (value for value in outputs if value is not None and value.hash is not None)
+        values.append(entry.settle.output)
+    return [value.hash for value in values if value is not None and value.hash is not None]
 
 
 def step_record(step: Step, shift: timedelta, fetched: Fetched = NOTHING) -> StepRecord:
@@ -126,7 +127,7 @@ def entry_of(
         _check_commands(message)
     try:
         shift = datetime.now(UTC) - sent_at
-        steps = tuple(step_record(step, shift, fetched) for step in message.steps)
+        steps = tuple([step_record(step, shift, fetched) for step in message.steps])
     except OverflowError:
         raise BadRequest("The times of the steps are too far from `sent_at`.") from None
     settle = _settle(message.settle, fetched) if message.settle else None

@@ -36,6 +36,8 @@ MAX_RANGE = 10_000
 _CHECKED_NULLS = 20
 """A result with more nulls than this is taken as it is: each check evaluates the expression once more."""
 
+_MADE_HERE = (list, dict, tuple)
+_NUMBERS_AND_TEXT = (str, int, float)
 _NOT_EVALUATED = "none if true else "
 _FUNCTIONS = frozenset({"dict", "range"})
 _UNKNOWN = frozenset({"UnknownFilter", "UnknownTest"})
@@ -55,7 +57,7 @@ class Expression:
         views = {name: view(scope[name]) for name in self.names.variables if name in scope}
         try:
             result = _environment().eval_expr(self.code, **views)
-            if result is None or isinstance(result, list | dict | tuple):
+            if result is None or isinstance(result, _MADE_HERE):
                 self._refuse_undefined(result, views)
             return plain(result)
         except TemplateError as error:
@@ -124,7 +126,7 @@ def _environment() -> Environment:
 
 
 def _factor(value: Json) -> Json:
-    if isinstance(value, str | int | float):
+    if isinstance(value, _NUMBERS_AND_TEXT):
         return value
     found = "null or a missing value" if value is None else "a list or object"
     raise ExpressionError(f"`*` needs numbers, not {found}")

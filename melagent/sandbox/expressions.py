@@ -56,7 +56,7 @@ def render(template: str, scope: Mapping[str, Json]) -> str:
 
 def fill(template: str, scope: Mapping[str, Json]) -> Json:
     """What a parameter with this text becomes: a value when it is exactly one `{{ expression }}`, else a text."""
-    return _filled(compile_template(template), scope)
+    return compile_template(template).fill(scope)
 
 
 def check(source: str, *, expression: bool = False) -> str | None:
@@ -109,8 +109,22 @@ class Template:
 
     def render(self, scope: Mapping[str, Json]) -> dict[str, Json]:
         """The parameters for one step. Raises ExpressionError that begins with the path of the parameter."""
-        rendered: dict[str, Json] = _render(self.config, scope, "")
+        rendered: dict[str, Json] = _render(self.config, scope)
         return rendered
+
+
+@dataclass(frozen=True, slots=True)
+class _Field:
+    """A text of the parameters, and where it stands."""
+
+    text: Text
+    path: str
+
+    def fill(self, scope: Mapping[str, Json]) -> Json:
+        try:
+            return self.text.fill(scope)
+        except ExpressionError as error:
+            raise error.within(self.path) from None
 
 
 def compile_config(config: Mapping[str, Json], raw_fields: AbstractSet[str]) -> Template | None:
@@ -137,28 +151,21 @@ def _compile(value: Json, raw_fields: AbstractSet[str], path: str, kind: str) ->
     return value
 
 
-def _compile_text(source: str, path: str) -> Text:
+def _compile_text(source: str, path: str) -> _Field:
     try:
-        return compile_template(source)
+        return _Field(compile_template(source), path)
     except ExpressionError as error:
         raise error.within(path) from None
 
 
-def _render(value: Json, scope: Mapping[str, Json], path: str) -> Json:
-    if isinstance(value, Text):
-        try:
-            return _filled(value, scope)
-        except ExpressionError as error:
-            raise error.within(path) from None
+def _render(value: Json, scope: Mapping[str, Json]) -> Json:
+    if isinstance(value, _Field):
+        return value.fill(scope)
     if isinstance(value, dict):
-        return {key: _render(item, scope, _join(path, key)) for key, item in value.items()}
+        return {key: _render(item, scope) for key, item in value.items()}
     if isinstance(value, list):
-        return [_render(item, scope, f"{path}[{index}]") for index, item in enumerate(value)]
+        return [_render(item, scope) for item in value]
     return value
-
-
-def _filled(text: Text, scope: Mapping[str, Json]) -> Json:
-    return text.render(scope) if text.single is None else text.single.evaluate(scope)
 
 
 def _join(path: str, key: str) -> str:

@@ -68,6 +68,11 @@ class Template:
         """The text. Raises ExpressionError with the place of the fault."""
         return _Rendering().run(self.parts, scope)
 
+    def fill(self, scope: Mapping[str, Json]) -> Json:
+        """What a parameter with this text becomes: the value of its single expression, else the text."""
+        single = self.single
+        return self.render(scope) if single is None else single.evaluate(scope)
+
 
 @lru_cache(maxsize=4096)
 def compile_template(source: str) -> Template:

@@ -93,6 +93,10 @@ class ObjectView:
         return text(self._data)
 
 
+_VIEWS = (ObjectView, ListView)
+_SEEN_AS_THEY_ARE = (str, int, float, *_VIEWS)
+
+
 def view(value: Json) -> Json:
     """The value as an expression may see it: containers as views, scalars as they are."""
     kind = type(value)
@@ -100,7 +104,7 @@ def view(value: Json) -> Json:
         return ObjectView(value)
     if kind is list:
         return ListView(value)
-    if isinstance(value, str | int | float | ObjectView | ListView) or value is None:
+    if value is None or isinstance(value, _SEEN_AS_THEY_ARE):
         return value
     if isinstance(value, Mapping):
         return ObjectView(value)
@@ -111,7 +115,7 @@ def view(value: Json) -> Json:
 
 def unwrap(value: object) -> object:
     """What a view shows; anything else as it is."""
-    return value._data if isinstance(value, ListView | ObjectView) else value  # noqa: SLF001 - the views' own module
+    return value._data if isinstance(value, _VIEWS) else value  # noqa: SLF001 - the views' own module
 
 
 def plain(value: Json) -> Json:
@@ -119,7 +123,9 @@ def plain(value: Json) -> Json:
     kind = type(value)
     if kind is str or kind is bool or value is None:
         return value
-    if isinstance(value, ListView | ObjectView):
+    if kind is int or kind is float:
+        return _number(value)
+    if isinstance(value, _VIEWS):
         value = unwrap(value)
         if type(value) in (dict, list):
             return _duplicate(value)

@@ -110,14 +110,15 @@ class Connection:
     ) -> bytes:
         """Call until there is an answer. Each try may take `seconds`; Unavailable when tries fail for `patience`.
 
-        `message` is made anew for each try, with the session. When the server does not know the worker, it registers
-        again and the call is repeated.
+        `message` is made anew for each try, with the session; without one the session is a part of the query. When the
+        server does not know the worker, it registers again and the call is repeated.
         """
 
         async def attempt(registered: Registered) -> bytes:
-            body = encoded(message(registered.session)) if message else data
+            if message is not None:
+                return await self._once(method, self._path(path), {}, encoded(message(registered.session)), seconds)
             query = {**(params or {}), "session": str(registered.session)}
-            return await self._once(method, self._path(path), query, body, seconds)
+            return await self._once(method, self._path(path), query, data, seconds)
 
         return await self._until_answered(attempt, patience)
 

@@ -63,6 +63,9 @@ JOURNAL_LANES = 2
 JOURNAL_PATIENCE_SECONDS = 0.05
 """For a call to an instance that is not far away; where each takes longer, two are under way."""
 
+JOURNAL_ENTRIES = 8
+"""Enough for a call beside the one under way: in a fuller one an entry costs hardly less, and runs wait longer."""
+
 JOURNAL_BYTES = 400 * 1024
 """Of values in one call; with what is around them, and escaped as JSON, it stays below a proxy's limit of 1 MiB."""
 
@@ -106,6 +109,7 @@ class HttpSource:
             key_of=lambda entry: entry.run_id,
             max_bytes=JOURNAL_BYTES,
             patience=JOURNAL_PATIENCE_SECONDS,
+            enough=JOURNAL_ENTRIES,
         )
 
     def on_work(self, listener: Callable[[], None]) -> None:
@@ -295,6 +299,8 @@ class HttpSource:
         while True:
             left = give_up_at - asyncio.get_running_loop().time()
             answer = await self._send([entries[number] for number in open_], max(0.0, left))
+            if not answer.rejected:
+                return verdicts
             rejected = {rejection.run_id: rejection.error for rejection in answer.rejected}
             verdicts = [
                 Verdict(error) if (error := rejected.get(entry.run_id)) and error != "unavailable" else verdict
@@ -372,6 +378,6 @@ class HttpSource:
 
 def _size(entry: Entry) -> int:
     """About what an entry needs in a call: large values travel apart."""
-    inline = sum(len(value) for value in entry.values if len(value) <= INLINE_BYTES)
-    logs = sum(500 * len(step.logs) for step in entry.steps)
-    return inline + logs + 500 * (len(entry.steps) + len(entry.starts) + len(entry.commands))
+    inline = sum([len(value) for value in entry.values if len(value) <= INLINE_BYTES])
+    steps = sum([1 + len(step.logs) for step in entry.steps])
+    return inline + 500 * (steps + len(entry.starts) + len(entry.commands))

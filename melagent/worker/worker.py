@@ -56,6 +56,10 @@ class Held:
     fetching: asyncio.Task[None] | None = None
     dropped: bool = False
 
+    def lasts(self) -> bool:
+        """Whether the run is surely this worker's still."""
+        return asyncio.get_running_loop().time() < self.until - WATCHDOG_MARGIN_SECONDS
+
 
 @dataclass(frozen=True, slots=True)
 class WorkerOptions:
@@ -199,14 +203,14 @@ class Worker:
     async def _execute(self, held: Held) -> None:
         item = held.item
         try:
-            version = await self._version(item.version_id)
+            version = self._versions.get(item.version_id) or await self._fetch(item.version_id)
             loaded = await self._source.load(item)
             held.executor = Executor(
                 loaded,
                 version,
                 self._source,
                 self._world,
-                lambda: self._still_holds(held),
+                held.lasts,
                 self._options.offered,
             )
             if not self._accepting:
@@ -236,13 +240,11 @@ class Worker:
             held.fetching.cancel()
         self.release(1)
 
-    async def _version(self, version_id: UUID) -> CompiledVersion:
-        version = self._versions.get(version_id)
-        if version is None:
-            version = compile_version(version_id, await self._source.definition(version_id), self._registry)
-            self._versions[version_id] = version
-            if len(self._versions) > CACHED_VERSIONS:
-                self._versions.popitem(last=False)
+    async def _fetch(self, version_id: UUID) -> CompiledVersion:
+        version = compile_version(version_id, await self._source.definition(version_id), self._registry)
+        self._versions[version_id] = version
+        if len(self._versions) > CACHED_VERSIONS:
+            self._versions.popitem(last=False)
         return version
 
     async def _extend(self) -> float | None:
@@ -286,7 +288,7 @@ class Worker:
         self._lag = self._overdue()
         self._watched_at = asyncio.get_running_loop().time()
         for held in list(self._held.values()):
-            if not self._still_holds(held):
+            if not held.lasts():
                 self._drop(held)
         return None
 
@@ -297,9 +299,6 @@ class Worker:
     def _lags(self) -> bool:
         """Whether the event loop is, or was at the last pass of the watchdog, held up for more than half a lease."""
         return max(self._lag, self._overdue()) > self._options.lease_seconds / 2
-
-    def _still_holds(self, held: Held) -> bool:
-        return asyncio.get_running_loop().time() < held.until - WATCHDOG_MARGIN_SECONDS
 
     def _drop(self, held: Held) -> None:
         """Stop working on a run that is, or may be, somebody else's."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 
 import pytest
 
@@ -28,8 +29,8 @@ class Writes:
         return [2 * item for item in items]
 
 
-def batcher(write, *, lanes=1, size_of=lambda _: 1, key_of=lambda _: object(), patience=0.0):
-    return Batcher(write, lanes=lanes, size_of=size_of, key_of=key_of, patience=patience)
+def batcher(write, *, lanes=1, size_of=lambda _: 1, key_of=lambda _: object(), patience=0.0, enough=math.inf):
+    return Batcher(write, lanes=lanes, size_of=size_of, key_of=key_of, patience=patience, enough=enough)
 
 
 async def ended(*futures):
@@ -77,6 +78,29 @@ async def test_a_second_write_begins_only_when_an_item_has_waited_long_for_the_f
         writes.gate.set()
         assert await asyncio.gather(*futures) == [0, 2, 4, 6]
         assert writes.batches == [[0], [1, 2], [3]]
+
+    VirtualLoop().run_until_complete(scene())
+
+
+async def test_a_second_write_begins_as_soon_as_enough_items_wait_and_no_third():
+    writes = Writes()
+
+    async def scene() -> None:
+        batch = batcher(writes, lanes=2, patience=60, enough=3)
+        futures = [batch.submit(0)]
+        await asyncio.sleep(0)
+        futures += [batch.submit(1), batch.submit(2)]
+        await asyncio.sleep(1)
+        assert writes.batches == [[0]], "two are not enough"
+        futures.append(batch.submit(3))
+        await asyncio.sleep(1)
+        assert writes.batches == [[0], [1, 2, 3]]
+        futures += [batch.submit(item) for item in range(4, 10)]
+        await asyncio.sleep(1)
+        assert writes.batches == [[0], [1, 2, 3]], "no more than two"
+        writes.gate.set()
+        assert await asyncio.gather(*futures) == [2 * item for item in range(10)]
+        assert writes.batches == [[0], [1, 2, 3], [4, 5, 6, 7, 8, 9]]
 
     VirtualLoop().run_until_complete(scene())
 

@@ -21,7 +21,7 @@ from melagent.domain.work import Entry, Message, NewRun, Settle, Verdict, WorkIt
 from melagent.engine.course import Loop
 from melagent.engine.journal import Journal
 from melagent.engine.open_steps import OpenSteps
-from melagent.worker.worker import Worker
+from melagent.worker.worker import Held, Worker
 from tests.simulation import simulation
 from tests.simulation.nodes import CallWorkflow, registry
 from tests.simulation.simulation import Simulation
@@ -338,7 +338,7 @@ def test_the_simulation_notices_a_signal_that_the_time_out_passes_over(types, cr
 
 
 def test_the_simulation_notices_a_worker_that_does_not_watch_its_leases(types, crashes, monkeypatch):
-    monkeypatch.setattr(Worker, "_still_holds", lambda _worker, _held: True)
+    monkeypatch.setattr(Held, "lasts", lambda _held: True)
     with pytest.raises(Violation, match=r"without the lease|too long after the end"):
         simulate(range(2_000), types, crashes)
 

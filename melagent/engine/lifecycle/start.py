@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from uuid import UUID, uuid4
 
@@ -15,7 +16,7 @@ from melagent.store import work
 from melagent.store.work import Offer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Sequence
 
     from melagent.domain.links import Links
     from melagent.engine.slots import Slots
@@ -23,6 +24,14 @@ if TYPE_CHECKING:
 
 GIVE_UP_SECONDS = 10.0
 LANES = 2
+
+
+@dataclass(slots=True)
+class Place:
+    """A place reserved for a run, and the run as it is leased there."""
+
+    slots: Slots
+    item: WorkItem
 
 
 class Starter:
@@ -63,29 +72,29 @@ class Starter:
 
     async def _write(self, runs: Sequence[NewRun]) -> list[MelError | None]:
         places = {
-            run.id: slots for run in runs if run.limit is None and (slots := self._offer(run.requires)) is not None
+            run.id: Place(slots, _leased(run, self._links(run.id)))
+            for run in runs
+            if run.limit is None and (slots := self._offer(run.requires)) is not None
         }
-        items = {run.id: _leased(run, self._links(run.id)) for run in runs if run.id in places}
-        offers = {run_id: Offer(item.lease, places[run_id].worker_id) for run_id, item in items.items()}
         held_from = asyncio.get_running_loop().time()
         leased: set[UUID] = set()
 
         async def insert(part: Sequence[NewRun]) -> list[MelError | None]:
-            leased.update(await self._insert(part, offers))
+            leased.update(await self._insert(part, [places.get(run.id) for run in part]))
             return [None] * len(part)
 
         try:
             results = await bisected(runs, insert, _refuse)
         finally:
-            _fill(places, {run_id: items[run_id] for run_id in leased}, held_from)
+            _fill(places.values(), leased, held_from)
         if queued := {run.requires for run in runs if run.id not in leased and run.limit is None}:
             self._on_queued(queued)
         if limited := {run.limit.workflow_id for run in runs if run.limit is not None}:
             self._on_limited(limited)
         return results
 
-    async def _insert(self, runs: Sequence[NewRun], offered: Mapping[UUID, Offer]) -> set[UUID]:
-        offers = [offered.get(run.id) for run in runs]
+    async def _insert(self, runs: Sequence[NewRun], places: Sequence[Place | None]) -> set[UUID]:
+        offers = [Offer(place.item.lease, place.slots.worker_id) if place else None for place in places]
         tries = 0
 
         async def operation(conn: Connection) -> set[UUID]:
@@ -102,16 +111,16 @@ class Starter:
         return leased
 
 
-def _fill(places: Mapping[UUID, Slots], leased: Mapping[UUID, WorkItem], held_from: float) -> None:
+def _fill(places: Iterable[Place], leased: Collection[UUID], held_from: float) -> None:
     """Run what was leased in the places reserved for it, and give back the other places."""
-    by_slots: dict[Slots, list[UUID]] = {}
-    for run_id, slots in places.items():
-        by_slots.setdefault(slots, []).append(run_id)
-    for slots, run_ids in by_slots.items():
-        taken = [leased[run_id] for run_id in run_ids if run_id in leased]
+    by_slots: dict[Slots, list[WorkItem]] = {}
+    for place in places:
+        by_slots.setdefault(place.slots, []).append(place.item)
+    for slots, items in by_slots.items():
+        taken = [item for item in items if item.run_id in leased]
         if taken:
             slots.run(taken, held_from)
-        slots.release(len(run_ids) - len(taken))
+        slots.release(len(items) - len(taken))
 
 
 def _leased(run: NewRun, links: Links | None) -> WorkItem:
