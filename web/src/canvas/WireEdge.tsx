@@ -4,7 +4,7 @@ import { BaseEdge, EdgeLabelRenderer, type EdgeProps, getBezierPath } from "@xyf
 import { memo } from "react";
 import { edgeRun } from "../runs/runView";
 import { useEditor } from "./editor";
-import type { FlowEdge } from "./graph";
+import { type FlowEdge, ORIGIN, type Place } from "./graph";
 import { usePart } from "./store";
 import classes from "./WireEdge.module.css";
 
@@ -16,7 +16,9 @@ export const WireEdge = memo(function WireEdge(props: EdgeProps<FlowEdge>) {
   const editor = useEditor();
   const run = usePart(editor.run, (view) => edgeRun(view, { source, target, sourceHandle: sourceHandleId }));
   const hovered = usePart(editor.hoveredEdge, (edge) => edge === id);
-  const [path, x, y] = getBezierPath(props);
+  const from = usePart(editor.graph.shifts, (shifts) => shifts.get(source));
+  const to = usePart(editor.graph.shifts, (shifts) => shifts.get(target));
+  const [path, x, y] = getBezierPath(shifted(props, from, to));
   return (
     <>
       <BaseEdge
@@ -59,3 +61,14 @@ export const WireEdge = memo(function WireEdge(props: EdgeProps<FlowEdge>) {
     </>
   );
 });
+
+/** The ends of a wire where its nodes are dragged. */
+function shifted(ends: EdgeProps<FlowEdge>, from: Place = ORIGIN, to: Place = ORIGIN) {
+  return {
+    ...ends,
+    sourceX: ends.sourceX + from.x,
+    sourceY: ends.sourceY + from.y,
+    targetX: ends.targetX + to.x,
+    targetY: ends.targetY + to.y,
+  };
+}
