@@ -29,7 +29,7 @@ import { commands } from "./commands";
 import { type Editor, useEditor, useShown } from "./editor";
 import type { Wire } from "./edits";
 import { GRID, NODE_HEIGHT, NODE_WIDTH, obstacle } from "./edits";
-import { FarWires } from "./FarWires";
+import { FarView } from "./FarView";
 import type { FlowEdge, FlowNode, Place } from "./graph";
 import { inputsOf } from "./handles";
 import { isDirection } from "./navigation";
@@ -121,7 +121,7 @@ const Furniture = memo(function Furniture() {
         nodeClassName={classes.mapNode}
         nodeBorderRadius={14}
       />
-      <FarWires />
+      <FarView />
       <PeerCursors />
     </>
   );

@@ -8,7 +8,6 @@ import type { WorkflowNode } from "../collab";
 import type { NodeRun } from "../runs/runView";
 import { duration, secondsBetween, useNow } from "../ui/time";
 import { type Editor, useEditor } from "./editor";
-import { FarFace } from "./FarFace";
 import { type FlowNode, splitUsed } from "./graph";
 import { inputsOf, kindOf, shownOutputs } from "./handles";
 import { NodeIcon } from "./NodeIcon";
@@ -25,14 +24,16 @@ export const StepNode = memo(function StepNode({ id, data: { node, used }, selec
   const run = usePart(editor.run, ({ nodes }) => nodes.get(id));
   const holders = usePart(editor.people, ({ selecting }) => selecting.get(id));
   const renaming = usePart(editor.renaming, (renamed) => renamed === id);
-  const shift = usePart(editor.graph.shifts, (shifts) => shifts.get(id));
   const bare = useBare(editor, id) && !renaming;
+  const shift = usePart(editor.graph.shifts, (shifts) => (bare ? undefined : shifts.get(id)));
   useHandlesMeasured(id, outputs.join(), bare);
   const problems = usePart(editor.problems, (all) => all.get(id));
   const holder = holders?.[0];
-  const face = { id, node, type, taken, outputs, problems: run ? undefined : problems, run };
+  const height = heightOf(outputs.length);
+  if (bare) return <Unseen id={id} name={node.name || id} kind={kindOf(node, type)} height={height} />;
+  const face = { id, node, type, taken, outputs, problems: run ? undefined : problems, run, renaming };
   const style = {
-    height: heightOf(outputs.length),
+    height,
     translate: shift && `${shift.x}px ${shift.y}px`,
     "--holder": holder?.color,
   } as CSSProperties;
@@ -44,13 +45,12 @@ export const StepNode = memo(function StepNode({ id, data: { node, used }, selec
       data-disabled={node.disabled || undefined}
       data-status={run?.status}
       data-entry={type?.entry_point || undefined}
-      data-far={bare || undefined}
       data-held={holder ? true : undefined}
       data-dragged={shift ? true : undefined}
       style={style}
     >
-      {bare ? <FarFace {...face} /> : <Face {...face} renaming={renaming} />}
-      {holder && !bare && (
+      <Face {...face} />
+      {holder && (
         <span className={classes.holder}>
           {holder.name}
           {holders.length > 1 && ` +${holders.length - 1}`}
@@ -60,8 +60,17 @@ export const StepNode = memo(function StepNode({ id, data: { node, used }, selec
   );
 });
 
+/** Where FarView draws a node: a place to point at, with the words for who listens. */
+function Unseen({ id, name, kind, height }: { id: string; name: string; kind: string; height: number }) {
+  return (
+    <div id={`node-${id}`} className={classes.unseen} style={{ height }}>
+      <span>{name}</span> <span>{kind}</span>
+    </div>
+  );
+}
+
 /** What there is to be seen of a node. */
-export interface Seen {
+interface Seen {
   readonly id: string;
   readonly node: WorkflowNode;
   readonly type: NodeType | undefined;
@@ -70,9 +79,10 @@ export interface Seen {
   readonly outputs: readonly string[];
   readonly problems: readonly Problem[] | undefined;
   readonly run: NodeRun | undefined;
+  readonly renaming: boolean;
 }
 
-function Face({ id, node, type, taken, outputs, problems, run, renaming }: Seen & { renaming: boolean }) {
+function Face({ id, node, type, taken, outputs, problems, run, renaming }: Seen) {
   const editor = useEditor();
   const labelled = outputs.length > 1 || outputs[0] === "error";
   const letters = labelled ? Math.max(...outputs.map(({ length }) => length)) : 0;

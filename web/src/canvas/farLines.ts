@@ -1,32 +1,30 @@
+/** Wires as they are drawn from afar, too thin there to be pointed at. */
 import { getBezierPath, Position } from "@xyflow/react";
-import { edgeRun, type RunView } from "../runs/runView";
+import { edgeRun } from "../runs/runView";
 import type { Types } from "./editor";
 import { NODE_WIDTH } from "./edits";
+import type { Shown } from "./farShapes";
 import { type FlowEdge, type FlowNode, ORIGIN, type Place, splitUsed } from "./graph";
 import { shownOutputs } from "./handles";
 import { heightOf, placeOf } from "./shape";
 
-export type Look = "idle" | "done" | "live" | "active";
+export type WireLook = "idle" | "done" | "live" | "active";
 
-interface Drawn {
-  readonly nodes: readonly FlowNode[];
-  readonly types: Types;
-  readonly run: RunView;
-  /** How far nodes are from their positions. */
-  readonly shifts?: ReadonlyMap<string, Place>;
-}
-
-/** The lines of these wires, as the data of paths: those of one look together. */
-export function linesByLook(edges: readonly FlowEdge[], { nodes, types, run, shifts }: Drawn): Map<Look, string> {
+/** The lines of these wires between any of the nodes, as the data of paths: those of one look together. */
+export function linesOf(
+  edges: readonly FlowEdge[],
+  nodes: readonly FlowNode[],
+  { types, run, shifts }: Pick<Shown, "types" | "run" | "shifts">,
+): Map<WireLook, string> {
   const known = new Map(nodes.map((node) => [node.id, node]));
-  const lines = new Map<Look, string>();
+  const lines = new Map<WireLook, string>();
   for (const edge of edges) {
     const [source, target] = [known.get(edge.source), known.get(edge.target)];
     if (!source || !target) continue;
     const from = moved(outputOf(source, edge.sourceHandle, types), shifts?.get(edge.source));
     const to = moved(inputOf(target, types), shifts?.get(edge.target));
     const look = edge.selected ? "active" : (edgeRun(run, edge) ?? "idle");
-    lines.set(look, `${lines.get(look) ?? ""}${line(from, to)}`);
+    lines.set(look, (lines.get(look) ?? "") + line(from, to));
   }
   return lines;
 }
