@@ -61,9 +61,10 @@ function dragAsSoonAsPossible() {
     requestAnimationFrame(look);
     const node = document.querySelector(".react-flow__node");
     if (!node || "draggedAt" in window || getComputedStyle(node).visibility !== "visible") return;
-    if (window.before !== undefined && window.before !== node.style.transform) window.draggedAt = performance.now();
-    window.before = node.style.transform;
-    const { x, y } = node.getBoundingClientRect();
+    const { x, y } = node.firstElementChild.getBoundingClientRect(); // what is seen of it: React Flow hears of the drop
+    const place = `${x} ${y}`;
+    if (window.before !== undefined && window.before !== place) window.draggedAt = performance.now();
+    window.before = place;
     node.dispatchEvent(event("mousedown", x + 60, y + 20));
     for (const distance of [10, 60]) window.dispatchEvent(event("mousemove", x + 60, y + 20 + distance));
   };

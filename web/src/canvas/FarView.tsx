@@ -1,10 +1,10 @@
 import { ViewportPortal } from "@xyflow/react";
-import { type CSSProperties, type ReactNode, useMemo } from "react";
+import { type CSSProperties, memo, useLayoutEffect, useMemo, useRef } from "react";
 import { useEditor } from "./editor";
 import classes from "./FarView.module.css";
-import { linesOf } from "./farLines";
+import { linesOf, type WireLook } from "./farLines";
 import { type Shape, type Shown, shapesOf } from "./farShapes";
-import type { FlowEdge, FlowNode } from "./graph";
+import { type FlowEdge, type FlowNode, isSame, ORIGIN } from "./graph";
 import { usePart } from "./store";
 
 /**
@@ -13,50 +13,68 @@ import { usePart } from "./store";
  */
 export function FarView() {
   const far = usePart(useEditor().far, (isFar) => isFar);
-  if (!far) return null;
   return (
-    <ViewportPortal>
-      <Resting />
-      <Moving />
-    </ViewportPortal>
+    far && (
+      <ViewportPortal>
+        <Pictures />
+      </ViewportPortal>
+    )
   );
 }
 
-function Resting() {
+function Pictures() {
   const scene = useScene();
   const dragged = usePart(useEditor().graph.shifts, (shifts) => [...shifts.keys()].join());
-  const picture = useMemo(() => {
-    const moving = new Set(dragged.split(","));
-    const nodes = scene.nodes.filter(({ id }) => !moving.has(id));
-    return pictureOf(
-      nodes,
-      scene.edges.filter((edge) => !touches(edge, moving)),
-      scene,
-    );
-  }, [scene, dragged]);
+  const { resting, moving } = useMemo(() => parted(scene, new Set(dragged.split(","))), [scene, dragged]);
   return (
-    <svg className={classes.picture} role="img" aria-label={`${scene.edges.length} wires`}>
-      {picture}
-    </svg>
+    <>
+      <svg className={classes.picture} role="img" aria-label={`${scene.edges.length} wires`}>
+        {resting.map(({ id, edges }) => (
+          <Wires key={id} edges={edges} scene={scene} />
+        ))}
+        {resting.map(({ id, nodes }) => (
+          <Nodes key={id} nodes={nodes} shown={scene.shown} />
+        ))}
+      </svg>
+      {dragged && <Moving {...moving} scene={scene} />}
+    </>
   );
 }
 
-function Moving() {
-  const scene = useScene();
-  const shifts = usePart(useEditor().graph.shifts, (all) => all);
-  if (shifts.size === 0) return null;
-  const nodes = scene.nodes.filter(({ id }) => shifts.has(id));
-  const edges = scene.edges.filter((edge) => touches(edge, shifts));
+/** Drawn once, and then moved without rendering. */
+function Moving({ nodes, edges, scene }: Part & { scene: Scene }) {
+  const { shifts } = useEditor().graph;
+  const held = useRef<SVGSVGElement>(null);
+  const wires = useRef<SVGSVGElement>(null);
+  useLayoutEffect(() => {
+    const move = () => {
+      const [by = ORIGIN] = shifts.get().values(); // all that is dragged moves together
+      if (held.current) held.current.style.translate = `${by.x}px ${by.y}px`;
+      const lines = linesOf(edges, scene.nodes, { ...scene.shown, shifts: shifts.get() });
+      for (const path of wires.current?.children ?? []) path.setAttribute("d", lines.get(lookOf(path)) ?? "");
+    };
+    move();
+    return shifts.subscribe(move);
+  }, [shifts, edges, scene]);
   return (
-    <svg className={classes.picture} data-moving aria-hidden>
-      {pictureOf(nodes, edges, { ...scene, shifts })}
-    </svg>
+    <>
+      <svg ref={wires} className={classes.picture} data-moving aria-hidden>
+        <Wires edges={edges} scene={scene} />
+      </svg>
+      <svg ref={held} className={classes.picture} data-moving aria-hidden>
+        <Nodes nodes={nodes} shown={scene.shown} />
+      </svg>
+    </>
   );
 }
 
-interface Scene extends Shown {
+interface Part {
   readonly nodes: readonly FlowNode[];
   readonly edges: readonly FlowEdge[];
+}
+
+interface Scene extends Part {
+  readonly shown: Shown;
 }
 
 function useScene(): Scene {
@@ -67,34 +85,52 @@ function useScene(): Scene {
   const run = usePart(editor.run, (all) => all);
   const problems = usePart(editor.problems, (all) => all);
   const selecting = usePart(editor.people, (people) => people.selecting);
-  return useMemo(
-    () => ({ nodes, edges, types, run, problems, selecting }),
-    [nodes, edges, types, run, problems, selecting],
-  );
+  const shown = useMemo(() => ({ types, run, problems, selecting }), [types, run, problems, selecting]);
+  return useMemo(() => ({ nodes, edges, shown }), [nodes, edges, shown]);
 }
 
-function touches({ source, target }: FlowEdge, nodes: { has: (id: string) => boolean }): boolean {
-  return nodes.has(source) || nodes.has(target);
+const SLICE = 50;
+
+/** What lies still, in slices that mostly stay as they are, and what is dragged with the wires that end there. */
+function parted({ nodes, edges }: Part, dragged: ReadonlySet<string>) {
+  const held = ({ id }: FlowNode) => dragged.has(id);
+  const moves = ({ source, target }: FlowEdge) => dragged.has(source) || dragged.has(target);
+  const count = Math.ceil(Math.max(nodes.length, edges.length) / SLICE);
+  const resting = Array.from({ length: count }, (_, id) => ({
+    id,
+    nodes: nodes.slice(id * SLICE, (id + 1) * SLICE).filter((node) => !held(node)),
+    edges: edges.slice(id * SLICE, (id + 1) * SLICE).filter((edge) => !moves(edge)),
+  }));
+  return { resting, moving: { nodes: nodes.filter(held), edges: edges.filter(moves) } };
 }
 
-/** These nodes and wires; the wires may end at any other node of the scene. */
-function pictureOf(nodes: readonly FlowNode[], edges: readonly FlowEdge[], scene: Scene): ReactNode {
-  return (
-    <>
-      {Array.from(linesOf(edges, scene.nodes, scene), ([look, line]) => (
-        <path key={look} data-part="wire" data-look={look} d={line} />
-      ))}
-      {shapesOf(nodes, scene).map((shape) => (
-        <path
-          key={`${shape.part} ${shape.look}`}
-          data-part={shape.part}
-          data-look={shape.look}
-          d={shape.data}
-          style={styleOf(shape)}
-        />
-      ))}
-    </>
-  );
+function Wires({ edges, scene: { nodes, shown } }: { edges: readonly FlowEdge[]; scene: Scene }) {
+  const lines = useMemo(() => linesOf(edges, nodes, shown), [edges, nodes, shown]);
+  return Array.from(lines, ([look, line]) => <path key={look} data-part="wire" data-look={look} d={line} />);
+}
+
+interface NodesProps {
+  readonly nodes: readonly FlowNode[];
+  readonly shown: Shown;
+}
+
+const Nodes = memo(
+  function Nodes({ nodes, shown }: NodesProps) {
+    return shapesOf(nodes, shown).map((shape) => (
+      <path
+        key={`${shape.part} ${shape.look}`}
+        data-part={shape.part}
+        data-look={shape.look}
+        d={shape.data}
+        style={styleOf(shape)}
+      />
+    ));
+  },
+  (before, now) => before.shown === now.shown && isSame(before.nodes, now.nodes),
+);
+
+function lookOf(path: Element): WireLook {
+  return (path as SVGPathElement).dataset.look as WireLook;
 }
 
 function styleOf({ part, look }: Shape): CSSProperties | undefined {

@@ -8,11 +8,12 @@ import type { WorkflowNode } from "../collab";
 import type { NodeRun } from "../runs/runView";
 import { duration, secondsBetween, useNow } from "../ui/time";
 import { type Editor, useEditor } from "./editor";
-import { type FlowNode, splitUsed } from "./graph";
+import { type FlowNode, type Place, splitUsed } from "./graph";
 import { inputsOf, kindOf, shownOutputs } from "./handles";
 import { NodeIcon } from "./NodeIcon";
 import classes from "./StepNode.module.css";
 import { heightOf, placeOf } from "./shape";
+import { useShifts } from "./shifts";
 import { usePart } from "./store";
 
 /** A node on the canvas. It draws itself again only when something about this very node has changed. */
@@ -25,20 +26,17 @@ export const StepNode = memo(function StepNode({ id, data: { node, used }, selec
   const holders = usePart(editor.people, ({ selecting }) => selecting.get(id));
   const renaming = usePart(editor.renaming, (renamed) => renamed === id);
   const bare = useBare(editor, id) && !renaming;
-  const shift = usePart(editor.graph.shifts, (shifts) => (bare ? undefined : shifts.get(id)));
+  const frame = useRef<HTMLDivElement>(null);
+  useShifts(editor.graph, [id], ([shift]) => follow(frame.current, shift));
   useHandlesMeasured(id, outputs.join(), bare);
   const problems = usePart(editor.problems, (all) => all.get(id));
   const holder = holders?.[0];
   const height = heightOf(outputs.length);
   if (bare) return <Unseen id={id} name={node.name || id} kind={kindOf(node, type)} height={height} />;
   const face = { id, node, type, taken, outputs, problems: run ? undefined : problems, run, renaming };
-  const style = {
-    height,
-    translate: shift && `${shift.x}px ${shift.y}px`,
-    "--holder": holder?.color,
-  } as CSSProperties;
   return (
     <div
+      ref={frame}
       id={`node-${id}`}
       className={classes.node}
       data-selected={selected || undefined}
@@ -46,8 +44,7 @@ export const StepNode = memo(function StepNode({ id, data: { node, used }, selec
       data-status={run?.status}
       data-entry={type?.entry_point || undefined}
       data-held={holder ? true : undefined}
-      data-dragged={shift ? true : undefined}
-      style={style}
+      style={{ height, "--holder": holder?.color } as CSSProperties}
     >
       <Face {...face} />
       {holder && (
@@ -115,6 +112,12 @@ function Face({ id, node, type, taken, outputs, problems, run, renaming }: Seen)
       {run?.text && <div className={classes.tokens}>{run.text}</div>}
     </>
   );
+}
+
+function follow(element: HTMLElement | null, shift: Place | undefined): void {
+  if (!element) return;
+  element.style.translate = shift ? `${shift.x}px ${shift.y}px` : "";
+  element.toggleAttribute("data-dragged", shift !== undefined);
 }
 
 const MEASURED_AFTER_MS = 400;

@@ -1,10 +1,11 @@
 import { ActionIcon } from "@mantine/core";
 import { IconPlus, IconTrash } from "@tabler/icons-react";
 import { BaseEdge, EdgeLabelRenderer, type EdgeProps, getBezierPath } from "@xyflow/react";
-import { memo } from "react";
+import { memo, useRef } from "react";
 import { edgeRun } from "../runs/runView";
 import { useEditor } from "./editor";
 import { type FlowEdge, ORIGIN, type Place } from "./graph";
+import { useShifts } from "./shifts";
 import { usePart } from "./store";
 import classes from "./WireEdge.module.css";
 
@@ -16,18 +17,24 @@ export const WireEdge = memo(function WireEdge(props: EdgeProps<FlowEdge>) {
   const editor = useEditor();
   const run = usePart(editor.run, (view) => edgeRun(view, { source, target, sourceHandle: sourceHandleId }));
   const hovered = usePart(editor.hoveredEdge, (edge) => edge === id);
-  const from = usePart(editor.graph.shifts, (shifts) => shifts.get(source));
-  const to = usePart(editor.graph.shifts, (shifts) => shifts.get(target));
-  const [path, x, y] = getBezierPath(shifted(props, from, to));
+  const [path, x, y] = getBezierPath(props);
+  const group = useRef<SVGGElement>(null);
+  useShifts(editor.graph, [source, target], ([from, to]) => {
+    const line = group.current?.firstElementChild;
+    line?.setAttribute("d", getBezierPath(shifted(props, from, to))[0]);
+    line?.toggleAttribute("data-moving", !!(from || to));
+  });
   return (
     <>
-      <BaseEdge
-        path={path}
-        interactionWidth={GRIP}
-        className={classes.wire}
-        data-run={run ?? undefined}
-        data-active={selected || hovered || undefined}
-      />
+      <g ref={group}>
+        <BaseEdge
+          path={path}
+          interactionWidth={GRIP}
+          className={classes.wire}
+          data-run={run ?? undefined}
+          data-active={selected || hovered || undefined}
+        />
+      </g>
       {(hovered || selected) && editor.mayEdit && (
         <EdgeLabelRenderer>
           <div

@@ -2,7 +2,7 @@
 import type { RunView } from "../runs/runView";
 import type { Types } from "./editor";
 import { NODE_WIDTH } from "./edits";
-import { type FlowNode, ORIGIN, type Place, splitUsed } from "./graph";
+import { type FlowNode, splitUsed } from "./graph";
 import { kindOf, shownOutputs } from "./handles";
 import { hueOf } from "./NodeIcon";
 import type { People } from "./people";
@@ -25,8 +25,6 @@ export interface Shown {
   readonly run: RunView;
   readonly problems: ProblemsByNode;
   readonly selecting: People["selecting"];
-  /** How far nodes are from their positions. */
-  readonly shifts?: ReadonlyMap<string, Place>;
 }
 
 const PADDING = 13;
@@ -55,8 +53,7 @@ type Draw = (part: Shape["part"], look: string, data: string) => void;
 
 function drawNode({ id, position, selected, data: { node, used } }: FlowNode, shown: Shown, draw: Draw): void {
   const type = shown.types.get(node.type);
-  const shift = shown.shifts?.get(id) ?? ORIGIN;
-  const [x, y] = [position.x + shift.x, position.y + shift.y];
+  const { x, y } = position;
   const height = heightOf(shownOutputs(type, node, splitUsed(used)).length);
   const middle = y + height / 2;
   const status = shown.run.nodes.get(id)?.status;

@@ -214,6 +214,7 @@ export function splitUsed(used: string): string[] {
   return used === "" ? [] : used.split(SEPARATOR);
 }
 
-function isSame(left: readonly unknown[], right: readonly unknown[]): boolean {
+/** Whether both hold the same objects. */
+export function isSame(left: readonly unknown[], right: readonly unknown[]): boolean {
   return left.length === right.length && left.every((each, index) => each === right[index]);
 }
