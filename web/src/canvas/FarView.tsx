@@ -1,5 +1,5 @@
-import { ViewportPortal } from "@xyflow/react";
-import { type CSSProperties, memo, useLayoutEffect, useMemo, useRef } from "react";
+import { useStoreApi, useUpdateNodeInternals, ViewportPortal } from "@xyflow/react";
+import { type CSSProperties, memo, useEffect, useLayoutEffect, useMemo, useRef } from "react";
 import { useEditor } from "./editor";
 import classes from "./FarView.module.css";
 import { linesOf, type WireLook } from "./farLines";
@@ -13,6 +13,7 @@ import { usePart } from "./store";
  */
 export function FarView() {
   const far = usePart(useEditor().far, (isFar) => isFar);
+  useHandlesFound(far);
   return (
     far && (
       <ViewportPortal>
@@ -20,6 +21,20 @@ export function FarView() {
       </ViewportPortal>
     )
   );
+}
+
+/** From afar nodes show no handles. Where they are, React Flow forgets when it draws a node without: it looks again. */
+function useHandlesFound(far: boolean): void {
+  const flow = useStoreApi();
+  const measure = useUpdateNodeInternals();
+  useEffect(() => {
+    if (far) return;
+    const all = Array.from(flow.getState().nodeLookup.values(), ({ id, internals }) => ({
+      id,
+      at: internals.handleBounds,
+    }));
+    measure(all.filter(({ at }) => at && !at.source && !at.target).map(({ id }) => id));
+  }, [far, flow, measure]);
 }
 
 function Pictures() {

@@ -1,13 +1,13 @@
 import { Tooltip } from "@mantine/core";
 import { IconAlertTriangle, IconCheck, IconPlus, IconX } from "@tabler/icons-react";
-import { Handle, type NodeProps, Position, useStoreApi, useUpdateNodeInternals } from "@xyflow/react";
-import { type CSSProperties, memo, useEffect, useRef, useState } from "react";
+import { Handle, type NodeProps, Position, useUpdateNodeInternals } from "@xyflow/react";
+import { type CSSProperties, memo, useEffect, useRef } from "react";
 import type { Problem } from "../api/errors";
 import type { NodeType } from "../api/schema";
 import type { WorkflowNode } from "../collab";
 import type { NodeRun } from "../runs/runView";
 import { duration, secondsBetween, useNow } from "../ui/time";
-import { type Editor, useEditor } from "./editor";
+import { useEditor } from "./editor";
 import { type FlowNode, type Place, splitUsed } from "./graph";
 import { inputsOf, kindOf, shownOutputs } from "./handles";
 import { NodeIcon } from "./NodeIcon";
@@ -25,7 +25,7 @@ export const StepNode = memo(function StepNode({ id, data: { node, used }, selec
   const run = usePart(editor.run, ({ nodes }) => nodes.get(id));
   const holders = usePart(editor.people, ({ selecting }) => selecting.get(id));
   const renaming = usePart(editor.renaming, (renamed) => renamed === id);
-  const bare = useBare(editor, id) && !renaming;
+  const bare = usePart(editor.far, (far) => far) && !renaming;
   const frame = useRef<HTMLDivElement>(null);
   useShifts(editor.graph, [id], ([shift]) => follow(frame.current, shift));
   useHandlesMeasured(id, outputs.join(), bare);
@@ -118,23 +118,6 @@ function follow(element: HTMLElement | null, shift: Place | undefined): void {
   if (!element) return;
   element.style.translate = shift ? `${shift.x}px ${shift.y}px` : "";
   element.toggleAttribute("data-dragged", shift !== undefined);
-}
-
-const MEASURED_AFTER_MS = 400;
-
-/**
- * Whether details are left out: seen from afar, words are too small to read and handles to grip, and for the browser they
- * are most of its work. A new node has them for a moment, because React Flow remembers where it has measured the handles.
- */
-function useBare(editor: Editor, id: string): boolean {
-  const far = usePart(editor.far, (isFar) => isFar);
-  const flow = useStoreApi();
-  const [measured, setMeasured] = useState(() => !!flow.getState().nodeLookup.get(id)?.internals.handleBounds);
-  useEffect(() => {
-    const timer = setTimeout(() => setMeasured(true), MEASURED_AFTER_MS);
-    return () => clearTimeout(timer);
-  }, []);
-  return far && measured;
 }
 
 /** Wires find their handles by measuring them: again when there are others. */
