@@ -93,9 +93,13 @@ function Face({ id, node, type, taken, outputs, problems, run, renaming }: Seen)
         {renaming ? (
           <NameInput id={id} name={node.name || id} />
         ) : (
-          <span className={classes.name}>{node.name || id}</span>
+          <span className={classes.name} data-long={isLong(node.name || id, labelled ? 10 : 20)}>
+            {node.name || id}
+          </span>
         )}
-        <span className={classes.type}>{kindOf(node, type)}</span>
+        <span className={classes.type} data-long={isLong(kindOf(node, type), labelled ? 10 : 16)}>
+          {kindOf(node, type)}
+        </span>
       </div>
       {outputs.map((output, index) => (
         <Output
@@ -112,6 +116,11 @@ function Face({ id, node, type, taken, outputs, problems, run, renaming }: Seen)
       {run?.text && <div className={classes.tokens}>{run.text}</div>}
     </>
   );
+}
+
+/** Whether a text may be longer than its place, where so many letters fit for sure. */
+function isLong(text: string, fitting: number): true | undefined {
+  return text.length > fitting || undefined;
 }
 
 function follow(element: HTMLElement | null, shift: Place | undefined): void {
@@ -145,7 +154,12 @@ function Output({ id, place, label, free, onAdd }: OutputProps) {
   return (
     <>
       {label && (
-        <span className={classes.output} style={style} data-error={id === "error" || undefined}>
+        <span
+          className={classes.output}
+          style={style}
+          data-error={id === "error" || undefined}
+          data-long={isLong(label, 12)}
+        >
           {label}
         </span>
       )}
