@@ -120,8 +120,15 @@ def _first_load_kib() -> float:
 def _rows(measured: dict[str, Any]) -> list[dict[str, Any]]:
     return [
         _row("first node of 100 can be dragged, ms", measured["starts"]),
-        *(_row(f"drag of 500 nodes: {name}, ms a frame", drag["frames"]) for name, drag in measured["drags"].items()),
+        *(row for name, drag in measured["drags"].items() for row in _drag_rows(name, drag)),
         _row("edit on a colleague's screen, ms", measured["edits"]),
+    ]
+
+
+def _drag_rows(name: str, drag: dict[str, Any]) -> list[dict[str, Any]]:
+    return [
+        _row(f"drag of 500 nodes: {name}, ms a frame", drag["frames"]),
+        _row(f"drag of 500 nodes: {name}, ms a frame by the clock", drag["elapsed"]),
     ]
 
 

@@ -130,4 +130,8 @@ async def test_pages_go_through_all_seats(store):
 def test_a_client_is_called_the_same_after_it_came_back_and_like_nobody_else():
     assert peer_of("ada", "c") == peer_of("ada", "c")
     assert len({peer_of("ada", "c"), peer_of("ada", "d"), peer_of("ben", "c"), peer_of("ad", "a\nc")}) == 4
-    assert color_of("ada") == color_of("ada")
+
+
+def test_a_person_has_the_colour_that_the_editor_reckons_as_well():
+    """web/src/canvas/colors.test.ts expects the same."""
+    assert [color_of("ada"), color_of("Grüße")] == ["#c92a2a", "#087f5b"]

@@ -32,7 +32,8 @@ async def test_a_workflow_has_changes_until_its_draft_is_what_the_current_versio
     version = await add_version(pool, made.id)
     await workflows.set_current_version(pool, made.id, version.id)
     assert not (await workflows.find(pool, made.id)).workflow.has_changes
-    await drafts.write_snapshot(pool, made.id, b'{"nodes": [1]}', 1)
+    await pool.execute("UPDATE drafts SET seq = 2")
+    await drafts.write_snapshot(pool, made.id, b'{"nodes": [1]}', 2)
     assert (await workflows.find(pool, made.id)).workflow.has_changes
 
 

@@ -29,6 +29,7 @@ import { commands } from "./commands";
 import { type Editor, useEditor, useShown } from "./editor";
 import type { Wire } from "./edits";
 import { GRID, NODE_HEIGHT, NODE_WIDTH, obstacle } from "./edits";
+import { FarView } from "./FarView";
 import type { FlowEdge, FlowNode, Place } from "./graph";
 import { inputsOf } from "./handles";
 import { isDirection } from "./navigation";
@@ -47,16 +48,19 @@ const PAN_BUTTONS = [1, 2];
 const FIT = { maxZoom: 1, padding: 0.1, duration: 200 };
 const PRO = { hideAttribution: true };
 const MAP = { width: 168, height: 112 };
+/** Seen from there, names cannot be read. */
 const FAR = 0.45;
-/** From so many nodes on, only those in view are drawn. */
+/** From so many nodes on, only those in view are drawn, and without details from afar. */
 const MANY = 200;
+const NO_EDGES: FlowEdge[] = [];
 
 /** Nodes and wires, drawn by React Flow; what there is comes from the draft alone. */
 export function Canvas() {
   const editor = useEditor();
   const scheme = useComputedColorScheme("light");
   const nodes = usePart(editor.graph.nodes, (all) => all);
-  const edges = usePart(editor.graph.edges, (all) => all);
+  const far = usePart(editor.far, (isFar) => isFar);
+  const edges = usePart(editor.graph.edges, (all) => (far ? NO_EDGES : all));
   const current = usePart(editor.graph.selection, (ids) => ids.at(-1));
   const mayEdit = useShown(({ role }) => role !== "viewer");
   const frame = useRef<HTMLDivElement>(null);
@@ -117,6 +121,7 @@ const Furniture = memo(function Furniture() {
         nodeClassName={classes.mapNode}
         nodeBorderRadius={14}
       />
+      <FarView />
       <PeerCursors />
     </>
   );
@@ -149,7 +154,10 @@ function handlersOf(editor: Editor, flow: Flow) {
     isValidConnection: (connection: Connection | Edge) => obstacle(editor.edges, wireOf(connection)) === null,
     onConnectEnd: (event: globalThis.MouseEvent | TouchEvent, state: FinalConnectionState) =>
       letLoose(editor, state, flow.screenToFlowPosition(pointOf(event))),
-    onViewportChange: ({ zoom }: Viewport) => editor.far.set(zoom < FAR && editor.nodes.size > MANY),
+    onViewportChange: ({ zoom }: Viewport) => {
+      editor.far.set(zoom < FAR && editor.nodes.size > MANY);
+      editor.graph.settle();
+    },
     onNodeDrag: (_: unknown, __: unknown, dragged: FlowNode[]) => editor.dragging(dragged),
     onNodeDragStop: (_: unknown, __: unknown, dragged: FlowNode[]) => editor.dropped(dragged),
     onSelectionDrag: (_: unknown, dragged: FlowNode[]) => editor.dragging(dragged),

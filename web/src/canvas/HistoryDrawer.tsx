@@ -10,7 +10,8 @@ import { ErrorNote } from "../ui/ErrorNote";
 import { tell, tellError } from "../ui/notify";
 import { Moment } from "../ui/time";
 import classes from "./CanvasPage.module.css";
-import { grouped, type HistoryGroup } from "./edited";
+import { colorOf } from "./colors";
+import { grouped, type HistoryEdit, type HistoryGroup } from "./edited";
 import { useEditor, useShown } from "./editor";
 import { type Revert, readHistory, revert } from "./history";
 
@@ -83,6 +84,13 @@ export function HistoryDrawer({ onClose }: { onClose: () => void }) {
   );
 }
 
+/** In the colour that the person has on the canvas. */
+function Face({ id, name }: HistoryEdit["by"]) {
+  const color = colorOf(id ?? name);
+  const styles = { placeholder: { background: color, color: "#fff", borderColor: color } };
+  return <Avatar name={name} size={30} radius="xl" alt="" styles={styles} />;
+}
+
 interface EntryProps {
   group: HistoryGroup;
   isNewest: boolean;
@@ -95,7 +103,7 @@ function Entry({ group: { edits, text }, isNewest, busy, onRevert }: EntryProps)
   if (!newest) return null;
   return (
     <Group component="li" wrap="nowrap" gap="sm" className={classes.entry}>
-      <Avatar name={newest.by.name} color="initials" size={30} radius="xl" alt="" />
+      <Face {...newest.by} />
       <div className={classes.words}>
         <Text fz="sm" lineClamp={2}>
           {text}

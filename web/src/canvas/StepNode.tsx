@@ -1,75 +1,52 @@
 import { Tooltip } from "@mantine/core";
 import { IconAlertTriangle, IconCheck, IconPlus, IconX } from "@tabler/icons-react";
 import { Handle, type NodeProps, Position, useUpdateNodeInternals } from "@xyflow/react";
-import { type CSSProperties, memo, useEffect, useRef, useState } from "react";
+import { type CSSProperties, memo, useEffect, useRef } from "react";
 import type { Problem } from "../api/errors";
+import type { NodeType } from "../api/schema";
+import type { WorkflowNode } from "../collab";
 import type { NodeRun } from "../runs/runView";
 import { duration, secondsBetween, useNow } from "../ui/time";
-import { type Editor, useEditor } from "./editor";
-import { type FlowNode, splitUsed } from "./graph";
-import { inputsOf, outputsOf } from "./handles";
+import { useEditor } from "./editor";
+import { type FlowNode, type Place, splitUsed } from "./graph";
+import { inputsOf, kindOf, shownOutputs } from "./handles";
 import { NodeIcon } from "./NodeIcon";
 import classes from "./StepNode.module.css";
+import { heightOf, placeOf } from "./shape";
+import { useShifts } from "./shifts";
 import { usePart } from "./store";
-
-const ROW = 25;
-const PADDING = 14;
-const SMALLEST = 64;
 
 /** A node on the canvas. It draws itself again only when something about this very node has changed. */
 export const StepNode = memo(function StepNode({ id, data: { node, used }, selected }: NodeProps<FlowNode>) {
   const editor = useEditor();
   const type = editor.types.get(node.type);
   const taken = splitUsed(used);
-  const outputs = [...new Set([...outputsOf(type, node), ...taken])];
-  const inputs = inputsOf(type);
-  const problems = usePart(editor.problems, (all) => all.get(id));
+  const outputs = shownOutputs(type, node, taken);
   const run = usePart(editor.run, ({ nodes }) => nodes.get(id));
   const holders = usePart(editor.people, ({ selecting }) => selecting.get(id));
   const renaming = usePart(editor.renaming, (renamed) => renamed === id);
-  const bare = useBare(editor);
+  const bare = usePart(editor.far, (far) => far) && !renaming;
+  const frame = useRef<HTMLDivElement>(null);
+  useShifts(editor.graph, [id], ([shift]) => follow(frame.current, shift));
   useHandlesMeasured(id, outputs.join(), bare);
-  const labels = outputs.length > 1 || outputs[0] === "error" ? Math.max(...outputs.map(({ length }) => length)) : 0;
-  const height = Math.max(SMALLEST, outputs.length * ROW + PADDING);
+  const problems = usePart(editor.problems, (all) => all.get(id));
   const holder = holders?.[0];
+  const height = heightOf(outputs.length);
+  if (bare) return <Unseen id={id} name={node.name || id} kind={kindOf(node, type)} height={height} />;
+  const face = { id, node, type, taken, outputs, problems: run ? undefined : problems, run, renaming };
   return (
     <div
+      ref={frame}
       id={`node-${id}`}
       className={classes.node}
       data-selected={selected || undefined}
       data-disabled={node.disabled || undefined}
       data-status={run?.status}
       data-entry={type?.entry_point || undefined}
-      style={{ height, "--holder": holder?.color, "--labels": labels } as CSSProperties}
       data-held={holder ? true : undefined}
+      style={{ height, "--holder": holder?.color } as CSSProperties}
     >
-      {!bare &&
-        inputs.map((input) => (
-          <Handle key={input} id={input} type="target" position={Position.Left} className={classes.input} />
-        ))}
-      <NodeIcon icon={type?.icon ?? "cube"} category={type?.category ?? ""} />
-      <div className={classes.words}>
-        {renaming ? (
-          <NameInput id={id} name={node.name || id} />
-        ) : (
-          <span className={classes.name}>{node.name || id}</span>
-        )}
-        <span className={classes.type}>{node.disabled ? "Disabled" : (type?.name ?? `Unknown: ${node.type}`)}</span>
-      </div>
-      {outputs.map((output, index) => (
-        <Output
-          key={output}
-          id={output}
-          place={(index + 0.5) / outputs.length}
-          label={outputs.length > 1 || output === "error" ? output : undefined}
-          free={!taken.includes(output)}
-          bare={bare}
-          onAdd={() => editor.dialog.set({ kind: "palette", end: { node: id, handle: output, side: "source" } })}
-        />
-      ))}
-      {problems && !run && <ProblemMark problems={problems} />}
-      {run && <RunMark run={run} />}
-      {run?.text && <div className={classes.tokens}>{run.text}</div>}
+      <Face {...face} />
       {holder && (
         <span className={classes.holder}>
           {holder.name}
@@ -80,20 +57,76 @@ export const StepNode = memo(function StepNode({ id, data: { node, used }, selec
   );
 });
 
-const MEASURED_AFTER_MS = 400;
+/** Where FarView draws a node: a place to point at, with the words for who listens. */
+function Unseen({ id, name, kind, height }: { id: string; name: string; kind: string; height: number }) {
+  return (
+    <div id={`node-${id}`} className={classes.unseen} style={{ height }}>
+      <span>{name}</span> <span>{kind}</span>
+    </div>
+  );
+}
 
-/**
- * Whether the handles are left out: seen from afar they are too small to grip, and a thousand of them cost more than all
- * the rest. A new node shows them for a moment, because React Flow remembers where it has measured them.
- */
-function useBare(editor: Editor): boolean {
-  const far = usePart(editor.far, (isFar) => isFar);
-  const [measured, setMeasured] = useState(false);
-  useEffect(() => {
-    const timer = setTimeout(() => setMeasured(true), MEASURED_AFTER_MS);
-    return () => clearTimeout(timer);
-  }, []);
-  return far && measured;
+/** What there is to be seen of a node. */
+interface Seen {
+  readonly id: string;
+  readonly node: WorkflowNode;
+  readonly type: NodeType | undefined;
+  /** The outputs that wires leave from, and all of them. */
+  readonly taken: readonly string[];
+  readonly outputs: readonly string[];
+  readonly problems: readonly Problem[] | undefined;
+  readonly run: NodeRun | undefined;
+  readonly renaming: boolean;
+}
+
+function Face({ id, node, type, taken, outputs, problems, run, renaming }: Seen) {
+  const editor = useEditor();
+  const labelled = outputs.length > 1 || outputs[0] === "error";
+  const letters = labelled ? Math.max(...outputs.map(({ length }) => length)) : 0;
+  return (
+    <>
+      {inputsOf(type).map((input) => (
+        <Handle key={input} id={input} type="target" position={Position.Left} className={classes.input} />
+      ))}
+      <NodeIcon icon={type?.icon ?? "cube"} category={type?.category ?? ""} />
+      <div className={classes.words} style={{ "--labels": letters } as CSSProperties}>
+        {renaming ? (
+          <NameInput id={id} name={node.name || id} />
+        ) : (
+          <span className={classes.name} data-long={isLong(node.name || id, labelled ? 10 : 20)}>
+            {node.name || id}
+          </span>
+        )}
+        <span className={classes.type} data-long={isLong(kindOf(node, type), labelled ? 10 : 16)}>
+          {kindOf(node, type)}
+        </span>
+      </div>
+      {outputs.map((output, index) => (
+        <Output
+          key={output}
+          id={output}
+          place={placeOf(index, outputs.length)}
+          label={labelled ? output : undefined}
+          free={!taken.includes(output)}
+          onAdd={() => editor.dialog.set({ kind: "palette", end: { node: id, handle: output, side: "source" } })}
+        />
+      ))}
+      {problems && <ProblemMark problems={problems} />}
+      {run && <RunMark run={run} />}
+      {run?.text && <div className={classes.tokens}>{run.text}</div>}
+    </>
+  );
+}
+
+/** Whether a text may be longer than its place, where so many letters fit for sure. */
+function isLong(text: string, fitting: number): true | undefined {
+  return text.length > fitting || undefined;
+}
+
+function follow(element: HTMLElement | null, shift: Place | undefined): void {
+  if (!element) return;
+  element.style.translate = shift ? `${shift.x}px ${shift.y}px` : "";
+  element.toggleAttribute("data-dragged", shift !== undefined);
 }
 
 /** Wires find their handles by measuring them: again when there are others. */
@@ -113,32 +146,34 @@ interface OutputProps {
   place: number;
   label: string | undefined;
   free: boolean;
-  bare: boolean;
   onAdd: () => void;
 }
 
-function Output({ id, place, label, free, bare, onAdd }: OutputProps) {
+function Output({ id, place, label, free, onAdd }: OutputProps) {
   const style = { "--place": `${place * 100}%` } as CSSProperties;
   return (
     <>
       {label && (
-        <span className={classes.output} style={style} data-error={id === "error" || undefined}>
+        <span
+          className={classes.output}
+          style={style}
+          data-error={id === "error" || undefined}
+          data-long={isLong(label, 12)}
+        >
           {label}
         </span>
       )}
-      {!bare && (
-        <Handle
-          id={id}
-          type="source"
-          position={Position.Right}
-          className={classes.source}
-          style={style}
-          data-free={free || undefined}
-          onClick={onAdd}
-        >
-          {free && <IconPlus size={11} stroke={2.6} />}
-        </Handle>
-      )}
+      <Handle
+        id={id}
+        type="source"
+        position={Position.Right}
+        className={classes.source}
+        style={style}
+        data-free={free || undefined}
+        onClick={onAdd}
+      >
+        {free && <IconPlus size={11} stroke={2.6} />}
+      </Handle>
     </>
   );
 }

@@ -1,10 +1,11 @@
 import { ActionIcon } from "@mantine/core";
 import { IconPlus, IconTrash } from "@tabler/icons-react";
 import { BaseEdge, EdgeLabelRenderer, type EdgeProps, getBezierPath } from "@xyflow/react";
-import { memo } from "react";
+import { memo, useRef } from "react";
 import { edgeRun } from "../runs/runView";
 import { useEditor } from "./editor";
-import type { FlowEdge } from "./graph";
+import { type FlowEdge, ORIGIN, type Place } from "./graph";
+import { useShifts } from "./shifts";
 import { usePart } from "./store";
 import classes from "./WireEdge.module.css";
 
@@ -17,15 +18,23 @@ export const WireEdge = memo(function WireEdge(props: EdgeProps<FlowEdge>) {
   const run = usePart(editor.run, (view) => edgeRun(view, { source, target, sourceHandle: sourceHandleId }));
   const hovered = usePart(editor.hoveredEdge, (edge) => edge === id);
   const [path, x, y] = getBezierPath(props);
+  const group = useRef<SVGGElement>(null);
+  useShifts(editor.graph, [source, target], ([from, to]) => {
+    const line = group.current?.firstElementChild;
+    line?.setAttribute("d", getBezierPath(shifted(props, from, to))[0]);
+    line?.toggleAttribute("data-moving", !!(from || to));
+  });
   return (
     <>
-      <BaseEdge
-        path={path}
-        interactionWidth={GRIP}
-        className={classes.wire}
-        data-run={run ?? undefined}
-        data-active={selected || hovered || undefined}
-      />
+      <g ref={group}>
+        <BaseEdge
+          path={path}
+          interactionWidth={GRIP}
+          className={classes.wire}
+          data-run={run ?? undefined}
+          data-active={selected || hovered || undefined}
+        />
+      </g>
       {(hovered || selected) && editor.mayEdit && (
         <EdgeLabelRenderer>
           <div
@@ -59,3 +68,14 @@ export const WireEdge = memo(function WireEdge(props: EdgeProps<FlowEdge>) {
     </>
   );
 });
+
+/** The ends of a wire where its nodes are dragged. */
+function shifted(ends: EdgeProps<FlowEdge>, from: Place = ORIGIN, to: Place = ORIGIN) {
+  return {
+    ...ends,
+    sourceX: ends.sourceX + from.x,
+    sourceY: ends.sourceY + from.y,
+    targetX: ends.targetX + to.x,
+    targetY: ends.targetY + to.y,
+  };
+}

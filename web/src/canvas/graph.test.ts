@@ -1,4 +1,5 @@
 import { describe, expect, test } from "vitest";
+import type { Editor } from "./editor";
 import { sampleEditor } from "./sample";
 
 const TWO = {
@@ -38,7 +39,7 @@ describe("what is drawn", () => {
     const { draft, editor } = sampleEditor(TWO);
     editor.graph.changeNodes([{ type: "position", id: "b", position: { x: 320, y: 48 }, dragging: true }]);
     draft.edit([{ op: "node.set", id: "b", path: ["position"], value: { x: 900, y: 900 } }]);
-    expect(editor.graph.nodes.get()[1]?.position).toEqual({ x: 320, y: 48 });
+    expect(seen(editor, "b")).toEqual({ x: 320, y: 48 });
     editor.graph.changeNodes([{ type: "position", id: "b", dragging: false }]);
     draft.edit([{ op: "node.set", id: "b", path: ["name"], value: "c" }]);
     expect(editor.graph.nodes.get()[1]?.position).toEqual({ x: 900, y: 900 });
@@ -58,14 +59,45 @@ describe("what is drawn", () => {
   });
 });
 
+/** Where a node is drawn. */
+function seen({ graph }: Editor, id: string) {
+  const { x = 0, y = 0 } = graph.nodes.get().find((node) => node.id === id)?.position ?? {};
+  const by = graph.shifts.get().get(id) ?? { x: 0, y: 0 };
+  return { x: x + by.x, y: y + by.y };
+}
+
 describe("dragging", () => {
+  const move = (x: number, y: number) => ({ type: "position", id: "b", position: { x, y }, dragging: true }) as const;
+
+  test("leaves the list of nodes as it is until the drop", () => {
+    const { editor } = sampleEditor(TWO);
+    const before = editor.graph.nodes.get();
+    editor.graph.changeNodes([move(310, 8)]);
+    editor.graph.changeNodes([move(320, 48)]);
+    expect(editor.graph.nodes.get()).toBe(before);
+    expect(editor.graph.shifts.get()).toEqual(new Map([["b", { x: 20, y: 48 }]]));
+    editor.graph.changeNodes([{ ...move(320, 48), dragging: false }]);
+    expect(editor.graph.nodes.get()[1]?.position).toEqual({ x: 320, y: 48 });
+    expect(editor.graph.shifts.get().size).toBe(0);
+  });
+
+  test("goes on from where the node is when the view has moved on the way", () => {
+    const { editor } = sampleEditor(TWO);
+    editor.graph.changeNodes([move(320, 48)]);
+    editor.graph.settle();
+    expect(editor.graph.nodes.get()[1]?.position).toEqual({ x: 320, y: 48 });
+    expect(seen(editor, "b")).toEqual({ x: 320, y: 48 });
+    editor.graph.changeNodes([move(400, 48)]);
+    expect(seen(editor, "b")).toEqual({ x: 400, y: 48 });
+  });
+
   test("is presence while it lasts, and one edit when it is dropped", () => {
     const { draft, editor } = sampleEditor(TWO);
-    editor.graph.changeNodes([{ type: "position", id: "b", position: { x: 320, y: 48 }, dragging: true }]);
-    editor.dragging([editor.graph.nodes.get()[1] as never]);
-    expect(draft.presence.dragging).toEqual({ b: { x: 320, y: 48 } });
+    const position = { x: 320, y: 48 };
+    editor.dragging([{ ...editor.graph.nodes.get()[1], position } as never]);
+    expect(draft.presence.dragging).toEqual({ b: position });
     expect(draft.edits).toEqual([]);
-    editor.dropped([editor.graph.nodes.get()[1] as never]);
+    editor.dropped([{ ...editor.graph.nodes.get()[1], position } as never]);
     expect(draft.edits).toEqual([[{ op: "node.set", id: "b", path: ["position"], value: { x: 320, y: 48 } }]]);
   });
 

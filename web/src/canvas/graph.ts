@@ -5,6 +5,7 @@ import {
   type EdgeChange,
   type Node,
   type NodeChange,
+  type NodePositionChange,
 } from "@xyflow/react";
 import type { WorkflowEdge, WorkflowNode } from "../collab";
 import { Store } from "./store";
@@ -22,28 +23,38 @@ type NodeMap = ReadonlyMap<string, WorkflowNode>;
 type EdgeMap = ReadonlyMap<string, WorkflowEdge>;
 
 const NOBODY: ReadonlyMap<string, Place> = new Map();
+const AT_REST: ReadonlyMap<string, Place> = new Map();
+export const ORIGIN: Place = { x: 0, y: 0 };
 const SEPARATOR = ",";
 
 /**
  * What the canvas draws: the draft's nodes and edges, what is selected here, and where nodes are while they are dragged.
  * What has not changed stays the same object, so that it is not drawn again.
+ *
+ * A drag does not touch `nodes`: after a change there React Flow asks each node and each wire whether it has to be drawn
+ * again, which with hundreds of them takes longer than a frame. What is dragged, and its wires, draw themselves at
+ * `shifts` from where React Flow has them, until it hears of the drop.
  */
 export class Graph {
   readonly nodes = new Store<FlowNode[]>([]);
   readonly edges = new Store<FlowEdge[]>([]);
   readonly selection = new Store<readonly string[]>([]);
+  /** How far nodes that are dragged here are from their position in `nodes`. Another map after each move. */
+  readonly shifts = new Store(AT_REST);
   /** Selected as soon as they are there. */
   #wanted: ReadonlySet<string> = new Set();
 
   /** `dragged`: where others hold nodes right now. */
   take(nodes: NodeMap, edges: EdgeMap, dragged: ReadonlyMap<string, Place> = NOBODY): void {
-    this.nodes.set(flowNodes(this.nodes.get(), nodes, edges, dragged));
+    this.nodes.set(flowNodes(this.nodes.get(), nodes, edges, dragged, this.shifts.get()));
     this.edges.set(flowEdges(this.edges.get(), nodes, edges));
     this.#keepSelection();
   }
 
   readonly changeNodes = (changes: NodeChange<FlowNode>[]): void => {
-    this.nodes.set(applyNodeChanges(changes.filter(isOurs), this.nodes.get()));
+    const lasting = changes.filter((change) => isOurs(change) && !isMove(change));
+    if (lasting.length > 0) this.nodes.set(applyNodeChanges(lasting, this.nodes.get()));
+    this.#shift(changes);
     if (changes.some(({ type }) => type === "select")) this.#keepSelection();
   };
 
@@ -67,6 +78,23 @@ export class Graph {
       .get()
       .filter(({ selected }) => selected)
       .map(({ id }) => id);
+  }
+
+  /** React Flow hears where the dragged nodes are: it takes away those that it believes to be out of view. */
+  settle(): void {
+    const shifts = this.shifts.get();
+    if (shifts.size === 0) return;
+    this.nodes.set(this.nodes.get().map((node) => shifted(node, shifts.get(node.id))));
+    this.shifts.set(new Map(Array.from(shifts.keys(), (id) => [id, ORIGIN])));
+  }
+
+  /** A drag goes on, or is over: then `nodes` has the new positions already. */
+  #shift(changes: NodeChange<FlowNode>[]): void {
+    const moves = changes.filter(isMove);
+    if (moves.length > 0) {
+      const rest = new Map(this.nodes.get().map(({ id, position }) => [id, position]));
+      this.shifts.set(new Map(moves.map(({ id, position }) => [id, between(rest.get(id) ?? position, position)])));
+    } else if (changes.some(isDrop)) this.shifts.set(AT_REST);
   }
 
   #keepSelection(): void {
@@ -98,6 +126,24 @@ function isOurs({ type }: { type: string }): boolean {
   return type !== "add" && type !== "remove" && type !== "replace";
 }
 
+type Move = NodePositionChange & { position: Place };
+
+function isMove(change: NodeChange<FlowNode>): change is Move {
+  return change.type === "position" && !!change.dragging && change.position !== undefined;
+}
+
+function isDrop(change: NodeChange<FlowNode>): boolean {
+  return change.type === "position" && !change.dragging;
+}
+
+function shifted(node: FlowNode, by: Place | undefined): FlowNode {
+  return by ? { ...node, position: { x: node.position.x + by.x, y: node.position.y + by.y } } : node;
+}
+
+function between(from: Place, to: Place): Place {
+  return { x: to.x - from.x, y: to.y - from.y };
+}
+
 function deselected(edges: FlowEdge[]): FlowEdge[] {
   return edges.some(({ selected }) => selected) ? edges.map((edge) => ({ ...edge, selected: false })) : edges;
 }
@@ -107,21 +153,29 @@ export function flowNodes(
   nodes: NodeMap,
   edges: EdgeMap,
   dragged: ReadonlyMap<string, Place>,
+  shifts: ReadonlyMap<string, Place> = AT_REST,
 ): FlowNode[] {
   const known = new Map(before.map((node) => [node.id, node]));
   const used = usedOutputs(edges);
   const next = Array.from(nodes.values(), (node) =>
-    flowNode(known.get(node.id), node, used.get(node.id) ?? "", dragged.get(node.id)),
+    flowNode(known.get(node.id), node, used.get(node.id) ?? "", dragged.get(node.id), shifts.has(node.id)),
   );
   return isSame(before, next) ? before : next;
 }
 
-function flowNode(before: FlowNode | undefined, node: WorkflowNode, used: string, held: Place | undefined): FlowNode {
+/** `ours`: whether it is dragged here, where it stays what its shift is reckoned from. */
+function flowNode(
+  before: FlowNode | undefined,
+  node: WorkflowNode,
+  used: string,
+  held: Place | undefined,
+  ours: boolean,
+): FlowNode {
   if (before === undefined) {
     const position = held ?? node.position;
     return { id: node.id, type: "step", position, data: { node, used }, className: held && "held" };
   }
-  const position = before.dragging ? before.position : (held ?? node.position);
+  const position = ours ? before.position : (held ?? node.position);
   const className = held && "held";
   const data = before.data.node === node && before.data.used === used ? before.data : { node, used };
   const stays = position.x === before.position.x && position.y === before.position.y;
@@ -160,6 +214,7 @@ export function splitUsed(used: string): string[] {
   return used === "" ? [] : used.split(SEPARATOR);
 }
 
-function isSame(left: readonly unknown[], right: readonly unknown[]): boolean {
+/** Whether both hold the same objects. */
+export function isSame(left: readonly unknown[], right: readonly unknown[]): boolean {
   return left.length === right.length && left.every((each, index) => each === right[index]);
 }

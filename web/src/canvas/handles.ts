@@ -12,8 +12,18 @@ export function outputsOf(type: NodeType | undefined, node: WorkflowNode): reado
   return node.on_error === "branch" ? [...own, ERROR_HANDLE] : own;
 }
 
+/** The outputs that a node shows: its own, and others that wires leave from all the same. */
+export function shownOutputs(type: NodeType | undefined, node: WorkflowNode, used: readonly string[]): string[] {
+  return [...new Set([...outputsOf(type, node), ...used])];
+}
+
 export function inputsOf(type: NodeType | undefined): readonly string[] {
   return type?.inputs ?? ["in"];
+}
+
+/** What stands below a node's name. */
+export function kindOf(node: WorkflowNode, type: NodeType | undefined): string {
+  return node.disabled ? "Disabled" : (type?.name ?? `Unknown: ${node.type}`);
 }
 
 function ownOutputs(type: NodeType, config: Record<string, unknown>): readonly string[] {

@@ -35,7 +35,7 @@ export function apply(work: Working, ops: readonly Operation[]): Operation[] {
   const before = work.state();
   try {
     return ops
-      .map((op) => attempt(work, op))
+      .map((op) => attempt(work, op, ops))
       .reverse()
       .flat();
   } catch (error) {
@@ -58,9 +58,9 @@ export function applicable(state: DraftState, ops: readonly Operation[]): Operat
   });
 }
 
-function attempt(work: Working, op: Operation): Operation[] {
+function attempt(work: Working, op: Operation, edit: readonly Operation[] = [op]): Operation[] {
   const complete = checked(work, op);
-  const inverse = inverseOf(work, complete);
+  const inverse = inverseOf(work, complete, edit);
   perform(work, complete);
   return inverse;
 }

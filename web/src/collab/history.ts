@@ -101,11 +101,13 @@ export class History {
     this.#keep((step) => step.pending === null || step.inverse.length > 0);
   }
 
+  /** `inverse`: what undoes its operations one by one, as they were committed. */
   confirmed(pending: Pending, inverse: Operation[] | null): void {
     for (const step of this.#steps()) {
       if (step.pending !== pending) continue;
       step.pending = null;
-      if (inverse !== null && step.edits === 1 && !types(step.inverse)) step.inverse = inverse;
+      if (inverse === null || step.edits > 1 || types(step.inverse) || types(inverse)) continue;
+      step.inverse = inverse;
     }
   }
 

@@ -1,4 +1,7 @@
 // What undoes an operation, seen from the state right before it.
+//
+// A text that an edit changes and touches otherwise as well is put back as a whole: what undoes the edit touches it
+// otherwise too, and the server refuses changes of a text that was touched after their version.
 
 import { edgesAt } from "./edges.ts";
 import type { Json } from "./json.ts";
@@ -6,8 +9,10 @@ import type { NodeSet, NodeUnset, Operation, TextEdit } from "./operations.ts";
 import { firstMissing, getAt, type Path } from "./paths.ts";
 import { definitionOf, type Working } from "./state.ts";
 import { readChanges, textAt, textOf, writeChanges } from "./text.ts";
+import { touching } from "./touches.ts";
 
-export function inverseOf(work: Working, op: Operation): Operation[] {
+/** `edit`: the operations of the edit that it is part of. */
+export function inverseOf(work: Working, op: Operation, edit: readonly Operation[] = []): Operation[] {
   switch (op.op) {
     case "node.add":
       return [{ op: "node.remove", id: op.id }];
@@ -20,7 +25,7 @@ export function inverseOf(work: Working, op: Operation): Operation[] {
     case "node.unset":
       return beforeUnset(work, op);
     case "text.edit":
-      return [beforeTyping(work, op)];
+      return [touching([op], edit) ? beforeSet(work, op) : beforeTyping(work, op)];
     case "edge.add":
       return op.id === undefined ? [] : [{ op: "edge.remove", id: op.id }];
     case "edge.remove": {
@@ -44,7 +49,7 @@ export function returning(state: Pick<Working, "nodes" | "edges">, id: string): 
   return [{ op: "node.add", ...node }, ...edgesAt(state, id).map((edge) => ({ op: "edge.add", ...edge }) as const)];
 }
 
-function beforeSet(work: Working, op: NodeSet): Operation {
+function beforeSet(work: Working, op: Pick<NodeSet, "id" | "path">): Operation {
   const node = work.nodes.get(op.id);
   const missing = firstMissing(node, op.path);
   if (missing !== null) return { op: "node.unset", id: op.id, path: missing };

@@ -24,7 +24,9 @@ export class Presence {
     if (Object.keys(this.state).length > 0) this.#now();
   }
 
-  changed({ changes }: PresenceChangesFrame): void {
+  /** Answers whether anybody else has changed: one hears of oneself, too. */
+  changed({ changes }: PresenceChangesFrame): boolean {
+    if (Object.keys(changes).every((peer) => peer === this.#you)) return false;
     const peers = new Map(this.peers);
     for (const [peer, state] of Object.entries(changes)) {
       if (peer === this.#you) continue;
@@ -32,6 +34,7 @@ export class Presence {
       else peers.set(peer, state);
     }
     this.peers = peers;
+    return true;
   }
 
   /** Nobody is known while there is no connection. Answers whether that changes anything. */

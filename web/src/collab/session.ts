@@ -4,7 +4,7 @@ import { Diverged } from "./apply.ts";
 import { type Closed, Connection, type Socket, type SocketClass } from "./connection.ts";
 import { Emitter } from "./emitter.ts";
 import type { DraftEvents } from "./events.ts";
-import type { JoinedFrame, ServerFrame, You } from "./frames.ts";
+import type { JoinedFrame, PresenceChangesFrame, ServerFrame, You } from "./frames.ts";
 import type { Json } from "./json.ts";
 import { Keeper } from "./keeper.ts";
 import { Presence } from "./presence.ts";
@@ -131,7 +131,7 @@ export class Session {
 
   #received(frame: ServerFrame): void {
     try {
-      this.#take(frame);
+      if (!this.#take(frame)) return;
     } catch (error) {
       if (!(error instanceof Gap) && !(error instanceof Diverged)) throw error;
       this.#forget = error instanceof Diverged || frame.type === "joined";
@@ -148,21 +148,21 @@ export class Session {
     this.connection.renew();
   }
 
-  #take(frame: ServerFrame): void {
+  /** Answers whether there may be anything new. */
+  #take(frame: ServerFrame): boolean {
+    if (frame.type === "presence") return this.joined && this.presence.changed(frame);
     if (frame.type === "joined") this.#join(frame);
     else if (this.joined) this.#hear(frame);
+    return true;
   }
 
-  #hear(frame: Exclude<ServerFrame, JoinedFrame>): void {
+  #hear(frame: Exclude<ServerFrame, JoinedFrame | PresenceChangesFrame>): void {
     switch (frame.type) {
       case "edit":
         this.replica.committed([frame]);
         break;
       case "refused":
         this.#sendLater(this.replica.refused(frame));
-        break;
-      case "presence":
-        this.presence.changed(frame);
         break;
       case "problems":
         this.problems = frame.problems;

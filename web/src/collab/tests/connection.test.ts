@@ -164,6 +164,18 @@ test("others see what one shows of oneself, 20 times a second at most, and the l
   await company.leave();
 });
 
+test("what one shows of oneself changes nothing here when it comes back", async () => {
+  const [company, ada, bob] = await pair();
+  const before = ada.draft.snapshot();
+  ada.draft.setPresence({ cursor: 1 });
+  await company.settle();
+  expect(ada.draft.snapshot()).toBe(before);
+  bob.draft.setPresence({ cursor: 2 });
+  await company.settle();
+  expect(ada.draft.snapshot()).not.toBe(before);
+  await company.leave();
+});
+
 test("presence is merged by key, and told again after a reconnect; peers are unknown meanwhile", async () => {
   const [company, ada, bob] = await pair();
   ada.draft.setPresence({ cursor: 1, selection: ["a"] });

@@ -79,6 +79,16 @@ test("what came before one's own edit is not built on it, and is what undo goes 
   expect(bob.name("a")).toBe("Bob's");
 });
 
+test("an edit that changes a text and touches it otherwise can be undone", async () => {
+  const typed = { op: "text.edit", id: "a", path: ["name"], changes: [1, [0, "da"]] } as const;
+  ada.draft.edit([typed, { op: "node.set", id: "a", path: ["name"], value: "Another" }]);
+  await company.settle();
+  expect(bob.name("a")).toBe("Another");
+  ada.draft.undo();
+  await company.settle();
+  expect([ada.name("a"), bob.name("a")]).toEqual(["A", "A"]);
+});
+
 test("a removed node comes back with its edges", async () => {
   ada.draft.edit([{ op: "node.remove", id: "b" }]);
   await company.settle();
