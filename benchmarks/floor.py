@@ -63,12 +63,16 @@ class Gathered(Generic[T]):
         future = asyncio.get_running_loop().create_future()
         self._waiting.append((item, future))
         if len(self._lanes) < LANES:
-            lane = asyncio.create_task(self._work())
-            self._lanes.add(lane)
-            lane.add_done_callback(self._lanes.discard)
+            self._lanes.add(asyncio.create_task(self._work()))
         return future
 
     async def _work(self) -> None:
+        try:
+            await self._write_all()
+        finally:  # at once, not in a callback later: what is submitted in between would wait for the next one
+            self._lanes -= {asyncio.current_task()}
+
+    async def _write_all(self) -> None:
         while self._waiting:
             batch, self._waiting = self._waiting[:MAX_BATCH], self._waiting[MAX_BATCH:]
             try:
