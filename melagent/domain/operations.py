@@ -106,10 +106,12 @@ def _undone(editing: Editing, back: Operation, completed: list[Operation]) -> Op
 
 
 def _touches(op: Operation, node_id: str, path: Path) -> bool:
-    """Whether an operation reaches a place of a node, or all of the node."""
+    """Whether an operation reaches a place of a node, or all of the node; a renaming also reaches what it rewrites."""
     if op["op"] == "draft.replace":
         return True
-    return node_id in (op.get("id"), op.get("to")) and is_near(tuple(op.get("path", ())), tuple(path))
+    rewrites = any(_touches({"op": "node.set", **one}, node_id, path) for one in op.get("sets", ()))
+    named = node_id in (op.get("id"), op.get("to"))
+    return rewrites or (named and is_near(tuple(op.get("path", ())), tuple(path)))
 
 
 def _kind_of(editing: Editing, op: Any) -> Kind:

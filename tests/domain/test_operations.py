@@ -159,6 +159,18 @@ def test_an_edit_that_changes_a_text_and_touches_it_otherwise_can_be_undone(othe
     assert_leads_back(state, apply(state, [typed, other], state.seq + 1, ADA, AT, rewrites), definition)
 
 
+def test_an_edit_that_types_the_name_of_a_node_and_renames_the_node_can_be_undone():
+    state = fresh()
+    state.nodes["a"]["config"]["text"] = "see "
+    definition = copy.deepcopy(state.definition())
+    changes = [[4, "b"]]
+    typed = {"op": "text.edit", "id": "a", "path": ["config", "text"], "version": state.seq, "changes": changes}
+    renamed = {"op": "node.rename", "id": "b", "to": "z"}
+    applied = apply(state, [typed, renamed], state.seq + 1, ADA, AT, rewrites)
+    assert applied.ops[1]["sets"]
+    assert_leads_back(state, applied, definition)
+
+
 @settings(max_examples=150, deadline=None)
 @given(st.lists(edits, min_size=2, max_size=6))
 def test_edits_whose_commit_lost_are_undone_together(sequence):
