@@ -3,7 +3,7 @@
 import { completeEdge, freshId, type WorkflowEdge } from "./definition.ts";
 import { followed } from "./edges.ts";
 import { type Renaming, renamed } from "./names.ts";
-import type { NodeAdd } from "./operations.ts";
+import type { NodeAdd, Operation } from "./operations.ts";
 import { type Pending, replaceOps } from "./queue.ts";
 import type { DraftState, Working } from "./state.ts";
 
@@ -30,10 +30,17 @@ export function avoidTakenIds(work: Working, pending: Pending[], view: DraftStat
 
 function awayFrom(work: Working, pending: Pending[], add: NodeAdd, view: DraftState): Renaming {
   const own = pending.flatMap((entry) => entry.ops);
-  const added = new Set(own.flatMap((op) => (op.op === "node.add" ? [op.id] : [])));
-  const taken = { has: (id: string) => work.nodes.has(id) || view.nodes.has(id) || added.has(id) };
+  const named = new Set(own.flatMap(namedBy));
+  const taken = { has: (id: string) => work.nodes.has(id) || view.nodes.has(id) || named.has(id) };
   const edges = own.flatMap((op) => (op.op === "edge.add" ? [completeEdge(op)] : []));
   return renamingOf(add.id, freshId(taken, add.type), edges);
+}
+
+/** The nodes that an operation names, whether they are there or not: what means one that is gone must not mean another. */
+function namedBy(op: Operation): string[] {
+  if (op.op === "edge.add") return [op.source, op.target];
+  if (op.op === "node.rename") return [op.id, op.to];
+  return "id" in op ? [op.id] : [];
 }
 
 /** Rewrite what waits from an operation of an edit on. */
