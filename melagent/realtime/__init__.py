@@ -10,9 +10,9 @@ and as letters to the other instances that have the room open. A draft that anot
 back to where it was, catches up, and its edits are checked again on that. So no committed edit was ever checked against
 anything but its predecessor, and nothing is shown that is not durable.
 
-**Where several instances are busy in a room** they would mostly beat one another. Then one of them **leads** it for
-some seconds: the others hand it their edits, and it commits them with its own. Who leads is a hint; what is committed
-is decided as ever.
+**Where several instances are busy in a room** they would mostly beat one another. Then one of them, its **committer**,
+commits for all for some seconds: the others hand it their edits, and it commits them with its own. Who does is a hint;
+what is committed is decided as ever.
 
 **What can get lost.** PostgreSQL is the truth. A letter may be lost, doubled or late: a room applies the next number
 and nothing else, reads gaps from the table, and compares its `seq` with the table every few seconds and after a gap of

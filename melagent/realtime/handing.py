@@ -1,9 +1,9 @@
-"""Edits that one instance hands to another one, which leads the room, to be committed there.
+"""Edits that one instance hands to another one, which commits for the room.
 
-One letter at a time is with the leader: until it is known what became of its edits, others of that room wait, so those
-of a client stay in order. Edits of which nothing is heard for a second are taken back and committed here, unless the
-table says that they were committed: letters get lost, and leaders die. What both commit in the end is committed once,
-as the ids of a client's edits only ever rise.
+One letter at a time is with the committer: until it is known what became of its edits, others of that room wait, so
+those of a client stay in order. Edits of which nothing is heard for a second are taken back and committed here, unless
+the table says that they were committed: letters get lost, and committers die. What both commit in the end is committed
+once, as the ids of a client's edits only ever rise.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ import orjson
 from melagent.domain.draft_state import Author
 from melagent.domain.edit_frames import refused_frame
 from melagent.realtime import metrics
+from melagent.realtime.committer import COMMITTER, Committer
 from melagent.realtime.edits import Waiting, forbidden
-from melagent.realtime.leading import LEADER, Lead
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,17 +28,17 @@ if TYPE_CHECKING:
     from melagent.realtime.room import Room
 
 HANDED, RETURNED = b"w", b"r"
-"""Begin letters of rooms to one another: edits for the leader, and one that it did not commit."""
+"""Begin letters of rooms to one another: edits for the committer, and one that it did not commit."""
 
-KINDS: Final = frozenset({LEADER, HANDED, RETURNED})
+KINDS: Final = frozenset({COMMITTER, HANDED, RETURNED})
 
 PATIENCE_SECONDS: Final = 1.0
-"""How long edits may be with the leader before they are taken back. It takes none that have been under way longer, by
-the clocks of both, as their author may have been answered since.
+"""How long edits may be with the committer before they are taken back. It takes none that have been under way longer,
+by the clocks of both, as their author may have been answered since.
 """
 
 FORGOTTEN_SECONDS: Final = 10.0
-"""After so long nothing that was handed over is committed any more: the leader lets it wait for five seconds
+"""After so long nothing that was handed over is committed any more: the committer lets it wait for five seconds
 (WAIT_SECONDS of rooms), and its commit may take as long (COMMIT_SECONDS of the lane).
 """
 
@@ -87,10 +87,10 @@ class Afar:
 
 
 class Handing:
-    """What the part of a room on this instance has handed over, and takes over. `pending` is with the leader now."""
+    """What the part of a room on this instance has handed over, and takes over. `pending` is with the committer now."""
 
     def __init__(self, room: Room, instance: str, broker: Broker) -> None:
-        self.lead = Lead(instance, broker, room.topic)
+        self.committer = Committer(instance, broker, room.topic)
         self.pending: dict[tuple[str, int], Waiting] = {}
         self._room = room
         self._instance = instance
@@ -99,8 +99,8 @@ class Handing:
 
     def receive(self, kind: bytes, text: bytes) -> None:
         """Take in a letter of one of the `KINDS`."""
-        if kind == LEADER:
-            self.lead.heard(text.decode())
+        if kind == COMMITTER:
+            self.committer.heard(text.decode())
         elif kind == HANDED:
             self._taken_over(orjson.loads(text))
         else:
@@ -109,7 +109,7 @@ class Handing:
     # Handing over
 
     def over(self) -> list[Waiting]:
-        """Give what waits to the leader, as much as a letter holds; answers edits that repeat a committed one."""
+        """Give what waits to the committer, as much as a letter holds; answers edits that repeat a committed one."""
         room, repeated, texts, size = self._room, [], [], 0
         newest: dict[str, int] = {}
         while room.waiting:
@@ -134,17 +134,17 @@ class Handing:
         return repeated
 
     def settled(self, client: str, edit_id: int) -> Waiting | None:
-        """It is known what became of an edit. Answers it when it was with the leader."""
+        """It is known what became of an edit. Answers it when it was with the committer."""
         edit = self.pending.pop((client, edit_id), None)
         if not self.pending:
             self._room.go_on()
         return edit
 
     def take_back(self, *, overdue: bool = False) -> None:
-        """Commit here what is with the leader, but for what the table has; or only when it has been there too long."""
+        """Commit here what is with the committer, unless the table has it; or only when it has been there too long."""
         if not self.pending or (overdue and time.monotonic() - self._handed_at < PATIENCE_SECONDS):
             return
-        self.lead.forget()
+        self.committer.forget()
         back, self.pending = self.pending.values(), {}
         for edit in back:
             edit.unknown, edit.handed_at = True, self._handed_at
@@ -154,12 +154,12 @@ class Handing:
     def _send(self, texts: Sequence[bytes]) -> None:
         metrics.EDITS_HANDED_OVER.inc(len(texts))
         self._handed_at = time.monotonic()
-        told = {"to": self.lead.leader, "from": self._instance, "seq": self._room.seq, "at": time.time()}
+        told = {"to": self.committer.name, "from": self._instance, "seq": self._room.seq, "at": time.time()}
         letter = orjson.dumps(told)[:-1] + b',"edits":[' + b",".join(texts) + b"]}"
         self._broker.send(self._room.topic, HANDED + letter)
 
     def _returned(self, told: dict[str, Any]) -> None:
-        """The leader did not commit an edit: it refused it, or says that it does not lead."""
+        """The committer did not commit an edit: it refused it, or says that it commits for nobody."""
         if told["to"] != self._instance:
             return
         if told["frame"] is None:
@@ -173,7 +173,7 @@ class Handing:
         """Commit edits with ours, if they are meant for us."""
         if told["to"] != self._instance:
             return
-        self.lead.took(len(told["edits"]))
+        self.committer.took(len(told["edits"]))
         late = abs(time.time() - told["at"]) > PATIENCE_SECONDS
         for edit in told["edits"]:
             by = Author(**edit.pop("by"))

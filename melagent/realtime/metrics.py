@@ -13,7 +13,7 @@ EDITS_COMMITTED = Counter("mel_edits_committed", "Edits of peers that this insta
 EDITS_REFUSED = Counter("mel_edits_refused", "Edits of peers that were refused, by error", ["error"], registry=REGISTRY)
 RACES_LOST = Counter("mel_edit_races_lost", "Drafts that another instance was faster with", registry=REGISTRY)
 EDITS_HANDED_OVER = Counter(
-    "mel_edits_handed_over", "Edits of peers given to another instance, which leads a room", registry=REGISTRY
+    "mel_edits_handed_over", "Edits of peers given to another instance, which commits for a room", registry=REGISTRY
 )
 CATCH_UPS = Counter("mel_room_catch_ups", "Reads of edits that a room had missed", registry=REGISTRY)
 SOCKETS_CLOSED = Counter("mel_sockets_closed", "Sockets that the hub closed, by code", ["code"], registry=REGISTRY)

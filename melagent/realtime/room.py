@@ -186,7 +186,7 @@ class Room:
         Answers what is to be committed, if anything, and edits that repeat one that was committed. An edit that is
         wrong after others that are not committed yet is left for the next time: it may be right without them.
         """
-        repeated = self.handing.over() if self.handing.lead.is_elsewhere else []
+        repeated = self.handing.over() if self.handing.committer.is_elsewhere else []
         ids: dict[str, int] = {}
         most = 1 if self.alone else MAX_BATCH
         while self.waiting and not self.handing.pending and len(self._attempts) < most:
@@ -248,7 +248,7 @@ class Room:
         """Nothing of the attempts is committed, or with `unknown` nobody knows: back to what is confirmed."""
         self._take_back(unknown=unknown)
         if not unknown:
-            self.handing.lead.beaten()
+            self.handing.committer.beaten()
         self._losses += 1
         if self._losses >= MAX_LOSSES:
             self._losses, self._contested_until = 0, time.monotonic() + CONTESTED_SECONDS

@@ -9,7 +9,7 @@ from uuid import UUID
 import orjson
 import pytest
 
-from melagent.realtime import handing, leading, metrics
+from melagent.realtime import committer, handing, metrics
 from melagent.services.access import Role
 from tests.builders import eventually
 from tests.realtime.clients import put
@@ -19,10 +19,10 @@ def room_of(instance, workflow_id):
     return instance.hub.rooms[UUID(workflow_id)]
 
 
-def follow(leader, *instances, workflow_id):
-    """Let instances take one of them for the leader, until the test ends."""
+def follow(committer, *instances, workflow_id):
+    """Let instances take one of them for the committer, until the test ends."""
     for instance in instances:
-        room_of(instance, workflow_id).handing.lead.heard(leader.hub.instance)
+        room_of(instance, workflow_id).handing.committer.heard(committer.hub.instance)
 
 
 def number_of(counter):
@@ -47,19 +47,19 @@ class Post:
 
 @pytest.fixture(autouse=True)
 def for_long(monkeypatch):
-    monkeypatch.setattr(leading, "LEAD_SECONDS", 600.0)
+    monkeypatch.setattr(committer, "TERM_SECONDS", 600.0)
 
 
 @pytest.fixture
 async def led(one, two, make_workflow, connect):
-    """A workflow in which `one` leads, with a client at each instance."""
+    """A workflow in which `one` commits for all, with a client at each instance."""
     workflow_id = await make_workflow(one)
     ada, ben = await connect(one, workflow_id), await connect(two, workflow_id)
     follow(one, one, two, workflow_id=workflow_id)
     return workflow_id, ada, ben
 
 
-async def test_the_leader_commits_for_all_and_everybody_is_told_as_ever(led, two, connect, keys, converged):
+async def test_the_committer_commits_for_all_and_everybody_is_told_as_ever(led, two, connect, keys, converged):
     workflow_id, ada, _ = led
     ben = await connect(two, workflow_id, key=keys[Role.EDITOR])
     post, before = Post(two, handing.HANDED), number_of(metrics.EDITS_HANDED_OVER)
@@ -68,7 +68,7 @@ async def test_the_leader_commits_for_all_and_everybody_is_told_as_ever(led, two
     assert {answer["by"]["name"] for answer in answers} == {"editor"}
     assert len(post.letters) == 5 == number_of(metrics.EDITS_HANDED_OVER) - before
     assert (await ada.answer(await ada.edit(put("Mine"))))["seq"] == 7
-    assert number_of(metrics.EDITS_HANDED_OVER) - before == 5  # the leader commits what is its own
+    assert number_of(metrics.EDITS_HANDED_OVER) - before == 5  # the committer commits what is its own
     await converged(workflow_id, ada, ben)
     assert not room_of(two, workflow_id).handing.pending
 
@@ -87,7 +87,7 @@ async def test_many_edits_of_all_come_in_the_order_of_each(led, one, two, connec
     await converged(workflow_id, *clients)
 
 
-async def test_a_refusal_of_the_leader_reaches_the_author_alone(led, two):
+async def test_a_refusal_of_the_committer_reaches_the_author_alone(led, two):
     workflow_id, ada, ben = led
     refused = await ben.answer(await ben.edit(put("Nobody", "nowhere")))
     assert (refused["type"], refused["error"]) == ("refused", "not_found")
@@ -110,12 +110,12 @@ async def test_an_edit_that_is_too_large_for_a_letter_is_committed_where_it_is_w
     led, one, two, converged
 ):
     workflow_id, ada, ben = led
-    post, leader, follower = Post(two, handing.HANDED), room_of(one, workflow_id), room_of(two, workflow_id)
-    leader.behind = True
+    post, committer, follower = Post(two, handing.HANDED), room_of(one, workflow_id), room_of(two, workflow_id)
+    committer.behind = True
     large = {"op": "node.set", "id": "done", "path": ["config", "text"], "value": "x" * handing.MAX_BYTES}
     sent = [await ben.edit(op) for op in (put("Before"), large, put("After"))]
-    await eventually(lambda: (len(leader.waiting), len(follower.waiting)) == (1, 2))
-    leader.caught_up()
+    await eventually(lambda: (len(committer.waiting), len(follower.waiting)) == (1, 2))
+    committer.caught_up()
     answers = [await ben.answer(edit_id) for edit_id in sent]
     assert [answer["seq"] for answer in answers] == [2, 3, 4]
     assert post.letters
@@ -136,14 +136,14 @@ async def test_many_edits_at_once_go_in_several_letters(led, two, converged):
     await converged(workflow_id, ada, ben)
 
 
-async def test_what_the_leader_never_heard_of_is_committed_here(led, two, converged):
+async def test_what_the_committer_never_heard_of_is_committed_here(led, two, converged):
     workflow_id, ada, ben = led
     post = Post(two, handing.HANDED)
     post.lose = lambda _letter: True
     sent = [await ben.edit(put(f"{number}")) for number in range(3)]
     assert [(await ben.answer(edit_id))["seq"] for edit_id in sent] == [2, 3, 4]
     assert post.letters
-    assert not room_of(two, workflow_id).handing.lead.is_elsewhere  # it is not asked again
+    assert not room_of(two, workflow_id).handing.committer.is_elsewhere  # it is not asked again
     await converged(workflow_id, ada, ben)
 
 
@@ -160,56 +160,56 @@ async def test_an_edit_does_not_overtake_one_before_it_that_was_lost(led, two, c
 
 
 async def test_an_edit_that_both_commit_is_committed_once(led, one, two, converged, stored):
-    """The leader takes so long that its follower commits; what it had taken over it commits as well, or tries to."""
+    """The committer takes so long that its follower commits; what it had taken over it commits as well, or tries to."""
     workflow_id, ada, ben = led
-    leader = room_of(one, workflow_id)
-    leader.behind = True
+    committer = room_of(one, workflow_id)
+    committer.behind = True
     sent = [await ben.edit(put(f"{number}")) for number in range(3)]
-    await eventually(lambda: len(leader.waiting) == 3)
+    await eventually(lambda: len(committer.waiting) == 3)
     assert [(await ben.answer(edit_id))["seq"] for edit_id in sent] == [2, 3, 4]
-    leader.caught_up()
-    await eventually(lambda: not leader.waiting)
+    committer.caught_up()
+    await eventually(lambda: not committer.waiting)
     await converged(workflow_id, ada, ben)
     assert (await stored(workflow_id)).seq == 4
 
 
-async def test_a_client_that_comes_back_to_the_leader_is_answered_once(led, one, connect, converged, stored):
-    """It sends again what is with the leader already, through a socket of the leader's own."""
+async def test_a_client_that_comes_back_to_the_committer_is_answered_once(led, one, connect, converged, stored):
+    """It sends again what is with the committer already, through a socket of the committer's own."""
     workflow_id, ada, ben = led
-    leader = room_of(one, workflow_id)
-    leader.behind = True
+    committer = room_of(one, workflow_id)
+    committer.behind = True
     await ben.edit(put("Once"))
-    await eventually(lambda: len(leader.waiting) == 1)
+    await eventually(lambda: len(committer.waiting) == 1)
     await ben.close()
     again = await connect(one, workflow_id, name=ben.name)
     await again.edit(put("Once"))
-    await eventually(lambda: len(leader.waiting) == 2)
-    leader.caught_up()
+    await eventually(lambda: len(committer.waiting) == 2)
+    committer.caught_up()
     assert (await again.answer(1))["seq"] == 2
     await converged(workflow_id, ada, again)
     assert (await stored(workflow_id)).seq == 2
 
 
-async def test_an_edit_that_is_sent_again_while_it_is_with_the_leader_is_answered_each_time(led, one, two, stored):
+async def test_an_edit_that_is_sent_again_while_it_is_with_the_committer_is_answered_each_time(led, one, two, stored):
     workflow_id, _, ben = led
-    leader, follower = room_of(one, workflow_id), room_of(two, workflow_id)
-    leader.behind = True
+    committer, follower = room_of(one, workflow_id), room_of(two, workflow_id)
+    committer.behind = True
     for _ in range(3):
         await ben.send({"type": "edit", "id": 1, "ops": [put("Once")]})
-    await eventually(lambda: (len(leader.waiting), len(follower.waiting)) == (1, 2))
-    leader.caught_up()
+    await eventually(lambda: (len(committer.waiting), len(follower.waiting)) == (1, 2))
+    committer.caught_up()
     await ben.until(lambda: len([frame for frame in ben.frames if frame.get("id") == 1]) == 3)
     assert {frame["seq"] for frame in ben.frames if frame.get("id") == 1} == {2}
     assert (await stored(workflow_id)).seq == 2
 
 
 async def test_an_edit_that_may_be_committed_is_never_called_unstorable(led, one, two):
-    """The table does not have it yet, but the leader may be about to commit it."""
+    """The table does not have it yet, but the committer may be about to commit it."""
     workflow_id, _, ben = led
-    leader, follower = room_of(one, workflow_id), room_of(two, workflow_id)
-    leader.behind = True
+    committer, follower = room_of(one, workflow_id), room_of(two, workflow_id)
+    committer.behind = True
     edit_id = await ben.edit(put("Maybe"))
-    await eventually(lambda: leader.waiting)
+    await eventually(lambda: committer.waiting)
     follower.handing.take_back()
     assert [edit.unknown for edit in follower.waiting] == [True]
     follower.refuse_old(time.monotonic() + 100)
@@ -217,7 +217,7 @@ async def test_an_edit_that_may_be_committed_is_never_called_unstorable(led, one
     follower.refuse_old(time.monotonic() + 100)
     assert len(follower.waiting) == 1
     assert (await ben.answer(edit_id))["seq"] == 2
-    leader.caught_up()
+    committer.caught_up()
 
 
 async def test_clients_of_others_are_forgotten_when_none_of_their_edits_is_left(led, one):
@@ -228,7 +228,7 @@ async def test_clients_of_others_are_forgotten_when_none_of_their_edits_is_left(
     assert (await ben.answer(await ben.edit(put("More"))))["seq"] == 3
 
 
-async def test_a_leader_takes_no_edits_that_come_late(led, one, two, monkeypatch):
+async def test_a_committer_takes_no_edits_that_come_late(led, one, two, monkeypatch):
     """Their author may have been answered otherwise meanwhile."""
     workflow_id, ada, ben = led
     post, back = Post(two, handing.HANDED), Post(one, handing.RETURNED)
@@ -246,7 +246,7 @@ async def test_a_leader_takes_no_edits_that_come_late(led, one, two, monkeypatch
     assert (await ada.answer(await ada.edit(put("Mine"))))["seq"] == 3
 
 
-async def test_a_leader_that_cannot_tell_what_a_client_has_committed_leaves_its_edits_to_its_instance(
+async def test_a_committer_that_cannot_tell_what_a_client_has_committed_leaves_its_edits_to_its_instance(
     led, one, converged
 ):
     workflow_id, ada, ben = led
@@ -260,13 +260,13 @@ async def test_a_leader_that_cannot_tell_what_a_client_has_committed_leaves_its_
     await converged(workflow_id, ada, ben)
 
 
-async def test_who_is_no_leader_hands_back_what_it_was_given(led, one, two, converged):
-    """Each takes the other one for the leader: nothing goes in circles."""
+async def test_who_is_no_committer_hands_back_what_it_was_given(led, one, two, converged):
+    """Each takes the other one for the committer: nothing goes in circles."""
     workflow_id, ada, ben = led
-    lead = room_of(one, workflow_id).handing.lead
-    lead.forget()
-    lead._follow(two.hub.instance)
-    room_of(two, workflow_id).handing.lead._follow(one.hub.instance)
+    there = room_of(one, workflow_id).handing.committer
+    there.forget()
+    there._follow(two.hub.instance)
+    room_of(two, workflow_id).handing.committer._follow(one.hub.instance)
     sent = [
         (ada, await ada.edit(put("Ada"))),
         (
@@ -292,27 +292,27 @@ async def test_after_a_gap_of_the_broker_everything_is_taken_back_at_once(led, t
     await converged(workflow_id, ada, ben)
 
 
-async def test_two_that_take_turns_in_beating_one_another_agree_on_a_leader(one, two, make_workflow, connect):
+async def test_two_that_take_turns_in_beating_one_another_agree_on_a_committer(one, two, make_workflow, connect):
     workflow_id = await make_workflow(one)
     for instance in (one, two):
         await connect(instance, workflow_id)
-    leads = [room_of(instance, workflow_id).handing.lead for instance in (one, two)]
+    both = [room_of(instance, workflow_id).handing.committer for instance in (one, two)]
     for _ in range(2):
-        for lead in leads:
-            lead.beaten()
-    await eventually(lambda: leads[0].leader == leads[1].leader is not None)
-    assert [lead.is_elsewhere for lead in leads].count(True) == 1
+        for there in both:
+            there.beaten()
+    await eventually(lambda: both[0].name == both[1].name is not None)
+    assert [there.is_elsewhere for there in both].count(True) == 1
 
 
-async def test_one_race_lost_now_and_then_makes_nobody_a_leader(one, make_workflow, connect, monkeypatch):
+async def test_one_race_lost_now_and_then_makes_nobody_a_committer(one, make_workflow, connect, monkeypatch):
     workflow_id = await make_workflow(one)
     await connect(one, workflow_id)
-    lead, now = room_of(one, workflow_id).handing.lead, [100.0]
-    monkeypatch.setattr(leading.time, "monotonic", lambda: now[0])
+    there, now = room_of(one, workflow_id).handing.committer, [100.0]
+    monkeypatch.setattr(committer.time, "monotonic", lambda: now[0])
     for _ in range(5):
-        lead.beaten()
-        now[0] += leading.AGAIN_SECONDS + 0.1
-    assert lead.leader is None
+        there.beaten()
+        now[0] += committer.AGAIN_SECONDS + 0.1
+    assert there.name is None
     now[0] -= 0.2
-    lead.beaten()
-    assert lead.leader == one.hub.instance
+    there.beaten()
+    assert there.name == one.hub.instance

@@ -51,13 +51,13 @@ class Mangled:
 async def test_letters_that_are_lost_doubled_and_late_change_nothing(
     one, two, make_workflow, connect, converged, seed, led
 ):
-    """The same where one of the instances leads, and is handed the edits of the other one's peers."""
+    """The same where one of the instances commits for all, and is handed the edits of the other one's peers."""
     mangled = [Mangled(one, seed), Mangled(two, seed + 100)]
     workflow_id = await make_workflow(one)
     clients = [await connect(instance, workflow_id) for instance in (one, two, one, two)]
     if led:
         for instance in (one, two):
-            instance.hub.rooms[UUID(workflow_id)].handing.lead.heard(one.hub.instance)
+            instance.hub.rooms[UUID(workflow_id)].handing.committer.heard(one.hub.instance)
 
     async def type_away(client, number):
         for n in range(15):

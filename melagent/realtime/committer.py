@@ -2,9 +2,9 @@
 
 Any instance may commit at any time, and its statement takes effect only if the draft is still where the room is. Where
 two are busy at once, most of these statements would be in vain. So whoever is beaten twice within a second names a
-**leader**, and the others hand their edits to that one for some seconds (`handing`). Of those that are named, the one
-counts that ranks first for this room; so all come to the same, and another one for each room. It is a hint like every
-letter: whoever believes what, the statement protects the draft.
+**committer**, and the others hand their edits to that one for some seconds (`handing`). Of those that are named, the
+one counts that ranks first for this room; so all come to the same, and another one for each room. It is a hint like
+every letter, and no leader: any instance still may commit, and whoever believes what, the statement protects the draft.
 """
 
 from __future__ import annotations
@@ -16,24 +16,24 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from melagent.broker import Broker
 
-LEADER = b"l"
-"""Begins a letter of a room: the name of the instance that leads."""
+COMMITTER = b"l"
+"""Begins a letter of a room: the name of the instance that commits for all."""
 
 AGAIN_SECONDS: Final = 1.0
 """Two races lost within this time are not chance."""
 
-LEAD_SECONDS: Final = 5.0
-"""So long a leader is one without being named again."""
+TERM_SECONDS: Final = 5.0
+"""So long a committer is one without being named again."""
 
-LEAD_EDITS: Final = 25
-"""A leader that was handed fewer since it was named does not name itself again: races are rare then."""
+TERM_EDITS: Final = 25
+"""A committer that was handed fewer since it was named does not name itself again: races are rare then."""
 
 
-class Lead:
-    """Who leads the room of a topic, as this instance sees it."""
+class Committer:
+    """Which instance commits for the room of a topic, as this one sees it; `name` is null when none does."""
 
     def __init__(self, instance: str, broker: Broker, topic: str) -> None:
-        self.leader: str | None = None
+        self.name: str | None = None
         self._instance = instance
         self._broker = broker
         self._topic = topic
@@ -44,7 +44,7 @@ class Lead:
     @property
     def is_elsewhere(self) -> bool:
         """Whether edits are to be handed to another instance now, and can be."""
-        elsewhere = self.leader is not None and self.leader != self._instance
+        elsewhere = self.name is not None and self.name != self._instance
         return elsewhere and self._is_known and self._broker.health == "healthy"
 
     @property
@@ -55,36 +55,36 @@ class Lead:
         """The room lost a race."""
         now = time.monotonic()
         if now - self._beaten_at < AGAIN_SECONDS and not self._is_known:
-            self._lead()
+            self._name_ourselves()
         self._beaten_at = now
 
-    def heard(self, leader: str) -> None:
+    def heard(self, committer: str) -> None:
         """An instance has named itself. We do so in its place if we rank before it and are losing races as well."""
-        known = self.leader if self._is_known else None
-        if known is not None and self._rank(known) < self._rank(leader):
+        known = self.name if self._is_known else None
+        if known is not None and self._rank(known) < self._rank(committer):
             return
-        loses = time.monotonic() - self._beaten_at < LEAD_SECONDS
-        if loses and self._rank(self._instance) < self._rank(leader):
-            self._lead()
+        loses = time.monotonic() - self._beaten_at < TERM_SECONDS
+        if loses and self._rank(self._instance) < self._rank(committer):
+            self._name_ourselves()
         else:
-            self._follow(leader)
+            self._follow(committer)
 
     def took(self, count: int) -> None:
         """So many edits were handed to us: as long as there are many, we name ourselves again in time."""
         self._taken += count
-        if self._taken >= LEAD_EDITS and self._until - time.monotonic() < LEAD_SECONDS / 2:
-            self._lead()
+        if self._taken >= TERM_EDITS and self._until - time.monotonic() < TERM_SECONDS / 2:
+            self._name_ourselves()
 
     def forget(self) -> None:
-        """There is no leader, or not one that is heard of."""
-        self.leader, self._until = None, 0.0
+        """There is no committer, or not one that is heard of."""
+        self.name, self._until = None, 0.0
 
-    def _lead(self) -> None:
+    def _name_ourselves(self) -> None:
         self._follow(self._instance)
-        self._broker.send(self._topic, LEADER + self._instance.encode())
+        self._broker.send(self._topic, COMMITTER + self._instance.encode())
 
-    def _follow(self, leader: str) -> None:
-        self.leader, self._until, self._taken = leader, time.monotonic() + LEAD_SECONDS, 0
+    def _follow(self, committer: str) -> None:
+        self.name, self._until, self._taken = committer, time.monotonic() + TERM_SECONDS, 0
 
     def _rank(self, instance: str) -> tuple[int, str]:
         return zlib.crc32(f"{self._topic} {instance}".encode()), instance
