@@ -120,7 +120,7 @@ async def test_a_hung_commit_is_given_up_and_found_out_about(far, make_workflow,
     workflow_id = await make_workflow(far)
     ada = await connect(far, workflow_id)
     async with pool.acquire() as conn, conn.transaction():
-        await conn.execute("SELECT 1 FROM drafts FOR UPDATE")
+        await conn.execute("LOCK drafts, edits IN ACCESS EXCLUSIVE MODE")  # so that nobody can find out meanwhile
         edit_id = await ada.edit(put("Stuck"))
         room = far.hub.rooms[UUID(workflow_id)]
         await eventually(lambda: room.waiting and room.waiting[0].unknown)
