@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from benchmarks.product import Product
 
 WORKERS = 1_000
-PLACES = (3, 1)
-"""What each of the two claims of a worker with the default of five places asks for: half of what is free."""
+PLACES = (3, 2)
+"""What the two claims of a worker with the default of five places ask for: half of them, and the rest."""
 
 WAIT_SECONDS = 28.0
-SECONDS = 50.0
-"""Of one measurement: longer than a session is trusted, so that looking sessions up would show."""
+SECONDS = 2 * WAIT_SECONDS
+"""Of one measurement: each claim ends twice. A session is trusted for less, so that looking sessions up would show."""
 
 SETTLE_SECONDS = 11.0
 """A session of PostgreSQL that falls idle tells of its last transactions within ten seconds."""

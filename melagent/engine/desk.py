@@ -60,7 +60,8 @@ class Desk:
         finally:
             ask.close()
             self._forget(ask)
-            await asyncio.shield(self._take_back(ask))
+            if ask.reserved or ask.granted:  # of an ask that just waited, as most do, nothing is left
+                await asyncio.shield(self._take_back(ask))
 
     async def ask(
         self, asker: Asker, limit: int, seconds: float, alive: Callable[[], bool] = lambda: True

@@ -85,6 +85,7 @@ class Worker:
         self._held: dict[UUID, Held] = {}
         self._versions: OrderedDict[UUID, CompiledVersion] = OrderedDict()
         self._accepting = False
+        self._open = 0
         self._watched_at = 0.0
         self._lag = 0.0
         self._more_waits = False
@@ -174,8 +175,11 @@ class Worker:
             held.task.add_done_callback(partial(self._put_down, held))
 
     async def _claim(self) -> float | None:
-        """Fill the free places, or this claim's share of them; again at once when there was work for all of them."""
-        places = self.reserve(math.ceil(self._free / max(1, self._source.claims)))
+        """Fill the free places; again at once when there was work for all of them.
+
+        Each claim that waits asks for its share, and the last one for the rest, so that all places are on offer.
+        """
+        places = self.reserve(math.ceil(self._free / max(1, self._source.claims - self._open)))
         self._more_waits = True  # until a claim finds less than it asked for, a place that falls free asks again
         if not places:
             return None
@@ -186,12 +190,14 @@ class Worker:
             left -= len(items)
             self.run(items, held_from)
 
+        self._open += 1
         try:
             await self._source.claim(places, take)
         except MelError as error:
             log.warning("no work claimed", worker_id=self.worker_id, error=error.message)
             return None
         finally:
+            self._open -= 1
             self._more_waits = not left
             self.release(left)
         return 0.0 if self._source.claims else None

@@ -166,6 +166,13 @@ async def test_a_proxy_that_keeps_answers_until_they_are_whole_costs_a_pause_and
     assert proxy.claims.count(True) == HttpSource.claims
 
 
+async def test_claims_that_wait_offer_all_places(relay, engine):
+    async with working(relay, Stage()) as (worker, _):
+        await eventually(lambda: engine.desk.waiting == HttpSource.claims)
+        assert [ask.free for ask in engine.desk._asks] == [5, 5]
+        assert worker._free == 0
+
+
 @asynccontextmanager
 async def holding_back(relay, *, headers_first):
     """A proxy that passes on the body of an answer only once it has all of it; `claims` says which were streams."""
