@@ -21,7 +21,7 @@ HEAD = """# Benchmarks
 The product as shipped: authentication, info logs to a file, metrics, `fsync` and `synchronous_commit` on; PostgreSQL,
 server and load generator share the cores of one machine. The load generator checks a field of each answer; afterwards
 SQL proves that every answer has one run, every run all its steps, and that nothing is left live. Each rate is the
-median of three rounds, in turns with *the floor*: the product's own API and SQL statements with the engine taken out,
+median of several rounds, in turns with *the floor*: the product's own API and SQL statements with the engine taken out,
 so that the ratio is what the engine costs. The floor for remote workers has remote workers too. Machines differ and
 shared ones are noisy: trust ratios before rates.
 

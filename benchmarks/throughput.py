@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from statistics import median
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -25,7 +26,9 @@ if TYPE_CHECKING:
 
     from benchmarks.outcome import Options
 
-ROUNDS = 3
+ROUNDS = 7
+"""The two follow one another in each, as the speed of a shared machine changes from minute to minute."""
+
 SECONDS = 5.0
 WARM_UP_SECONDS = 2.0
 RATIO = 0.6
@@ -146,7 +149,10 @@ def _at(server_url: str, webhook_url: str) -> str:
 async def compared(
     contenders: list[Contender], connections: int, seconds: float
 ) -> tuple[dict[str, Any], dict[str, list[dict[str, Any]]]]:
-    """Rounds in turns, each time in the other order; a row of the medians, and all rounds."""
+    """Rounds in turns, each time in the other order; a row of the medians, and all rounds.
+
+    The ratio is the median of the rounds' own ratios.
+    """
     rounds: dict[str, list[dict[str, Any]]] = {contender.name: [] for contender in contenders}
     for number in range(ROUNDS):
         for contender in contenders if number % 2 == 0 else reversed(contenders):
@@ -154,11 +160,12 @@ async def compared(
             print(f"  {contender.name} at {connections}: {figures['rate']:.0f}/s", file=sys.stderr, flush=True)
             rounds[contender.name].append(figures)
     product, floor = median_by("rate", rounds["product"]), median_by("rate", rounds["floor"])
+    pairs = zip(rounds["product"], rounds["floor"], strict=True)
     row = {
         "connections": connections,
         "runs/s": product["rate"],
         "floor/s": floor["rate"],
-        "ratio": round(product["rate"] / floor["rate"], 3),
+        "ratio": round(median(above["rate"] / below["rate"] for above, below in pairs), 3),
         "p50 ms": product["p50_ms"],
         "p95 ms": product["p95_ms"],
         "p99 ms": product["p99_ms"],
