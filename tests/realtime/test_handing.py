@@ -269,25 +269,21 @@ async def test_who_is_no_committer_hands_back_what_it_was_given(led, one, two, c
     room_of(two, workflow_id).handing.committer._follow(one.hub.instance)
     sent = [
         (ada, await ada.edit(put("Ada"))),
-        (
-            ben,
-            await ben.edit(
-                put("Ben"),
-            ),
-        ),
+        (ben, await ben.edit(put("Ben"))),
     ]
     assert sorted([(await who.answer(edit_id))["seq"] for who, edit_id in sent]) == [2, 3]
     await converged(workflow_id, ada, ben)
 
 
-async def test_after_a_gap_of_the_broker_everything_is_taken_back_at_once(led, two, converged):
+async def test_after_a_gap_of_the_broker_everything_is_taken_back_at_once(led, two, converged, monkeypatch):
+    monkeypatch.setattr(handing, "PATIENCE_SECONDS", 600.0)  # not because it has waited
     workflow_id, ada, ben = led
     post = Post(two, handing.HANDED)
     post.lose = lambda _letter: True
     edit_id = await ben.edit(put("Lost"))
     await eventually(lambda: room_of(two, workflow_id).handing.pending)
     two.hub._gap()
-    await eventually(lambda: not room_of(two, workflow_id).handing.pending, seconds=0.9)
+    await eventually(lambda: not room_of(two, workflow_id).handing.pending)
     assert (await ben.answer(edit_id))["seq"] == 2
     await converged(workflow_id, ada, ben)
 
