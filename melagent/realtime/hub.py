@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import random
 import time
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from melagent.loop import Loop
 from melagent.realtime import frames, metrics
 from melagent.realtime.catching_up import CatchingUp
 from melagent.realtime.derived import Derived
+from melagent.realtime.ebb import Ebb, give_back_memory
 from melagent.realtime.edits import frame_of
 from melagent.realtime.frames import Close, Closing
 from melagent.realtime.lane import Lane
@@ -53,8 +53,6 @@ FAREWELL_STEP_SECONDS = 0.05
 """An instance that stops sends a peer away every so often, or more often when there are many."""
 
 MAX_AFTER_MS = 1_000
-GONE_TOGETHER = 1_000
-"""Sockets after whose end their memory is given back at once; looking for it holds an instance up for some 0.1 s."""
 
 WATCH_SECONDS = 1.0
 COMPARE_SECONDS = 2.0
@@ -90,7 +88,7 @@ class Hub:
         self.standing = standing
         self.rooms: dict[UUID, Room] = {}
         self.peers: set[Peer] = set()
-        self._most_peers = self._peers_before = 0
+        self._ebb = Ebb()
         self.closers: set[asyncio.Task[None]] = set()
         self._draining: asyncio.Task[None] | None = None
         self.seating = Seating(seats, instance, broker, self.rooms)
@@ -266,17 +264,10 @@ class Hub:
             elif room.wants_compaction:
                 room.wants_compaction = False
                 self._soon(self._compact(room))
-        self._clean_up()
+        if self._ebb.told(len(self.peers) + len(self.rooms)):
+            give_back_memory()
         metrics.PEERS.set(len(self.peers))
         return None
-
-    def _clean_up(self) -> None:
-        """A socket of the library refers to itself: what is left of thousands would stay for hours, as it is old."""
-        count, before = len(self.peers), self._peers_before
-        self._most_peers, self._peers_before = max(self._most_peers, count), count
-        if self._most_peers - count >= GONE_TOGETHER and count >= before:  # nobody is on the way out any more
-            self._most_peers = count
-            gc.collect()
 
     async def compare(self) -> float | None:
         """Compare all open rooms with their drafts. What a room lacks since the last time it reads now."""

@@ -14,6 +14,7 @@ import pytest
 from melagent.domain.draft_state import Author
 from melagent.realtime import hub as hub_module
 from melagent.realtime import outbox, peer
+from melagent.realtime.ebb import GONE_TOGETHER
 from melagent.services import drafts, rooms
 from melagent.store.pool import transaction
 from tests.builders import eventually
@@ -237,11 +238,12 @@ async def test_many_sockets_are_sent_away_one_after_the_other(one, make_workflow
 
 
 async def test_the_memory_of_sockets_that_went_together_is_given_back_once_when_all_are_gone(one, monkeypatch):
-    collected = []
-    monkeypatch.setattr(hub_module.gc, "collect", lambda: collected.append(True))
-    one.hub._most_peers, one.hub._peers_before = hub_module.GONE_TOGETHER, 5
+    given_back = []
+    monkeypatch.setattr(hub_module, "give_back_memory", lambda: given_back.append(True))
+    one.hub._ebb.told(GONE_TOGETHER)
+    one.hub._ebb.told(5)
     await one.hub.watch()
-    assert collected == []  # some were there a second ago: others may be on their way out
+    assert given_back == []  # some were there a second ago: others may be on their way out
     await one.hub.watch()
     await one.hub.watch()
-    assert len(collected) == 1
+    assert len(given_back) == 1
