@@ -167,7 +167,7 @@ class Handing:
         elif (edit := self.settled(told["client"], told["id"])) is not None:
             edit.peer.send(orjson.dumps(told["frame"]))
 
-    # Leading
+    # Taking over
 
     def _taken_over(self, told: dict[str, Any]) -> None:
         """Commit edits with ours, if they are meant for us."""

@@ -77,13 +77,16 @@ async def trim(pool: Pool, max_idle: int) -> int:
     """
     if pool.get_idle_size() <= max_idle:
         return 0
-    idle = [await pool.acquire() for _ in range(pool.get_idle_size())]
-    kept, closed = idle[:max_idle], idle[max_idle:]
-    for connection in closed:
-        connection.terminate()
-    for connection in (*closed, *reversed(kept)):
-        await pool.release(connection)
-    return len(closed)
+    idle: list[Connection] = []
+    try:
+        while pool.get_idle_size():
+            idle.append(await pool.acquire())
+        for connection in idle[max_idle:]:
+            connection.terminate()
+        return len(idle[max_idle:])
+    finally:  # also when the server went away meanwhile: whoever does not give a connection back has taken its place
+        for connection in (*idle[max_idle:], *reversed(idle[:max_idle])):
+            await pool.release(connection)
 
 
 async def _no_reset(_connection: Connection) -> None:

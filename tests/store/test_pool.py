@@ -136,3 +136,23 @@ async def test_of_idle_connections_those_used_longest_ago_are_closed(database_ur
         async with pool.acquire() as first, pool.acquire() as second:
             assert [first.get_server_pid(), second.get_server_pid()] == [used[4], used[3]]
         assert await trim(pool, 2) == 0
+
+
+async def test_trimming_that_fails_half_way_takes_no_place_from_the_pool(database_url, monkeypatch):
+    async with opened(database_url, max_open=6) as pool:
+        for connection in [await pool.acquire() for _ in range(5)]:
+            await pool.release(connection)
+        acquire, left = type(pool).acquire, 3
+
+        async def failing():
+            nonlocal left
+            left -= 1
+            if left < 0:
+                raise ConnectionRefusedError
+            return await acquire(pool)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(type(pool), "acquire", lambda _pool: failing())
+            with pytest.raises(ConnectionRefusedError):
+                await trim(pool, 2)
+        assert pool.get_idle_size() == 5

@@ -27,7 +27,7 @@ LANES = 2
 
 
 @dataclass(slots=True)
-class Place:
+class Reserved:
     """A place reserved for a run, and the run as it is leased there."""
 
     slots: Slots
@@ -72,7 +72,7 @@ class Starter:
 
     async def _write(self, runs: Sequence[NewRun]) -> list[MelError | None]:
         places = {
-            run.id: Place(slots, _leased(run, self._links(run.id)))
+            run.id: Reserved(slots, _leased(run, self._links(run.id)))
             for run in runs
             if run.limit is None and (slots := self._offer(run.requires)) is not None
         }
@@ -93,7 +93,7 @@ class Starter:
             self._on_limited(limited)
         return results
 
-    async def _insert(self, runs: Sequence[NewRun], places: Sequence[Place | None]) -> set[UUID]:
+    async def _insert(self, runs: Sequence[NewRun], places: Sequence[Reserved | None]) -> set[UUID]:
         offers = [Offer(place.item.lease, place.slots.worker_id) if place else None for place in places]
         tries = 0
 
@@ -111,7 +111,7 @@ class Starter:
         return leased
 
 
-def _fill(places: Iterable[Place], leased: Collection[UUID], held_from: float) -> None:
+def _fill(places: Iterable[Reserved], leased: Collection[UUID], held_from: float) -> None:
     """Run what was leased in the places reserved for it, and give back the other places."""
     by_slots: dict[Slots, list[WorkItem]] = {}
     for place in places:
