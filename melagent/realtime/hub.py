@@ -6,8 +6,10 @@ import asyncio
 import random
 import time
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import orjson
 import structlog
 
 from melagent.loop import Loop
@@ -99,7 +101,7 @@ class Hub:
         self._derived = Derived(self.rooms)
         self._catching_up = CatchingUp(pool, self.deleted)
         self._opening: dict[UUID, asyncio.Task[Room]] = {}
-        self._compacting = asyncio.Lock()
+        self._keeping = asyncio.Lock()
         self._background: set[asyncio.Task[None]] = set()
         self._lingering: list[tuple[float, Room, Seat]] = []
         self._standing_loop = Loop("standing", self.check_standing, interval_seconds=STANDING_SECONDS)
@@ -260,10 +262,11 @@ class Hub:
                 room.forget_clients()
             if self._is_over(room):
                 self._forget(room)
-                self._soon(self._compact(room, closing=True))
+                if room.log.entries:
+                    self._compact(room)
             elif room.wants_compaction:
                 room.wants_compaction = False
-                self._soon(self._compact(room))
+                room.when_settled(partial(self._compact, room))
         if self._ebb.told(len(self.peers) + len(self.rooms)):
             give_back_memory()
         metrics.PEERS.set(len(self.peers))
@@ -339,12 +342,16 @@ class Hub:
         empty = not room.pins and since is not None and time.monotonic() - since > EMPTY_SECONDS
         return empty and not lingers and not room.waiting and not room.busy and not room.handing.pending
 
-    async def _compact(self, room: Room, *, closing: bool = False) -> None:
+    def _compact(self, room: Room) -> None:
+        """Have a snapshot written of a room that is settled."""
+        self._soon(self._keep(room.workflow_id, orjson.dumps(room.content()), room.seq))
+
+    async def _keep(self, workflow_id: UUID, definition: bytes, seq: int) -> None:
         try:
-            async with self._compacting:  # one after the other: edits have their turn in between
-                await drafts.compact(self.pool, room.workflow_id)
+            async with self._keeping:  # one after the other, and never many connections
+                await drafts.keep(self.pool, workflow_id, definition, seq)
         except MAY_PASS as error:  # the edits stay; they are read one by one until the next time
-            log.warning("draft not compacted", workflow=str(room.workflow_id), closing=closing, error=repr(error))
+            log.warning("snapshot not written", workflow=str(workflow_id), error=repr(error))
 
     def _repeated(self, room: Room, edit: Waiting) -> None:
         self._soon(self._answer_again(room, edit))

@@ -170,6 +170,14 @@ async def compact(pool: Pool, workflow_id: UUID) -> None:
                 await drafts.write_snapshot(conn, workflow_id, _text(state), state.seq)
 
 
+async def keep(pool: Pool, workflow_id: UUID, definition: bytes, seq: int) -> None:
+    """Write the snapshot of a draft that is open: its definition after the edit `seq`. Nothing happens when there is a
+    newer one.
+    """
+    async with pool.acquire() as conn:
+        await drafts.write_snapshot(conn, workflow_id, definition, seq)
+
+
 def author_of(principal: Principal) -> Author:
     """As whom somebody edits. The key of the settings is nobody in particular."""
     return Author(None if principal.kind == "settings" else principal.id, principal.name)

@@ -6,12 +6,13 @@ import asyncio
 from datetime import UTC, datetime
 from uuid import UUID, uuid4
 
+import orjson
 import pytest
 
 from melagent.domain.draft_state import Author
 from melagent.domain.operations import apply
 from melagent.realtime import edits as edits_module
-from melagent.realtime import lane, serving
+from melagent.realtime import hub, lane, serving
 from melagent.realtime.room import MAX_LOSSES
 from melagent.services import rooms
 from melagent.services.access import Role
@@ -286,8 +287,6 @@ async def test_a_workflow_that_was_deleted_behind_all_backs_closes_its_room(one,
 
 
 async def test_a_room_closes_after_its_last_peer_and_opens_again(one, make_workflow, connect, monkeypatch):
-    from melagent.realtime import hub
-
     workflow_id = await make_workflow(one)
     ada = await connect(one, workflow_id)
     await ada.answer(await ada.edit(put("Kept")))
@@ -300,6 +299,51 @@ async def test_a_room_closes_after_its_last_peer_and_opens_again(one, make_workf
     assert one.broker._receivers == {}
     again = await connect(one, workflow_id)
     assert again.joined["definition"]["nodes"][1]["name"] == "Kept"
+
+
+@pytest.fixture
+def snapshot(pool):
+    """The snapshot of a draft, as soon as it has come to an edit."""
+
+    async def snapshot(workflow_id, seq):
+        async def written():
+            row = await pool.fetchrow(
+                "SELECT snapshot_seq, definition::text FROM drafts WHERE workflow_id = $1", workflow_id
+            )
+            return row["snapshot_seq"] >= seq and row
+
+        row = await eventually(written)
+        assert row["snapshot_seq"] == seq
+        return orjson.loads(row["definition"])
+
+    return snapshot
+
+
+async def test_a_room_that_closes_leaves_a_snapshot_that_is_what_its_edits_lead_to(
+    one, make_workflow, connect, converged, snapshot, monkeypatch
+):
+    workflow_id = await make_workflow(one)
+    ada = await connect(one, workflow_id)
+    added = {"op": "node.add", "id": "new", "type": "noop", "position": {"x": 1, "y": 0.5}}
+    for op in (put("\u0007 Ä \U0001f600"), added, put("Written", "new")):
+        assert (await ada.answer(await ada.edit(op)))["type"] == "edit"
+    state = await converged(workflow_id, ada)
+    await ada.close()
+    monkeypatch.setattr(hub, "EMPTY_SECONDS", 0.0)
+    assert await snapshot(workflow_id, 4) == state.definition()
+
+
+async def test_a_snapshot_waits_for_what_is_being_committed(one, make_workflow, connect, snapshot, pool):
+    workflow_id = await make_workflow(one)
+    ada = await connect(one, workflow_id)
+    room = one.hub.rooms[UUID(workflow_id)]
+    async with pool.acquire() as conn, conn.transaction():
+        await conn.execute("SELECT FROM drafts WHERE workflow_id = $1 FOR UPDATE", workflow_id)
+        await ada.edit(put("Under way"))
+        await eventually(lambda: room.busy)
+        room.wants_compaction = True
+        await one.hub.watch()
+    assert (await snapshot(workflow_id, 2))["nodes"][1]["name"] == "Under way"
 
 
 async def test_deploys_and_starts_are_told_to_the_peers_of_all_instances(one, two, make_workflow, connect, http):
