@@ -63,9 +63,9 @@ class _Line:
         by_topic: dict[str, list[bytes]] = {}
         for topic, data in letters:
             by_topic.setdefault(topic, [sender.encode()]).append(data)
-        commands = [("PUBLISH", ROOM + topic.encode(), RECORD.join(parts)) for topic, parts in by_topic.items()]
+        commands = [_publish(ROOM + topic.encode(), RECORD.join(parts)) for topic, parts in by_topic.items()]
         async with asyncio.timeout(SEND_SECONDS):
-            await self._postman.send_packed_command(self._postman.pack_commands(commands), check_health=False)
+            await self._postman.send_packed_command(b"".join(commands), check_health=False)
             for _ in commands:
                 await self._postman.read_response()
 
@@ -88,6 +88,11 @@ class _Line:
                     yield Post(channel.removeprefix(ROOM).decode())
 
 
+def _publish(channel: bytes, payload: bytes) -> bytes:
+    """The command as it is sent: an array of three texts, each with its length (RESP)."""
+    return b"*3\r\n$7\r\nPUBLISH\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n" % (len(channel), channel, len(payload), payload)
+
+
 def _post(channel: bytes, payload: bytes) -> Post:
     sender, *letters = payload.split(RECORD)
     return Post(channel.removeprefix(ROOM).decode(), sender.decode(), letters)
@@ -96,7 +101,8 @@ def _post(channel: bytes, payload: bytes) -> Post:
 @asynccontextmanager
 async def _line(url: str) -> AsyncIterator[_Line]:
     client = Redis.from_url(url, socket_timeout=SEND_SECONDS, max_connections=4, **OPTIONS)
-    postman = ConnectionPool.from_url(url, **OPTIONS).make_connection()  # type: ignore[no-untyped-call]  # the library says no types
+    # With a time limit of its own each send would be a task.
+    postman = ConnectionPool.from_url(url, socket_timeout=None, **OPTIONS).make_connection()  # type: ignore[no-untyped-call]  # the library says no types
     try:
         async with client, client.pubsub() as subscription:
             await subscription.subscribe(CHANNEL)

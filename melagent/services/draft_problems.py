@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from melagent.services.connection_uses import wrong_connections
+from melagent.services.connection_uses import named_in, wrong_among
 from melagent.services.live_problems import LiveProblems
 
 if TYPE_CHECKING:
@@ -29,5 +29,8 @@ class DraftProblems:
         """The problems of a definition, with those of the connections that it names."""
         large = len(content["nodes"]) > LARGE_NODES
         found = await asyncio.to_thread(self._live.of, content) if large else self._live.of(content)
+        named = list(named_in(self._live.definition, self._registry))
+        if not named:
+            return found
         async with self._pool.acquire() as conn:
-            return [*found, *await wrong_connections(conn, self._live.definition, self._registry)]
+            return [*found, *await wrong_among(conn, named)]

@@ -66,12 +66,47 @@ SELECT workflow_id, at FROM moved
 """
 
 
+COMMIT_EDIT = """
+WITH moved AS (
+    UPDATE drafts d SET seq = d.seq + 1, updated_at = clock_timestamp() FROM workflows f
+     WHERE d.workflow_id = $1 AND d.seq = $2 AND f.id = d.workflow_id AND f.deleted_at IS NULL
+ RETURNING d.workflow_id, d.seq, d.updated_at AS at
+)
+INSERT INTO edits (workflow_id, seq, client, client_edit_id, by_id, by_name, at, ops, inverse, reverts)
+SELECT workflow_id, seq, $3, $4, $5, $6, at, $7::text::json, $8::text::json, $9::bigint[] FROM moved
+RETURNING at
+"""
+
+
 async def commit(conn: Connection, drafts: Sequence[DraftEdits]) -> dict[UUID, datetime]:
     """Store edits of several drafts, each named once, in one statement: all edits of a draft, or none of them.
 
     Those drafts are answered, with the time of their edits, that still were at `base_seq`. Somebody else was faster
     with the others, or they were deleted.
     """
+    if len(drafts) == 1 and len(drafts[0].edits) == 1:
+        return await _commit_one(conn, drafts[0], drafts[0].edits[0])
+    return await _commit_all(conn, drafts)
+
+
+async def _commit_one(conn: Connection, draft: DraftEdits, edit: NewEdit) -> dict[UUID, datetime]:
+    """As most commits are: it takes a third less time than the statement for any number."""
+    at = await conn.fetchval(
+        COMMIT_EDIT,
+        draft.workflow_id,
+        draft.base_seq,
+        edit.client,
+        edit.client_edit_id,
+        edit.by_id,
+        edit.by_name,
+        edit.ops.decode(),
+        edit.inverse.decode(),
+        edit.reverts or None,
+    )
+    return {draft.workflow_id: at} if at is not None else {}
+
+
+async def _commit_all(conn: Connection, drafts: Sequence[DraftEdits]) -> dict[UUID, datetime]:
     rows = [(draft.workflow_id, number, edit) for draft in drafts for number, edit in enumerate(draft.edits, 1)]
     edits = [edit for _, _, edit in rows]
     won = await conn.fetch(

@@ -52,6 +52,24 @@ async def test_a_draft_that_was_edited_meanwhile_loses_and_the_others_win(pool):
     assert await seq_of(pool, stale) == 2
 
 
+async def test_an_edit_alone_is_stored_as_it_is_with_others(pool):
+    alone, accompanied, stale, gone = [await make(pool) for _ in range(4)]
+    new = edit(7, ops=b'[{"op":"x","text":"\\u0000 \xc3\xa9"}]', inverse=b'[{"op":"y"}]', reverts=(3, 5))
+    won = await edits.commit(pool, [DraftEdits(alone, 1, [new])])
+    others = await edits.commit(pool, [DraftEdits(accompanied, 1, [new]), DraftEdits(stale, 1, [edit()])])
+    assert (won.keys(), others.keys()) == ({alone}, {accompanied, stale})
+    stored = [await pool.fetchrow("SELECT * FROM edits WHERE workflow_id = $1", each) for each in (alone, accompanied)]
+    one, other = [{**row, "workflow_id": None, "at": None} for row in stored]
+    assert one == other
+    assert (one["seq"], one["client_edit_id"], one["reverts"]) == (2, 7, [3, 5])
+    assert [row["at"] for row in stored] == [won[alone], others[accompanied]]
+    await workflows.mark_deleted(pool, gone)
+    for lost in (DraftEdits(stale, 1, [edit(2)]), DraftEdits(gone, 1, [edit()]), DraftEdits(new_id(), 1, [edit()])):
+        assert await edits.commit(pool, [lost]) == {}
+    assert await pool.fetchval("SELECT count(*) FROM edits") == 3
+    assert [await seq_of(pool, each) for each in (alone, stale)] == [2, 2]
+
+
 async def test_of_many_who_commit_on_one_state_exactly_one_wins(pool):
     workflow_id = await make(pool)
     tries = [edits.commit(pool, [DraftEdits(workflow_id, 1, [edit(number, f"c{number}")])]) for number in range(8)]
