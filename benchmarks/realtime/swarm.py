@@ -31,6 +31,9 @@ OPEN_SECONDS = 60.0
 GRAIN_US = 2_000
 """An update that is sent later than that counts from when it was due; this much is the grain of the sender's clock."""
 
+LEAST_SECONDS = 0.001
+"""Between two looks at what is due: a busy sender sends several updates at once."""
+
 SETTLE_SECONDS = 3.0
 """When nothing has come for so long, nothing will."""
 
@@ -145,7 +148,8 @@ class Swarm:
                     socket.update(now if now - due_at < GRAIN_US else due_at)
                 behind = max(behind, now - due_at)
                 sent += 1
-            await asyncio.sleep(0.001)
+            due_at = begin + int(sent * 1e6 / rate)
+            await asyncio.sleep(max(LEAST_SECONDS, (due_at - clock_us()) / 1e6))
         return sent, behind
 
     async def _settle(self, expected: int) -> None:

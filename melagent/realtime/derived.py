@@ -28,8 +28,11 @@ FindProblems = Callable[[dict[str, Any]], Awaitable[list[Problem]]]
 """Takes a definition that it must not change."""
 
 PASS_SECONDS = 0.25
-BREATH_SECONDS = 0.002
-"""Between two rooms edits have their turn: where people are busy in a hundred rooms, all of these are due at once."""
+BREATH = 15
+BREATH_SECONDS = (0.002, 0.02)
+"""After deriving for a time, so many times as long nothing is derived at all, within these bounds: where people are
+busy in a hundred rooms, all of these are due at once, and edits have their turn.
+"""
 
 STILL_SECONDS = 0.3
 LONGEST_SECONDS = 3.0
@@ -61,8 +64,9 @@ class Derived:
         self._finders = {room: find for room, find in self._finders.items() if not room.closed}
         for room in list(self._rooms.values()):
             if room.peers and room.derived_seq < room.seq and self._is_due(room, time.monotonic()):
+                started = time.monotonic()
                 await self._show(room)
-                await asyncio.sleep(BREATH_SECONDS)
+                await asyncio.sleep(_breath(time.monotonic() - started))
         return None
 
     def _is_due(self, room: Room, now: float) -> bool:
@@ -90,3 +94,8 @@ class Derived:
         self._rest_until[room.workflow_id] = now + (now - started) * SHARE
         room.derived_seq = seq
         return orjson.dumps(found)
+
+
+def _breath(took: float) -> float:
+    least, most = BREATH_SECONDS
+    return min(most, max(least, took * BREATH))

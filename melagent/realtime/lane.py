@@ -23,6 +23,7 @@ import structlog
 from melagent.realtime import metrics
 from melagent.realtime.edits import Committed
 from melagent.store import edits, rooms
+from melagent.store.kept import Kept
 from melagent.store.pool import BAD_DATA, MAY_PASS, transaction
 
 if TYPE_CHECKING:
@@ -90,6 +91,7 @@ class Lane:
 
     def __init__(self, pool: Pool, on_repeated: Callable[[Room, Waiting], None]) -> None:
         self._pool = pool
+        self._kept = Kept(pool)
         self._on_repeated = on_repeated
         self._free = Track("commit lane", self._commit_free)
         self._contested = Track("commit lane, contested", self._commit_contested)
@@ -106,6 +108,7 @@ class Lane:
         """End; of what is being committed it is then unknown whether it was."""
         await self._free.stop()
         await self._contested.stop()
+        await self._kept.close()
 
     async def _commit_free(self, ready: dict[Room, None]) -> None:
         """Commit what is ready, in one statement."""
@@ -148,7 +151,7 @@ class Lane:
 
     async def _store(self, begun: Iterable[tuple[Room, DraftEdits]]) -> Outcome:
         drafts = [draft for _, draft in begun]
-        async with self._pool.acquire() as conn:
+        async with self._kept as conn:
             won = await edits.commit(conn, drafts)
             lost = {draft.workflow_id: draft.base_seq for draft in drafts if draft.workflow_id not in won}
             return Outcome(won, await edits.after_each(conn, lost) if lost else ())

@@ -34,17 +34,20 @@ class Outbox:
 
     def write(self, frames: bytes) -> bool:
         """Send frames after all that was written before. False when the peer is too slow, and nothing is written."""
-        if self._transport.is_closing():
+        transport = self._transport
+        if transport.is_closing():
             return True  # whoever reads from it finds that out
-        if self._transport.get_write_buffer_size() >= MAX_BACKLOG_BYTES and self.backlog >= MAX_BACKLOG_BYTES:
+        if transport.get_write_buffer_size() >= MAX_BACKLOG_BYTES and self.backlog >= MAX_BACKLOG_BYTES:
             return False
-        self._put(frames)
+        transport.write(frames)
+        self._written += len(frames)
         return True
 
     def write_first(self, frames: bytes) -> None:
         """Send what a peer begins with, however large: it does not count as backlog."""
         if not self._transport.is_closing():
-            self._put(frames)
+            self._transport.write(frames)
+            self._written += len(frames)
             self._exempt = self._written
 
     @property
@@ -68,7 +71,3 @@ class Outbox:
 
     def abort(self) -> None:
         self._transport.abort()
-
-    def _put(self, frames: bytes) -> None:
-        self._transport.write(frames)
-        self._written += len(frames)

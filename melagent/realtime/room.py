@@ -231,7 +231,7 @@ class Room:
             self._count(seq, len(frame))
             self._broker.send(self.topic, EDIT + frame, instead=HEAD + b"%d" % seq)
             shown.append(frame)
-        metrics.EDITS_COMMITTED.inc(len(shown))
+        metrics.EDITS_COMMITTED.count += len(shown)
         self._attempts = []
         self._losses = 0
         self.alone = False
@@ -359,7 +359,7 @@ class Room:
 
     def show_edits(self, shown: Sequence[bytes]) -> None:
         self.show(shown)
-        metrics.DELIVERIES.inc(len(shown) * len(self.peers))
+        metrics.DELIVERIES.count += len(shown) * len(self.peers)
         self.changed_at = time.monotonic()
         self._wake()
 
