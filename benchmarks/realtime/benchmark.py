@@ -28,7 +28,7 @@ IN_ROUNDS = ("delivery", "highest", "killed")
 """In this order: the last one ends a contender."""
 
 PARTS = (*IN_ROUNDS, "resting", "many")
-OURS, ALONE, HOCUSPOCUS = "ours", "ours, PostgreSQL alone", "hocuspocus"
+OURS, ALONE, FLOOR, HOCUSPOCUS = "ours", "ours, PostgreSQL alone", "floor", "hocuspocus"
 SECONDS = 5.0
 DELIVERIES = 9.0
 """A second, for each connection, where it is measured how long they take: 9,000 at 1,000."""
@@ -83,6 +83,8 @@ class _Measured:
                 async with self._known[name]() as contender:
                     await self._note(contender)
                     for part in parts:
+                        if name == FLOOR and part == "killed":
+                            continue  # it forgets whoever comes back
                         _say(f"{name}, {part}")
                         await getattr(self, f"_{part}")(name, contender)
 
@@ -108,7 +110,7 @@ class _Measured:
     async def resting(self) -> None:
         """All at the same time: nothing happens that could disturb."""
         seconds = RESTING_MINUTES * self._options.minute
-        names = [name for name in self._known if name != ALONE]
+        names = [name for name in self._known if name not in (ALONE, FLOOR)]
         async with asyncio.TaskGroup() as group:
             tasks = {name: group.create_task(self._rest(name, seconds)) for name in names}
         self.details["resting"] = {name: task.result() for name, task in tasks.items()}

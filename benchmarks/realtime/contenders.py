@@ -1,10 +1,11 @@
-"""The three that are measured, each as two instances with what they need, on one machine."""
+"""Those that are measured, each as two instances with what they need, on one machine."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 import signal
+import sys
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -12,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 import psutil
 
-from benchmarks.processes import end_of
-from benchmarks.product import metrics_of
+from benchmarks.processes import end_of, environment
+from benchmarks.product import database, metrics_of
 from benchmarks.realtime.dialects import ROOM
 from deploy.local.topology import Topology, free_port, nginx_conf, required, topology
 
@@ -41,6 +42,9 @@ class Contender:
     pids: list[int]
     key: str = ""
     cluster: Topology | None = None
+    dsn: str = ""
+    """Of the floor: the database in which it stores updates."""
+
     made: int = field(default=0)
 
     def rss_bytes(self) -> int:
@@ -137,10 +141,25 @@ async def peer(name: str, command: Callable[[int, int], list[str]], folder: Path
 
 
 @asynccontextmanager
+async def floor(folder: Path) -> AsyncIterator[Contender]:
+    """Two instances of a program that stores and passes on, and does nothing else."""
+    async with database(folder / "data") as dsn:
+
+        def command(port: int, redis_port: int) -> list[str]:
+            return [sys.executable, "-m", "benchmarks.realtime.floor", dsn, str(redis_port), str(port)]
+
+        async with peer("floor", command, folder) as contender:
+            contender.dialect, contender.dsn = "ours", dsn
+            yield contender
+
+
+@asynccontextmanager
 async def program(command: list[str], port: int, log: Path) -> AsyncIterator[int]:
     """Run a program until it listens, and stop it by SIGTERM; its process id. RuntimeError when it does not come up."""
     with log.open("ab") as output:
-        process = await asyncio.create_subprocess_exec(*command, stdout=output, stderr=output, cwd=log.parent)
+        process = await asyncio.create_subprocess_exec(
+            *command, stdout=output, stderr=output, cwd=log.parent, env=environment()
+        )
     try:
         async with asyncio.timeout(READY_SECONDS):
             while not await _listens(port):
@@ -164,6 +183,7 @@ def contenders(peers: Peers, folder: Path) -> dict[str, Callable[[], AbstractAsy
     return {
         "ours": lambda: ours(redis=True),
         "ours, PostgreSQL alone": lambda: ours(redis=False),
+        "floor": lambda: floor(folder / "floor"),
         "hocuspocus": lambda: peer("hocuspocus", peers.hocuspocus, folder / "hocuspocus"),
         "socketio": lambda: peer("socketio", peers.socketio, folder / "socketio"),
     }

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from benchmarks.realtime.contenders import Contender
     from benchmarks.realtime.swarms import Swarms
 
-STEPS = (4_500, 9_000, 13_500, 18_000, 27_000, 36_000, 45_000, 54_000, 63_000, 72_000, 81_000, 90_000, 99_000, 108_000,
-         126_000, 144_000, 162_000)  # fmt: skip
+STEPS = (4_500, 9_000, 13_500, 18_000, 22_500, 27_000, 31_500, 36_000, 40_500, 45_000, 54_000, 63_000, 72_000, 81_000,
+         90_000, 99_000, 108_000, 126_000, 144_000, 162_000)  # fmt: skip
 """Deliveries a second that are tried one after the other, the same for all."""
 
 P99_MS = 100.0

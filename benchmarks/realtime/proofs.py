@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import aiohttp
 
+from melagent.store.pool import single_connection
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -30,9 +32,17 @@ async def prove(contender: Contender, rooms: Sequence[str], sent: int | None) ->
     """
     if contender.cluster is not None:
         return await _in_table(contender, rooms, sent)
+    if contender.dsn:
+        return await _in_floor(contender, rooms, sent)
     if contender.dialect == "hocuspocus":
         return await _in_documents(contender, rooms, sent)
     return {}
+
+
+async def _in_floor(contender: Contender, rooms: Sequence[str], sent: int | None) -> dict[str, Any]:
+    async with single_connection(contender.dsn) as connection:
+        stored = await connection.fetchval("SELECT count(*) FROM floor_updates WHERE room = ANY($1::text[])", rooms)
+    return {"stored": stored, "differs": sent is not None and stored != sent}
 
 
 async def _in_table(contender: Contender, rooms: Sequence[str], sent: int | None) -> dict[str, Any]:
