@@ -232,6 +232,7 @@ class Room:
             self._broker.send(self.topic, EDIT + frame, instead=HEAD + b"%d" % seq)
             shown.append(frame)
         metrics.EDITS_COMMITTED.count += len(shown)
+        self.handing.committer.won()
         self._attempts = []
         self._losses = 0
         self.alone = False

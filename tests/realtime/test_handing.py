@@ -293,22 +293,41 @@ async def test_two_that_take_turns_in_beating_one_another_agree_on_a_committer(o
     for instance in (one, two):
         await connect(instance, workflow_id)
     both = [room_of(instance, workflow_id).handing.committer for instance in (one, two)]
-    for _ in range(2):
+    for _ in range(committer.LEAST_LOST):
         for there in both:
             there.beaten()
     await eventually(lambda: both[0].name == both[1].name is not None)
     assert [there.is_elsewhere for there in both].count(True) == 1
 
 
-async def test_one_race_lost_now_and_then_makes_nobody_a_committer(one, make_workflow, connect, monkeypatch):
+@pytest.fixture
+async def lonely(one, make_workflow, connect, monkeypatch):
+    """The committer of a room as an instance sees it, and a clock that stands still."""
     workflow_id = await make_workflow(one)
     await connect(one, workflow_id)
-    there, now = room_of(one, workflow_id).handing.committer, [100.0]
+    now = [100.0]
     monkeypatch.setattr(committer.time, "monotonic", lambda: now[0])
-    for _ in range(5):
+    return room_of(one, workflow_id).handing.committer, now
+
+
+async def test_races_lost_now_and_then_make_nobody_a_committer(lonely, one):
+    there, now = lonely
+    for _ in range(20):
         there.beaten()
-        now[0] += committer.AGAIN_SECONDS + 0.1
+        now[0] += committer.PERIOD_SECONDS / 2
     assert there.name is None
-    now[0] -= 0.2
+    for _ in range(committer.LEAST_LOST):
+        there.beaten()
+    assert there.name == one.hub.instance
+
+
+async def test_whoever_wins_most_races_needs_no_committer(lonely, one):
+    there, _ = lonely
+    there.beaten()
+    for _ in range(committer.MOST_WON * 10):
+        there.won()
+    for _ in range(8):
+        there.beaten()
+    assert there.name is None
     there.beaten()
     assert there.name == one.hub.instance
