@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from melagent.errors import Problem
     from melagent.registry import Registry
 
-TELLING = ("type", "name", "config", "disabled", "on_error")
-"""The fields of a node on which its problems depend."""
+TELLING = ("type", "config", "disabled", "on_error")
+"""The fields of a node on which its problems depend, but for what no name may hold."""
 
 
 class LiveProblems:
@@ -49,7 +49,7 @@ class LiveProblems:
 
     def _facts(self, node: JsonObject) -> NodeFacts:
         before, facts = self._nodes.get(node["id"], (None, None))
-        if before is None or facts is None or any(before[field] is not node[field] for field in TELLING):
+        if before is None or facts is None or _tells_otherwise(before, node):
             return NodeFacts.of(Node.model_validate(node), self._registry)
         return facts
 
@@ -58,3 +58,10 @@ class LiveProblems:
         if self._structure is None or self._structure[0] != shape:
             self._structure = shape, Structure.of(definition)
         return self._structure[1]
+
+
+def _tells_otherwise(before: JsonObject, node: JsonObject) -> bool:
+    """Whether a node may have other problems than it had; a name has them only where an old draft holds such a name."""
+    if any(before[field] is not node[field] for field in TELLING):
+        return True
+    return before["name"] is not node["name"] and "\x00" in before["name"] + node["name"]

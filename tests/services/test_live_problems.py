@@ -45,6 +45,7 @@ ops = st.one_of(
     op("node.set", id=ids, path=st.just(["disabled"]), value=st.booleans()),
     op("node.set", id=ids, path=st.just(["on_error"]), value=st.sampled_from(["fail", "branch"])),
     op("node.set", id=ids, path=st.just(["position", "x"]), value=st.integers(0, 9)),
+    op("node.set", id=ids, path=st.just(["name"]), value=st.sampled_from(["One", "Other"])),
     op("node.unset", id=ids, path=st.just(["config", "message"])),
     op("edge.add", source=ids, target=ids, source_handle=handles),
     op("meta.set", path=st.just(["settings", "error_workflow_id"]), value=st.sampled_from([None, "no id"])),
@@ -66,6 +67,16 @@ def test_they_are_those_that_would_be_found_anew(sequence):
         if state.seq % 3 == 0:
             undo(applied)
             assert live.of(state.definition()) == anew(state)
+
+
+def test_a_name_that_an_old_draft_holds_is_a_problem_until_it_is_changed():
+    named = copy.deepcopy(DEFINITION)
+    named["nodes"][0]["name"] = "Half\x00"
+    state, live = DraftState.load(named, 1), LiveProblems(REGISTRY)
+    assert next(problem.field for problem in live.of(state.definition())) == "nodes.a.name"
+    apply(state, [{"op": "node.set", "id": "a", "path": ["name"], "value": "Whole"}], 2, ADA, AT)
+    assert live.of(state.definition()) == anew(state)
+    assert "nodes.a.name" not in [problem.field for problem in anew(state)]
 
 
 def anew(state):
@@ -117,6 +128,7 @@ def test_only_what_an_edit_touched_is_derived_again(looked_at, structures):
     set_text = {"op": "node.set", "id": "c", "path": ["config", "message"], "value": "x"}
     assert edit(set_text) == (["c"], [])
     assert edit({"op": "node.set", "id": "c", "path": ["position"], "value": {"x": 1, "y": 1}}) == ([], [])
+    assert edit({"op": "node.set", "id": "c", "path": ["name"], "value": "Another name"}) == ([], [])
     assert edit({"op": "edge.add", "source": "c", "target": "d"}) == ([], [3])
     assert edit({"op": "node.remove", "id": "d"}) == ([], [2])
     assert edit({"op": "node.add", "id": "d", "type": "log"}) == (["d"], [2])
