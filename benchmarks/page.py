@@ -29,8 +29,8 @@ Live editing is measured beside Hocuspocus with its Redis extension and python-s
 instances each, rooms of ten with peers on both, updates of 130 bytes, and the same lean sockets for all. Ours
 authenticates, checks and stores each edit before it is shown; the others do none of that. *The floor* stores each
 update and passes it on, with the product's own broker and sockets, and nothing else: what it reaches on a machine is
-what there is to be had. Deliveries are those to others than the author. Every socket counts what it got against what was sent; afterwards SQL proves that `seq` has no
-hole.
+what there is to be had. Deliveries are those to others than the author. Every socket counts what it got against what
+was sent; afterwards SQL proves that `seq` has no hole.
 
 This page is made from the files in `benchmarks/results` by `python -m benchmarks.page`. To measure on a machine of
 yours: `make bench` (three minutes) or `make measure` (twenty minutes, everything, and this page).

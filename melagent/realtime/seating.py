@@ -7,6 +7,7 @@ nobody dead for as long as others may need to write theirs again.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from contextlib import contextmanager
 from dataclasses import replace
@@ -35,6 +36,7 @@ EXPIRY_SECONDS = 9.0
 SWEEP_SECONDS = 1.0
 COMPARE_SECONDS = 3.0
 ROOMS_AT_ONCE = 10
+BREATH_SECONDS = 0.01
 
 log = structlog.get_logger()
 
@@ -144,6 +146,7 @@ class Seating:
                 if self._doubtful or time.monotonic() < self._quiet_until:
                     break
                 await self._compare(rooms[first : first + ROOMS_AT_ONCE])
+                await asyncio.sleep(BREATH_SECONDS)
         except self.store.AWAY as error:
             log.warning("seats not read", error=f"{type(error).__name__}: {error}")
         return None
