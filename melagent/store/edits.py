@@ -91,7 +91,7 @@ async def commit(conn: Connection, drafts: Sequence[DraftEdits]) -> dict[UUID, d
 
 async def _commit_one(conn: Connection, draft: DraftEdits, edit: NewEdit) -> dict[UUID, datetime]:
     """As most commits are: it takes a third less time than the statement for any number."""
-    at = await conn.fetchval(
+    made = await conn.fetch(
         COMMIT_EDIT,
         draft.workflow_id,
         draft.base_seq,
@@ -103,7 +103,7 @@ async def _commit_one(conn: Connection, draft: DraftEdits, edit: NewEdit) -> dic
         edit.inverse.decode(),
         edit.reverts or None,
     )
-    return {draft.workflow_id: at} if at is not None else {}
+    return {draft.workflow_id: made[0]["at"]} if made else {}
 
 
 async def _commit_all(conn: Connection, drafts: Sequence[DraftEdits]) -> dict[UUID, datetime]:

