@@ -63,9 +63,9 @@ class _Line:
         by_topic: dict[str, list[bytes]] = {}
         for topic, data in letters:
             by_topic.setdefault(topic, [sender.encode()]).append(data)
-        commands = [_publish(ROOM + topic.encode(), RECORD.join(parts)) for topic, parts in by_topic.items()]
+        commands = [("PUBLISH", ROOM + topic.encode(), RECORD.join(parts)) for topic, parts in by_topic.items()]
         async with asyncio.timeout(SEND_SECONDS):
-            await self._postman.send_packed_command(b"".join(commands), check_health=False)
+            await self._postman.send_packed_command(self._postman.pack_commands(commands), check_health=False)
             for _ in commands:
                 await self._postman.read_response()
 
@@ -86,11 +86,6 @@ class _Line:
                 await count([kind, channel, data])  # type: ignore[no-untyped-call]  # it keeps count of what is open
                 if kind == b"subscribe" and channel.startswith(ROOM):
                     yield Post(channel.removeprefix(ROOM).decode())
-
-
-def _publish(channel: bytes, payload: bytes) -> bytes:
-    """The command as it is sent: an array of three texts, each with its length (RESP)."""
-    return b"*3\r\n$7\r\nPUBLISH\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n" % (len(channel), channel, len(payload), payload)
 
 
 def _post(channel: bytes, payload: bytes) -> Post:

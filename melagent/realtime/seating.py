@@ -37,6 +37,7 @@ SWEEP_SECONDS = 1.0
 COMPARE_SECONDS = 3.0
 ROOMS_AT_ONCE = 10
 BREATH_SECONDS = 0.01
+"""So many rooms are compared at once; between them edits have their turn."""
 
 log = structlog.get_logger()
 
